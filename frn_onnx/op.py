@@ -1,0 +1,231 @@
+"""The contract of the ONNX op ``frn_onnx::FilterResponseNormalization``, version 1.
+
+    nu2 = mean(X**2) over the spatial axes, per sample and channel
+    Y   = max(gamma * X / sqrt(nu2 + epsilon) + beta, tau)
+
+========== ================ ==============================================================
+input      X                rank 3, 4 or 5, axis 0 is the batch; type T
+input      gamma, beta      one value per channel, shaped to broadcast along the channel
+                            axis only: (C, 1, 1) for NCHW, (C,) for NHWC; type T or float
+input      tau              optional, as gamma; absent: no threshold
+input      epsilon          optional, as gamma, type float; overrides the attribute
+attribute  axes             ints: the spatial axes. The one axis left beside 0 is the
+                            channel axis, so axes carries the layout, and the rank
+attribute  epsilon          float, 1e-6: not negative, with a learned epsilon folded in
+output     Y                shape and type of X
+========== ================ ==============================================================
+
+T is float, float16, bfloat16 or double. The mean is taken in float32 (double for double),
+and X is cast before it is squared: the square of a float16 overflows from 256.
+
+This module is the source; the C++ side (``custom_ops/frn_op.h``) mirrors it, and a test
+compares the two.
+"""
+
+from collections.abc import Collection, Sequence
+
+import onnx
+from onnx import AttributeProto, TensorProto, helper
+
+from frn_onnx.errors import ModelError, ShapeError
+
+DOMAIN = "frn_onnx"
+OP_TYPE = "FilterResponseNormalization"
+VERSION = 1
+DEFAULT_EPSILON = 1e-6
+INPUTS = ("X", "gamma", "beta", "tau", "epsilon")
+REQUIRED_INPUTS = 3
+RANKS = (3, 4, 5)
+DTYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+
+# Model-local functions came with IR version 8, CastLike with opset 15, and ReduceMean's axes
+# moved from an attribute to an input with opset 18.
+FUNCTION_IR_VERSION = 8
+_CAST_LIKE_OPSET = 15
+_AXES_INPUT_OPSET = 18
+
+
+def default_axes(rank: int) -> tuple[int, ...]:
+    """The spatial axes of a channels-last tensor: every axis but the first and the last."""
+    return normalize_axes(range(1, rank - 1), rank)
+
+
+def normalize_axes(axes: Sequence[int], rank: int | None = None) -> tuple[int, ...]:
+    """Spatial axes, sorted and counted from the front.
+
+    Args:
+        axes: the spatial axes in any order; negative ones count from the back.
+        rank: the rank of X; None means what the op demands, len(axes) + 2.
+
+    Raises:
+        ShapeError: an axis is the batch axis, twice there or out of range, or the axes do
+            not leave exactly one channel axis.
+    """
+    axes = [int(axis) for axis in axes]
+    if rank is None:
+        rank = len(axes) + 2
+    normal = sorted(axis + rank if axis < 0 else axis for axis in axes)
+    if (
+        not axes
+        or len(axes) != rank - 2
+        or len(set(normal)) != len(normal)
+        or normal[0] < 1
+        or normal[-1] >= rank
+    ):
+        raise ShapeError(
+            f"FRN: axes must name the spatial axes of an input of rank {rank}: {max(rank - 2, 1)} "
+            f"distinct axes within 1..{rank - 1}, leaving one channel axis beside the batch "
+            f"axis 0; received axes={axes}. Use for example axes=[2, 3] for NCHW and "
+            "axes=[1, 2] for NHWC."
+        )
+    return tuple(normal)
+
+
+def channel_axis(axes: Sequence[int]) -> int:
+    """The one axis that is neither the batch axis 0 nor in ``axes`` (normalised)."""
+    return next(axis for axis in range(1, len(axes) + 2) if axis not in axes)
+
+
+def param_shape(axes: Sequence[int], channels: int) -> tuple[int, ...]:
+    """The shape that gamma, beta, tau and epsilon have: (C,) and a 1 for each axis behind."""
+    return (channels,) + (1,) * (len(axes) + 1 - channel_axis(axes))
+
+
+def node(
+    inputs: Sequence[str],
+    output: str,
+    *,
+    axes: Sequence[int],
+    epsilon: float = DEFAULT_EPSILON,
+    name: str = "",
+) -> onnx.NodeProto:
+    """An FRN node; ``inputs`` are the names for X, gamma, beta[, tau[, epsilon]]."""
+    return helper.make_node(
+        OP_TYPE, list(inputs), [output], name=name, domain=DOMAIN, axes=list(axes), epsilon=epsilon
+    )
+
+
+def _attribute(
+    name: str, value: float | Sequence[int] | None, *, reference: str
+) -> onnx.AttributeProto:
+    """An attribute with a value, or, for None, one that refers to the function's attribute."""
+    if value is not None:
+        return helper.make_attribute(name, value)
+    kind = AttributeProto.FLOAT if reference == "epsilon" else AttributeProto.INTS
+    return AttributeProto(name=name, type=kind, ref_attr_name=reference)
+
+
+def body(
+    inputs: Sequence[str],
+    output: str,
+    *,
+    opset: int,
+    x_types: Collection[int],
+    param_types: Collection[int],
+    axes: Sequence[int] | None = None,
+    epsilon: float | None = None,
+    prefix: str = "",
+) -> list[onnx.NodeProto]:
+    """The op written in standard ops, in their cheapest order.
+
+    gamma is folded into the small tensor (gamma / sqrt(nu2 + epsilon)) before it meets X, so
+    X is passed over five times rather than six.
+
+    Args:
+        inputs: names for X, gamma, beta[, tau[, epsilon]]; ``""`` is an absent input.
+        output: name for Y.
+        opset: version of the standard opset the nodes are written for, from 13.
+        x_types: the element types X may have (``TensorProto`` numbers); what is not float,
+            or double, is cast to it before the square and back at the end.
+        param_types: the element types the parameters may have.
+        axes, epsilon: the attributes' values; None writes a reference to the attribute of
+            the function these nodes are the body of.
+        prefix: put before the names of the values in between.
+
+    Raises:
+        ModelError: X may have several half types and the opset has no CastLike.
+    """
+    x_types, param_types = set(x_types), set(param_types)
+    compute = TensorProto.DOUBLE if TensorProto.DOUBLE in x_types else TensorProto.FLOAT
+    nodes: list[onnx.NodeProto] = []
+
+    def add(op_type: str, args: Sequence[str], name: str, **attributes) -> str:
+        out = name if name == output else prefix + name
+        nodes.append(helper.make_node(op_type, list(args), [out], name=out, **attributes))
+        return out
+
+    def constant(name: str, attribute: str, value: float | Sequence[int] | None) -> str:
+        out = add("Constant", [], name)
+        nodes[-1].attribute.append(_attribute(attribute, value, reference=name))
+        return out
+
+    def cast(value: str, name: str, types: set[int]) -> str:
+        return value if types == {compute} else add("Cast", [value], name, to=compute)
+
+    x, gamma, beta, tau, per_channel_epsilon = (*inputs, "", "")[:5]
+    wide = cast(x, "x_wide", x_types)
+    square = add("Mul", [wide, wide], "square")
+    if opset >= _AXES_INPUT_OPSET:
+        axes_input = constant("axes", "value_ints", axes)
+        nu2 = add("ReduceMean", [square, axes_input], "nu2", keepdims=1)
+    else:
+        nu2 = add("ReduceMean", [square], "nu2", keepdims=1)
+        nodes[-1].attribute.append(_attribute("axes", axes, reference="axes"))
+    if per_channel_epsilon:
+        added = cast(per_channel_epsilon, "epsilon_wide", {TensorProto.FLOAT})
+    else:
+        scalar = constant("epsilon", "value_float", epsilon)
+        added = cast(scalar, "epsilon_wide", {TensorProto.FLOAT})
+    root = add("Sqrt", [add("Add", [nu2, added], "nu2_epsilon")], "root")
+    scale = add("Div", [cast(gamma, "gamma_wide", param_types), root], "scale")
+    scaled = add("Mul", [wide, scale], "scaled")
+
+    narrow = x_types != {compute}
+    last = [cast(beta, "beta_wide", param_types)]
+    if tau:
+        shifted = add("Add", [scaled, *last], "shifted")
+        tail, args = "Max", [shifted, cast(tau, "tau_wide", param_types)]
+    else:
+        tail, args = "Add", [scaled, *last]
+    if not narrow:
+        add(tail, args, output)
+        return nodes
+    y_wide = add(tail, args, "y_wide")
+    if len(x_types) == 1:
+        add("Cast", [y_wide], output, to=next(iter(x_types)))
+    elif opset >= _CAST_LIKE_OPSET:
+        add("CastLike", [y_wide, x], output)
+    else:
+        names = ", ".join(sorted(TensorProto.DataType.Name(t) for t in x_types))
+        raise ModelError(
+            f"FRN: a file with FRN layers of several types ({names}) needs opset "
+            f"{_CAST_LIKE_OPSET} or newer for the function body, received opset {opset}; "
+            "convert the model with onnx.version_converter, or lower it to 'custom'."
+        )
+    return nodes
+
+
+def function_proto(
+    *, opset: int, inputs: int, x_types: Collection[int], param_types: Collection[int]
+) -> onnx.FunctionProto:
+    """The model-local function that makes a file portable: the op in standard ops.
+
+    It has the op's domain and name. A runtime with the plugin takes its kernel, one
+    without inlines this body.
+
+    Args:
+        opset: version of the standard opset of the file.
+        inputs: how many inputs all FRN nodes of the file have (3, 4 or 5); a function's
+            body cannot ask whether an input is there.
+        x_types, param_types: as for :func:`body`.
+    """
+    names = INPUTS[:inputs]
+    return helper.make_function(
+        DOMAIN,
+        OP_TYPE,
+        list(names),
+        ["Y"],
+        body(names, "Y", opset=opset, x_types=x_types, param_types=param_types),
+        [helper.make_opsetid("", opset)],
+        attributes=["axes", "epsilon"],
+    )

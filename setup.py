@@ -1,0 +1,52 @@
+"""Builds the native library and the Python module with CMake; the rest is pyproject.toml."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent.resolve()
+
+
+class CMakeBuild(build_ext):
+    """One CMake run makes both products: libfrn_onnx_ops and _native.
+
+    FRN_ONNX_CUDA=auto|on|off and FRN_ONNX_CMAKE_ARGS="-D..." in the environment are passed on.
+    """
+
+    def build_extension(self, ext: Extension) -> None:
+        import pybind11  # a build requirement, not there when only metadata is asked for
+
+        output = Path(self.get_ext_fullpath(ext.name)).parent.resolve()
+        build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
+        if not shutil.which("cmake"):
+            raise SystemExit(
+                "cmake was not found; install the build needs: pip install cmake ninja"
+            )
+        configure = [
+            "cmake",
+            *("-S", str(ROOT / "custom_ops"), "-B", str(build), "-G", "Ninja"),
+            f"-DCMAKE_MAKE_PROGRAM={shutil.which('ninja')}",
+            "-DCMAKE_BUILD_TYPE=Release",
+            f"-DFRN_ONNX_OUTPUT_DIR={output}",
+            f"-DFRN_ONNX_VERSION={self.distribution.get_version()}",
+            f"-DFRN_ONNX_CUDA={os.environ.get('FRN_ONNX_CUDA', 'auto')}",
+            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+            *os.environ.get("FRN_ONNX_CMAKE_ARGS", "").split(),
+        ]
+        output.mkdir(parents=True, exist_ok=True)
+        subprocess.run(configure, check=True)
+        subprocess.run(["cmake", "--build", str(build)], check=True)
+
+
+setup(
+    # models/ lies at the top, and ships inside the package for the demo.
+    packages=[*find_packages(include=["frn_onnx", "frn_onnx.*"]), "frn_onnx.models"],
+    ext_modules=[Extension("frn_onnx._native", sources=[])],
+    cmdclass={"build_ext": CMakeBuild},
+)

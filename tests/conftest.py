@@ -1,0 +1,21 @@
+"""What every suite shares: a seeded generator, and GPU tests that skip visibly."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20191120)
+
+
+def pytest_collection_modifyitems(items) -> None:
+    if os.environ.get("FRN_ONNX_REQUIRE_CUDA") == "1" or shutil.which("nvidia-smi"):
+        return
+    skip = pytest.mark.skip(reason="no NVIDIA GPU here (FRN_ONNX_REQUIRE_CUDA=1 makes this fail)")
+    for item in items:
+        if item.get_closest_marker("cuda"):
+            item.add_marker(skip)
