@@ -9,6 +9,10 @@ class FrnError(Exception):
     """Base of every error that frn_onnx raises on purpose."""
 
 
+class ArgumentError(FrnError, ValueError):
+    """An argument has a value that means nothing, or that cannot be honoured."""
+
+
 class ShapeError(FrnError, ValueError):
     """An array, tensor or parameter has a shape the op cannot take."""
 
