@@ -1,0 +1,51 @@
+# What people and CI run. `make demo` and `make test` need Python >= 3.11, a C++17 compiler and
+# PyPI; everything they install goes into .venv/.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(abspath $(VENV))/bin
+PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip --quiet --disable-pip-version-check
+# ARGS are handed to the command behind a target: make test ARGS="tests/native -k nhwc"
+ARGS ?=
+NATIVE_SOURCES := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.ver' -o -name CMakeLists.txt)
+CXX_FILES := $(shell git ls-files 'custom_ops/*.cc' 'custom_ops/*.h' 'custom_ops/*.cu' 'custom_ops/*.cuh')
+export PATH := $(BIN):$(PATH)
+
+.PHONY: setup build demo test lint format bench wheel sanitize cuda-check simt clean
+
+setup: $(VENV)/.setup
+
+# The environment with what builds the package, in the versions CI uses.
+$(VENV)/.tools: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("frn_onnx needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install pip setuptools wheel cmake ninja pybind11
+	@touch $@
+
+# The package as an editable install with everything it can use; the native build is incremental.
+$(VENV)/.setup: $(VENV)/.tools pyproject.toml setup.py $(NATIVE_SOURCES)
+	$(PIP) install --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/frn-onnx demo $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+wheel: $(VENV)/.tools
+	$(PIP) wheel --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf build dist .envs frn_onnx/*.so

@@ -1,0 +1,86 @@
+"""The native kernel on plain arrays, without ONNX Runtime."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from frn_onnx import op
+from frn_onnx.errors import DtypeError, ShapeError
+from frn_onnx.runtime import library
+
+_DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+
+def frn(
+    x: np.ndarray,
+    gamma: npt.ArrayLike,
+    beta: npt.ArrayLike,
+    tau: npt.ArrayLike | None = None,
+    *,
+    epsilon: npt.ArrayLike = op.DEFAULT_EPSILON,
+    axes: Sequence[int] | None = None,
+) -> np.ndarray:
+    """Filter Response Normalization of an array, by the kernel that sessions use.
+
+    y = max(gamma * x / sqrt(nu2 + |epsilon|) + beta, tau), where nu2 is the mean of x**2
+    over the spatial axes, separately for each sample and channel.
+
+    Args:
+        x: rank 3, 4 or 5, batch first; float32, float64, float16 or bfloat16 (ml_dtypes).
+            What is not C-contiguous is copied first.
+        gamma: (C,), or shaped to broadcast along the channel axis only, (C, 1, 1) for NCHW.
+        beta: as gamma.
+        tau: as gamma, or None for no threshold.
+        epsilon: scalar, or one value per channel as gamma; its absolute value is used.
+        axes: the spatial axes; the one axis left beside axis 0 is the channel axis. None
+            means channels last.
+
+    Returns:
+        y, a new array with the shape and dtype of x.
+
+    Raises:
+        DtypeError: x has a dtype without a kernel.
+        ShapeError: x, axes or a parameter has a shape that does not fit.
+        PluginError: the native library is missing.
+
+    Example:
+        >>> frn_onnx.frn(image, gamma, beta, tau)                    # (N, H, W, C)
+        >>> frn_onnx.frn(image, gamma, beta, tau, axes=(2, 3))       # (N, C, H, W)
+    """
+    x = np.asarray(x)
+    if x.dtype.name not in _DTYPES:
+        raise DtypeError(
+            f"FRN: x must be one of {', '.join(_DTYPES)}, received {x.dtype.name}; convert it "
+            "first, for example with x.astype('float32')."
+        )
+    if x.ndim not in op.RANKS:
+        raise ShapeError(
+            f"FRN: x must have rank 3, 4 or 5 (batch, channels and 1 to 3 spatial axes), "
+            f"received shape {x.shape}."
+        )
+    axes = op.default_axes(x.ndim) if axes is None else op.normalize_axes(axes, x.ndim)
+    channel = op.channel_axis(axes)
+    channels = x.shape[channel]
+    # Parameters are computed with in float32, as the statistic is; in float64 for float64.
+    param_dtype = np.float64 if x.dtype == np.float64 else np.float32
+
+    def per_channel(name: str, value: npt.ArrayLike) -> np.ndarray:
+        value = np.asarray(value)
+        if value.shape not in ((channels,), op.param_shape(axes, channels)):
+            raise ShapeError(
+                f"FRN: {name} must have shape (C,)=({channels},), received {value.shape}. Channels "
+                f"are read from axis {channel} of x, which has shape {x.shape}; pass "
+                f"axes={tuple(range(2, x.ndim))} if channels come first."
+            )
+        return np.ascontiguousarray(value.reshape(channels), dtype=param_dtype)
+
+    epsilons = np.abs(np.asarray(epsilon, dtype=param_dtype))
+    return library.native().frn(
+        np.ascontiguousarray(x),
+        per_channel("gamma", gamma),
+        per_channel("beta", beta),
+        None if tau is None else per_channel("tau", tau),
+        epsilon=per_channel("epsilon", epsilons) if epsilons.ndim else float(epsilons),
+        axes=axes,
+    )

@@ -1,0 +1,128 @@
+"""Checks an installation and says, for what does not work, how to mend it."""
+
+import importlib.metadata
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+import frn_onnx
+from frn_onnx import op, reference
+from frn_onnx.errors import FrnError
+from frn_onnx.runtime import arrays, library
+
+# Optional packages: distribution -> what it is needed for.
+_PACKAGES = {
+    "onnxruntime": "sessions",
+    "onnxruntime-gpu": "sessions on a GPU",
+    "keras": "layers, export",
+    "tensorflow": "export",
+    "tensorflow-cpu": "export",
+    "tf2onnx": "export",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report; ok is None for something that may be absent."""
+
+    name: str
+    ok: bool | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`examine` found."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing that is there is broken."""
+        return all(check.ok is not False for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
+
+
+def examine() -> Report:
+    """Looks at packages, the native library, its kernels and ONNX Runtime's providers."""
+    checks = [
+        Check("frn_onnx", True, f"{frn_onnx.__version__}, Python {platform.python_version()}"),
+        *map(_package, _PACKAGES),
+        _check("native library", _build),
+        _check("kernel on arrays", _kernel),
+        _check("session with the plugin", lambda: _session(plugin=True)),
+        _check("session without it", lambda: _session(plugin=False)),
+    ]
+    return Report(tuple(checks))
+
+
+def _package(name: str) -> Check:
+    try:
+        return Check(name, True, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, None, f"not installed (for {_PACKAGES[name]})")
+
+
+def _check(name: str, probe: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, probe())
+    except (FrnError, AssertionError) as error:
+        return Check(name, False, str(error))
+    except Exception as error:  # a broken installation fails in ways nobody listed
+        return Check(name, False, f"{type(error).__name__}: {error}")
+
+
+def _build() -> str:
+    info = library.build_info()
+    cuda = info["cuda"] or "built without"
+    return f"{info['library']}, CPU target {info['cpu_target']}, CUDA {cuda}"
+
+
+def _example() -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """x (NCHW), gamma, beta and tau, and what y must be."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(1.0, 2.0, size=(2, 5, 9, 7)).astype(np.float32)
+    params = [rng.normal(size=(5, 1, 1)).astype(np.float32) for _ in range(3)]
+    return x, params, reference.frn(x, *params, axes=(2, 3))
+
+
+def _difference(y: np.ndarray, expected: np.ndarray) -> str:
+    worst = float(np.abs(y - expected).max())
+    if not worst < 1e-5:
+        raise AssertionError(f"computes wrong values: max error {worst:.1e}, expected under 1e-5")
+    return f"max error {worst:.1e}"
+
+
+def _kernel() -> str:
+    x, params, expected = _example()
+    return _difference(arrays.frn(x, *params, axes=(2, 3)), expected)
+
+
+def _session(*, plugin: bool) -> str:
+    from frn_onnx.runtime.session import InferenceSession
+
+    x, params, expected = _example()
+    names = op.INPUTS[:4]
+    graph = helper.make_graph(
+        [op.node(names, "Y", axes=(2, 3))],
+        "doctor",
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, x.shape)],
+        [helper.make_tensor_value_info("Y", TensorProto.FLOAT, x.shape)],
+        [numpy_helper.from_array(p, name) for p, name in zip(params, names[1:], strict=True)],
+    )
+    types = {TensorProto.FLOAT}
+    model = helper.make_model(
+        graph,
+        functions=[op.function_proto(opset=17, inputs=4, x_types=types, param_types=types)],
+        opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid(op.DOMAIN, op.VERSION)],
+        ir_version=op.FUNCTION_IR_VERSION,
+    )
+    session = InferenceSession(model, plugin=plugin)
+    detail = _difference(session.run(None, {"X": x})[0], expected)
+    return f"{detail}, providers {', '.join(session.get_providers())}"

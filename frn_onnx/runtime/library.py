@@ -1,0 +1,110 @@
+"""Where the native library is, what it was built with, and how ONNX Runtime gets it."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from frn_onnx import errors
+
+# The oldest ONNX Runtime with every entry of the C ABI that the library calls.
+MIN_ORT_VERSION = "1.18"
+
+_SUFFIX = ".dylib" if sys.platform == "darwin" else ".so"
+_LIBRARY = Path(__file__).parent.parent / f"libfrn_onnx_ops{_SUFFIX}"
+_REBUILD = "build and install it again with: pip install --force-reinstall --no-deps frn_onnx"
+
+
+def get_library_path() -> str:
+    """The path of the custom-op library, for ``register_custom_ops_library`` in any language.
+
+    The file depends on neither Python nor the rest of the package: C++, C#, Java and Triton
+    load the same one.
+
+    Raises:
+        PluginError: the file is missing.
+    """
+    if not _LIBRARY.is_file():
+        raise errors.PluginError(
+            f"the custom-op library {_LIBRARY} is missing; expected it beside the Python "
+            f"package. {_REBUILD}."
+        )
+    return str(_LIBRARY)
+
+
+def native() -> ModuleType:
+    """The compiled module ``frn_onnx._native``.
+
+    Raises:
+        PluginError: it is missing, or does not load.
+    """
+    try:
+        from frn_onnx import _native
+    except ImportError as error:
+        raise errors.PluginError(
+            f"the compiled module frn_onnx._native does not load: {error}. {_REBUILD}."
+        ) from error
+    return _native
+
+
+def build_info() -> dict[str, Any]:
+    """What the native library was built with, and what of it this machine uses.
+
+    Returns:
+        The library's path and version, its compiler, the ONNX Runtime API versions it
+        accepts, the CPU instruction sets compiled in and the one in use, and the CUDA
+        architectures (None: built without CUDA).
+
+    Raises:
+        PluginError: the native library is missing.
+    """
+    return {"library": get_library_path(), **native().build_info()}
+
+
+def onnxruntime() -> ModuleType:
+    """The installed ONNX Runtime, checked against the oldest one the library works with.
+
+    Raises:
+        DependencyError: neither onnxruntime nor onnxruntime-gpu is installed.
+        PluginError: the installed one is too old.
+    """
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise errors.missing_dependency("onnxruntime", "cpu", "An ONNX Runtime session") from error
+    oldest = tuple(int(part) for part in MIN_ORT_VERSION.split("."))
+    if tuple(int(part) for part in ort.__version__.split(".")[:2]) < oldest:
+        raise errors.PluginError(
+            f"the FRN library needs ONNX Runtime {MIN_ORT_VERSION} or newer, this is "
+            f"{ort.__version__}; upgrade it with: pip install -U onnxruntime, or run a portable "
+            "or primitives file without the library."
+        )
+    return ort
+
+
+def register(session_options: Any) -> None:
+    """Makes sessions created with these options know the FRN op and its kernels.
+
+    Calling it again on the same options changes nothing.
+
+    Args:
+        session_options: an ``onnxruntime.SessionOptions``.
+
+    Raises:
+        DependencyError: ONNX Runtime is not installed.
+        PluginError: the library is missing, or does not fit this ONNX Runtime.
+        TypeError: ``session_options`` is something else.
+    """
+    ort = onnxruntime()
+    if not isinstance(session_options, ort.SessionOptions):
+        raise TypeError(
+            "register expects an onnxruntime.SessionOptions, received "
+            f"{type(session_options).__name__}"
+        )
+    path = get_library_path()
+    try:
+        session_options.register_custom_ops_library(path)
+    except Exception as error:  # ONNX Runtime's own exceptions share no public base class
+        raise errors.PluginError(
+            f"ONNX Runtime {ort.__version__} could not load the custom-op library {path}: {error}"
+        ) from error

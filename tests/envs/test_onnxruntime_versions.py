@@ -1,0 +1,70 @@
+"""One build in the oldest and the newest ONNX Runtime, and what older ones are told."""
+
+import json
+
+import pytest
+
+SESSION = """
+import json
+import numpy as np
+import onnxruntime as ort
+import frn_onnx
+from frn_onnx.runtime import doctor
+
+report = doctor.examine()
+print(json.dumps({"version": ort.__version__, "report": report.to_dict()}))
+"""
+
+# ONNX Runtime 1.18 was built against NumPy 1, and its onnx knows IR versions up to 10.
+OLD = ("onnx==1.17.0", "ml_dtypes<0.6", "numpy<2")
+
+
+@pytest.mark.parametrize(
+    "packages",
+    [
+        ("onnxruntime==1.18.1", *OLD),
+        ("onnxruntime==1.20.1",),
+        ("onnxruntime==1.23.2",),
+    ],
+    ids=lambda packages: packages[0],
+)
+def test_one_build_loads_and_computes(environment, packages):
+    found = json.loads(environment(*packages).run(SESSION))
+    checks = {check["name"]: check for check in found["report"]["checks"]}
+    assert found["version"] == packages[0].split("==")[1]
+    for name in ("kernel on arrays", "session with the plugin", "session without it"):
+        assert checks[name]["ok"], checks[name]
+
+
+def test_older_onnxruntime_is_refused_with_both_versions(environment):
+    code = """
+    import onnxruntime as ort
+    import frn_onnx
+    try:
+        frn_onnx.register(ort.SessionOptions())
+    except frn_onnx.errors.PluginError as error:
+        print(error)
+    try:
+        ort.SessionOptions().register_custom_ops_library(frn_onnx.get_library_path())
+    except Exception as error:
+        print(error)
+    """
+    python_side, library_side = environment("onnxruntime==1.17.3", *OLD).run(code).splitlines()
+    assert "needs ONNX Runtime 1.18 or newer, this is 1.17.3" in python_side
+    assert "1.18" in library_side
+    assert "1.17.3" in library_side
+
+
+def test_without_onnxruntime_the_install_line_is_named(environment):
+    code = """
+    import frn_onnx, numpy as np
+    x = np.ones((1, 2, 2, 3), np.float32)
+    print(frn_onnx.frn(x, np.ones(3), np.zeros(3)).sum())
+    try:
+        frn_onnx.InferenceSession
+    except ImportError as error:
+        print(error)
+    """
+    computed, refused = environment("numpy").run(code).splitlines()
+    assert abs(float(computed) - 12) < 1e-4
+    assert "pip install 'frn_onnx[cpu]'" in refused
