@@ -1,0 +1,366 @@
+// How one FRN call is cut into tasks.
+//
+// Each plane is read twice, for its sum of squares and to be normalised, so the aim is that the
+// second read finds it in cache, that all threads have work, and that no task is too small to be
+// worth handing out. Two ways, each for planes (NCHW: a channel's elements are adjacent) and for
+// rows (NHWC: a pixel's channels are adjacent):
+//
+//   own     a task takes whole planes, or a strip of channels of one sample, reads them twice and
+//           needs no one else. Where a plane fits in the L2 cache and there are enough of them.
+//   shared  planes too large or too few for that: all threads sum slices of a group of planes,
+//           then all threads normalise slices of the group. The group is small enough for L3.
+//
+// Few channels (NHWC): adjacent pixels are folded into one row of about 256 columns, with the
+// parameters repeated, so that C = 3 fills vectors as well as C = 256 does.
+
+#include "cpu/frn_cpu.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <thread>
+#include <vector>
+
+#include "cpu/element.h"
+
+namespace frn {
+namespace {
+
+constexpr int64_t kOwnBytes = 512 << 10;   // a task's working set: half of a usual L2
+constexpr int64_t kSharedBytes = 4 << 20;  // a group's: a part of L3 that others leave us
+constexpr int64_t kTaskBytes = 64 << 10;   // the least worth handing to a thread
+constexpr int64_t kBatchBytes = 24 << 10;  // small planes: summed and normalised in L1
+constexpr int64_t kMaxBatch = 64;          // planes of a batch
+constexpr int64_t kMaxStrip = 1024;        // channels of a strip
+constexpr int64_t kStripBytes = 256;       // a strip's narrowest row
+constexpr int64_t kFoldedColumns = 256;    // about how wide folded rows get
+constexpr int64_t kRunRows = 1024;         // rows summed in one chain of doubles
+constexpr int64_t kMaxSlices = 64;         // of one plane, or sample
+
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// An upper bound for the threads of the pool, which ONNX Runtime does not tell. A constant of the
+// machine, not of the call: results have the same bits for every number of threads.
+int64_t HardwareThreads() {
+  static const int64_t threads = std::max<int64_t>(1, std::thread::hardware_concurrency());
+  return threads;
+}
+
+template <class T>
+class FrnCall {
+  using A = ComputeType<T>;
+
+ public:
+  FrnCall(const Kernels<T>& kernels, const FrnShape& shape, const T* x, T* y,
+          const FrnParams<A>& params, Executor& executor)
+      : kernels_(kernels), shape_(shape), x_(x), y_(y), gamma_(params.gamma), executor_(executor) {
+    if (shape_.channels == 1) {  // every layout is one plane per sample
+      shape_.inner *= shape_.outer;
+      shape_.outer = 1;
+    }
+    const bool rows = shape_.inner == 1;
+    fold_ = rows ? std::clamp(kFoldedColumns / shape_.channels, int64_t{1}, shape_.outer) : 1;
+    shift_ = Repeat(params.beta, &shift_storage_);
+    tau_ = Repeat(params.tau, &tau_storage_, -std::numeric_limits<A>::infinity());
+    epsilon_ = params.epsilon;
+    if (epsilon_ == nullptr) {
+      epsilon_storage_.assign(shape_.channels, params.epsilon_scalar);
+      epsilon_ = epsilon_storage_.data();
+    }
+  }
+
+  void Compute() {
+    if (shape_.inner == 1) {
+      ComputeRows();
+    } else {
+      ComputePlanes();
+    }
+  }
+
+ private:
+  // `values`, or `absent` for every channel, `fold_` times over.
+  const A* Repeat(const A* values, std::vector<A>* storage, A absent = 0) const {
+    if (values != nullptr && fold_ == 1) return values;
+    storage->reserve(fold_ * shape_.channels);
+    for (int64_t f = 0; f < fold_; ++f) {
+      if (values == nullptr) {
+        storage->insert(storage->end(), shape_.channels, absent);
+      } else {
+        storage->insert(storage->end(), values, values + shape_.channels);
+      }
+    }
+    return storage->data();
+  }
+
+  template <class F>
+  void Run(int64_t count, F&& task) {
+    if (count == 1) {
+      task(0);
+    } else {
+      executor_.Run(count, [](void* self, int64_t i) { (*static_cast<F*>(self))(i); }, &task);
+    }
+  }
+
+  // `count` units of `bytes` each, several to a task where they are small.
+  template <class F>
+  void RunUnits(int64_t count, int64_t bytes, F&& unit) {
+    const int64_t per_task = std::max<int64_t>(1, kTaskBytes / std::max<int64_t>(1, bytes));
+    Run(CeilDiv(count, per_task), [&](int64_t task) {
+      const int64_t end = std::min(count, (task + 1) * per_task);
+      for (int64_t u = task * per_task; u < end; ++u) unit(u);
+    });
+  }
+
+  // The sum of squares of one plane, each square taken in double.
+  double ExactSum(int64_t n, int64_t c) const;
+
+  // scale[i] for channels c .. c + count of sample n, whose sums are given.
+  void Scales(int64_t n, int64_t c, int64_t count, double* sums, A* scale) const {
+    const double inverse_size = 1.0 / static_cast<double>(shape_.plane());
+    if (kernels_.scales(sums, count, inverse_size, gamma_ + c, epsilon_ + c, scale)) return;
+    for (int64_t i = 0; i < count; ++i) {
+      const double epsilon = static_cast<double>(epsilon_[c + i]);
+      double radicand = sums[i] * inverse_size + epsilon;
+      if (radicand >= kTrustedMin && radicand <= kTrustedMax) continue;
+      radicand = ExactSum(n, c + i) * inverse_size + epsilon;
+      scale[i] = static_cast<A>(static_cast<double>(gamma_[c + i]) / std::sqrt(radicand));
+    }
+  }
+
+  // ---- planes: inner > 1 ----
+
+  void ComputePlanes() {
+    const int64_t planes = shape_.batch * shape_.channels;
+    const int64_t bytes = shape_.plane() * static_cast<int64_t>(sizeof(T));
+    const bool large = bytes > 2 * kOwnBytes;
+    const bool few = planes < 4 * HardwareThreads() && bytes > 2 * kTaskBytes;
+    if (shape_.outer == 1 && (large || few)) {
+      SharedPlanes(planes, bytes);
+    } else {
+      OwnPlanes(bytes);
+    }
+  }
+
+  void OwnPlanes(int64_t bytes) {
+    const int64_t channels = shape_.channels, inner = shape_.inner;
+    const int64_t batch =
+        std::clamp<int64_t>(kBatchBytes / bytes, 1, std::min(channels, kMaxBatch));
+    const int64_t batches = CeilDiv(channels, batch);
+    RunUnits(shape_.batch * batches, batch * bytes, [&](int64_t unit) {
+      const int64_t n = unit / batches, c = unit % batches * batch;
+      const int64_t count = std::min(batch, channels - c);
+      double sums[kMaxBatch] = {};
+      A scale[kMaxBatch];
+      for (int64_t o = 0; o < shape_.outer; ++o) {
+        kernels_.sum_planes(x_ + Offset(n, o, c), count, inner, sums);
+      }
+      Scales(n, c, count, sums, scale);
+      for (int64_t o = 0; o < shape_.outer; ++o) {
+        const int64_t at = Offset(n, o, c);
+        kernels_.apply_planes(x_ + at, y_ + at, count, inner, scale, shift_ + c, tau_ + c);
+      }
+    });
+  }
+
+  void SharedPlanes(int64_t planes, int64_t bytes) {
+    const int64_t inner = shape_.inner, channels = shape_.channels;
+    const int64_t group = std::clamp<int64_t>(kSharedBytes / bytes, 1, planes);
+    const int64_t slices = std::clamp<int64_t>(bytes / kTaskBytes, 1, kMaxSlices);
+    const int64_t length = CeilDiv(inner, slices);
+    std::vector<double> partial(group * slices);
+    std::vector<A> scale(group);
+    for (int64_t first = 0; first < planes; first += group) {
+      const int64_t count = std::min(group, planes - first);
+      Run(count * slices, [&](int64_t i) {
+        const int64_t at = i % slices * length;
+        partial[i] = 0;
+        if (at >= inner) return;
+        kernels_.sum_planes(x_ + (first + i / slices) * inner + at, 1, std::min(length, inner - at),
+                            &partial[i]);
+      });
+      for (int64_t p = 0; p < count; ++p) {
+        double sum = 0;
+        for (int64_t s = 0; s < slices; ++s) sum += partial[p * slices + s];
+        const int64_t plane = first + p;
+        Scales(plane / channels, plane % channels, 1, &sum, &scale[p]);
+      }
+      Run(count * slices, [&](int64_t i) {
+        const int64_t at = i % slices * length, p = i / slices;
+        if (at >= inner) return;
+        const int64_t offset = (first + p) * inner + at, c = (first + p) % channels;
+        kernels_.apply_planes(x_ + offset, y_ + offset, 1, std::min(length, inner - at), &scale[p],
+                              shift_ + c, tau_ + c);
+      });
+    }
+  }
+
+  int64_t Offset(int64_t n, int64_t o, int64_t c) const {
+    return ((n * shape_.outer + o) * shape_.channels + c) * shape_.inner;
+  }
+
+  // ---- rows: inner == 1 ----
+
+  void ComputeRows() {
+    const int64_t size = sizeof(T), channels = shape_.channels;
+    const int64_t columns = fold_ * channels;
+    const int64_t sample_bytes = shape_.outer * channels * size;
+    int64_t strips = 1;
+    if (fold_ == 1) {
+      const int64_t enough = CeilDiv(4 * HardwareThreads(), std::max<int64_t>(1, shape_.batch));
+      const int64_t busy = std::min(enough, CeilDiv(sample_bytes, kTaskBytes));
+      const int64_t fitting = CeilDiv(sample_bytes, kOwnBytes);
+      const int64_t narrowest = std::max<int64_t>(1, channels * size / kStripBytes);
+      strips = std::min(std::max(busy, fitting), narrowest);
+      strips = std::max(strips, CeilDiv(channels, kMaxStrip));
+    }
+    const bool large = sample_bytes / strips > 2 * kOwnBytes;
+    const bool few =
+        shape_.batch * strips < 4 * HardwareThreads() && sample_bytes / strips > 2 * kTaskBytes;
+    if (large || few) {
+      SharedRows(columns, sample_bytes);
+    } else {
+      const int64_t lanes = 64 / size;  // strips begin where cache lines do, if x does
+      const int64_t width =
+          fold_ > 1 ? columns : std::min(columns, CeilDiv(CeilDiv(columns, strips), lanes) * lanes);
+      OwnRows(columns, width, sample_bytes);
+    }
+  }
+
+  // Rows of a sample after folding, and the elements left over, which are less than a row.
+  int64_t FoldedRows() const { return shape_.outer / fold_; }
+  int64_t Leftover() const { return shape_.outer % fold_ * shape_.channels; }
+
+  void OwnRows(int64_t columns, int64_t width, int64_t sample_bytes) {
+    const int64_t strips = CeilDiv(columns, width), rows = FoldedRows(), rest = Leftover();
+    RunUnits(shape_.batch * strips, sample_bytes / strips, [&](int64_t unit) {
+      const int64_t n = unit / strips, c = unit % strips * width;
+      const int64_t count = std::min(width, columns - c);
+      const int64_t at = n * shape_.outer * shape_.channels + c;
+      double sums[kMaxStrip] = {};
+      A scale[kMaxStrip];
+      SumRows(x_ + at, rows, count, columns, sums);
+      kernels_.sum_rows(x_ + at + rows * columns, rest > 0, rest, columns, sums);
+      FoldedScales(n, c, count, sums, scale);
+      kernels_.apply_rows(x_ + at, y_ + at, rows, count, columns, scale, shift_ + c, tau_ + c);
+      const int64_t end = at + rows * columns;
+      kernels_.apply_rows(x_ + end, y_ + end, rest > 0, rest, columns, scale, shift_ + c, tau_ + c);
+    });
+  }
+
+  void SharedRows(int64_t columns, int64_t sample_bytes) {
+    const int64_t rows = FoldedRows(), rest = Leftover(), batch = shape_.batch;
+    const int64_t group = std::clamp<int64_t>(kSharedBytes / sample_bytes, 1, batch);
+    const int64_t wanted = std::clamp<int64_t>(sample_bytes / kTaskBytes, 1, kMaxSlices);
+    const int64_t length =
+        CeilDiv(CeilDiv(rows, wanted), 8) * 8;  // the kernels take 8 rows at once
+    const int64_t slices = CeilDiv(rows, length);
+    std::vector<double> partial(group * slices * columns);
+    std::vector<A> scale(group * columns);
+    const auto at = [&](int64_t n, int64_t row) {
+      return n * shape_.outer * shape_.channels + row * columns;
+    };
+    for (int64_t first = 0; first < batch; first += group) {
+      const int64_t count = std::min(group, batch - first);
+      Run(count * slices, [&](int64_t i) {
+        const int64_t n = first + i / slices, row = i % slices * length;
+        double* sums = &partial[i * columns];
+        std::fill_n(sums, columns, 0.0);
+        for (int64_t c = 0; c < columns; c += kMaxStrip) {
+          SumRows(x_ + at(n, row) + c, std::min(length, rows - row),
+                  std::min(kMaxStrip, columns - c), columns, sums + c);
+        }
+        if (row + length >= rows) {
+          kernels_.sum_rows(x_ + at(n, rows), rest > 0, rest, columns, sums);
+        }
+      });
+      for (int64_t g = 0; g < count; ++g) {
+        double* sums = &partial[g * slices * columns];
+        for (int64_t s = 1; s < slices; ++s) {
+          for (int64_t c = 0; c < columns; ++c) sums[c] += sums[s * columns + c];
+        }
+        FoldedScales(first + g, 0, columns, sums, &scale[g * columns]);
+      }
+      Run(count * slices, [&](int64_t i) {
+        const int64_t n = first + i / slices, row = i % slices * length;
+        const A* scales = &scale[i / slices * columns];
+        kernels_.apply_rows(x_ + at(n, row), y_ + at(n, row), std::min(length, rows - row), columns,
+                            columns, scales, shift_, tau_);
+        if (row + length >= rows) {
+          kernels_.apply_rows(x_ + at(n, rows), y_ + at(n, rows), rest > 0, rest, columns, scales,
+                              shift_, tau_);
+        }
+      });
+    }
+  }
+
+  // Adds to sums; chains of additions are kept short by summing runs of rows on their own.
+  void SumRows(const T* x, int64_t rows, int64_t columns, int64_t stride, double* sums) const {
+    if (rows <= kRunRows) {
+      kernels_.sum_rows(x, rows, columns, stride, sums);
+      return;
+    }
+    double run[kMaxStrip];
+    for (int64_t row = 0; row < rows; row += kRunRows) {
+      std::fill_n(run, columns, 0.0);
+      kernels_.sum_rows(x + row * stride, std::min(kRunRows, rows - row), columns, stride, run);
+      for (int64_t c = 0; c < columns; ++c) sums[c] += run[c];
+    }
+  }
+
+  // Scales of `columns` columns from c on: the sums of a channel's columns are added first.
+  void FoldedScales(int64_t n, int64_t c, int64_t columns, double* sums, A* scale) const {
+    if (fold_ == 1) {
+      Scales(n, c, columns, sums, scale);
+      return;
+    }
+    const int64_t channels = shape_.channels;
+    for (int64_t i = channels; i < columns; ++i) sums[i % channels] += sums[i];
+    Scales(n, 0, channels, sums, scale);
+    for (int64_t i = channels; i < columns; ++i) scale[i] = scale[i - channels];
+  }
+
+  const Kernels<T>& kernels_;
+  FrnShape shape_;
+  const T* x_;
+  T* y_;
+  int64_t fold_;
+  const A* gamma_;
+  const A* shift_;    // fold_ * channels values, as tau_
+  const A* tau_;      // -inf: no threshold
+  const A* epsilon_;  // channels values, as gamma_
+  std::vector<A> shift_storage_, tau_storage_, epsilon_storage_;
+  Executor& executor_;
+};
+
+template <class T>
+double FrnCall<T>::ExactSum(int64_t n, int64_t c) const {
+  double sum = 0;
+  for (int64_t o = 0; o < shape_.outer; ++o) {
+    const T* x = x_ + Offset(n, o, c);
+    for (int64_t i = 0; i < shape_.inner; ++i) {
+      const double value = ToDouble(x[i]);
+      sum += value * value;
+    }
+  }
+  return sum;
+}
+
+}  // namespace
+
+template <class T>
+void ComputeFrn(const Kernels<T>& kernels, const FrnShape& shape, const T* x, T* y,
+                const FrnParams<ComputeType<T>>& params, Executor& executor) {
+  if (shape.elements() == 0) return;
+  FrnCall<T>(kernels, shape, x, y, params, executor).Compute();
+}
+
+template void ComputeFrn(const Kernels<float>&, const FrnShape&, const float*, float*,
+                         const FrnParams<float>&, Executor&);
+template void ComputeFrn(const Kernels<double>&, const FrnShape&, const double*, double*,
+                         const FrnParams<double>&, Executor&);
+template void ComputeFrn(const Kernels<F16>&, const FrnShape&, const F16*, F16*,
+                         const FrnParams<float>&, Executor&);
+template void ComputeFrn(const Kernels<BF16>&, const FrnShape&, const BF16*, BF16*,
+                         const FrnParams<float>&, Executor&);
+
+}  // namespace frn

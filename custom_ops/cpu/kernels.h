@@ -1,0 +1,75 @@
+// The loops that depend on the instruction set, as tables of plain functions. Everything else of
+// the CPU kernel (splitting the work, checking, threads) is in frn_cpu.cc and compiled once.
+
+#ifndef FRN_ONNX_CPU_KERNELS_H_
+#define FRN_ONNX_CPU_KERNELS_H_
+
+#include <cstdint>
+
+namespace frn {
+
+struct F16 {  // IEEE binary16
+  uint16_t bits;
+};
+
+struct BF16 {  // the upper half of a float
+  uint16_t bits;
+};
+
+// The type that sums are started in and that scale, shift and tau have.
+template <class T>
+struct ComputeTypeOf {
+  using type = float;
+};
+template <>
+struct ComputeTypeOf<double> {
+  using type = double;
+};
+template <class T>
+using ComputeType = typename ComputeTypeOf<T>::type;
+
+// Sums: squares are added in T's compute type over short blocks, and the blocks in double (see
+// kernels_inl.h). x and y may be the same memory; neither needs alignment.
+template <class T>
+struct Kernels {
+  using A = ComputeType<T>;
+
+  // `planes` runs of n adjacent elements, one behind the other: sums[p] += sum of x[p * n + i]^2.
+  void (*sum_planes)(const T* x, int64_t planes, int64_t n, double* sums);
+
+  // y[p * n + i] = max(x[p * n + i] * scale[p] + shift[p], tau[p])
+  void (*apply_planes)(const T* x, T* y, int64_t planes, int64_t n, const A* scale, const A* shift,
+                       const A* tau);
+
+  // `rows` rows of `cols` elements, `stride` elements apart: sums[c] += sum of x[r * stride + c]^2.
+  void (*sum_rows)(const T* x, int64_t rows, int64_t cols, int64_t stride, double* sums);
+
+  // y[r * stride + c] = max(x[r * stride + c] * scale[c] + shift[c], tau[c])
+  void (*apply_rows)(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride, const A* scale,
+                     const A* shift, const A* tau);
+
+  // scale[c] = gamma[c] / sqrt(sums[c] * inverse_size + epsilon[c]). False if a radicand is outside
+  // [kTrustedMin, kTrustedMax], or NaN: then squares may have under- or overflowed.
+  bool (*scales)(const double* sums, int64_t n, double inverse_size, const A* gamma,
+                 const A* epsilon, A* scale);
+};
+
+// Below, squares of floats are subnormal and lose bits; above, the radicand is no float.
+constexpr double kTrustedMin = 0x1p-100;
+constexpr double kTrustedMax = 0x1p126;
+
+struct KernelTable {
+  Kernels<float> f32;
+  Kernels<double> f64;
+  Kernels<F16> f16;
+  Kernels<BF16> bf16;
+};
+
+// nullptr where the compiler had no such target.
+const KernelTable* BaselineKernels();
+const KernelTable* Avx2Kernels();
+const KernelTable* Avx512Kernels();
+
+}  // namespace frn
+
+#endif  // FRN_ONNX_CPU_KERNELS_H_

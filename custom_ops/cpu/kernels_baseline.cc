@@ -1,0 +1,138 @@
+// Kernels for any CPU: vectors of 16 bytes in the GCC and Clang vector extension, which is SSE2 on
+// x86-64 and NEON on Arm. No F16C needed: half conversions are integer arithmetic.
+
+#include "cpu/kernels.h"
+
+namespace frn {
+namespace {
+
+using Float4 = float __attribute__((vector_size(16)));
+using Double2 = double __attribute__((vector_size(16)));
+using Int4 = int32_t __attribute__((vector_size(16)));
+
+// 16 bytes at any address: a copy the compiler makes one instruction of.
+template <class Reg, class Elem>
+Reg LoadBytes(const Elem* p) {
+  Reg r;
+  __builtin_memcpy(&r, p, sizeof(r));
+  return r;
+}
+
+struct FloatVec {
+  using Elem = float;
+  using Reg = Float4;
+  static constexpr int kLanes = 4;
+
+  static Reg Zero() { return Reg{}; }
+  static Reg Set(float e) { return Reg{e, e, e, e}; }
+  static Reg Fma(Reg a, Reg b, Reg c) { return a * b + c; }
+  static Reg Add(Reg a, Reg b) { return a + b; }
+  static Reg Max(Reg a, Reg t) { return a < t ? t : a; }  // false for NaN: a
+
+  static Reg Load(const float* p) { return LoadBytes<Reg>(p); }
+  static void Store(float* p, Reg r) { __builtin_memcpy(p, &r, sizeof(r)); }
+
+  static Int4 Bits(Reg r) { return reinterpret_cast<Int4>(r); }
+  static Reg FromBits(Int4 bits) { return reinterpret_cast<Reg>(bits); }
+
+  static Reg Load(const F16* p) {
+    const Int4 half = {p[0].bits, p[1].bits, p[2].bits, p[3].bits};
+    const Int4 magnitude = half & 0x7fff;
+    const Int4 sign = (half & 0x8000) << 16;
+    // The exponent's bias goes from 15 to 127; infinity and NaN have the largest exponent in both.
+    const Int4 special = magnitude >= 0x7c00 ? Int4{} + (112 << 23) : Int4{};
+    const Int4 normal = (magnitude << 13) + (112 << 23) + special;
+    // A subnormal half is its integer times 2^-24: no subnormal float that a CPU may flush.
+    const Int4 subnormal = Bits(__builtin_convertvector(magnitude, Reg) * 0x1p-24f);
+    return FromBits(sign | (magnitude < 0x400 ? subnormal : normal));
+  }
+  static void Store(F16* p, Reg r) {
+    const Int4 bits = Bits(r);
+    const Int4 magnitude = bits & 0x7fffffff;
+    // To nearest, ties to even: add half of the last kept place, less one where that place is 0.
+    const Int4 odd = (magnitude >> 13) & 1;
+    const Int4 normal = (magnitude + 0xfff + odd - (112 << 23)) >> 13;
+    // Below 2^-14 the sum with 0.5, whose last place is 2^-24, rounds in the same way.
+    const Int4 subnormal = Bits(FromBits(magnitude) + 0.5f) - 0x3f000000;
+    Int4 half = magnitude < 0x38800000 ? subnormal : normal;
+    half = magnitude >= 0x477ff000 ? Int4{} + 0x7c00 : half;  // from 65520 on: infinity
+    half = magnitude > 0x7f800000 ? Int4{} + 0x7e00 : half;   // NaN
+    half |= (bits >> 16) & 0x8000;
+    for (int i = 0; i < kLanes; ++i) p[i].bits = static_cast<uint16_t>(half[i]);
+  }
+
+  static Reg Load(const BF16* p) {
+    return FromBits(Int4{p[0].bits, p[1].bits, p[2].bits, p[3].bits} << 16);
+  }
+  static void Store(BF16* p, Reg r) {
+    const Int4 bits = Bits(r);
+    // To nearest, ties to even; a NaN stays one (rounding up could carry it to infinity).
+    const Int4 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    const Int4 result = (bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16) | 0x40 : rounded;
+    for (int i = 0; i < kLanes; ++i) p[i].bits = static_cast<uint16_t>(result[i]);
+  }
+
+  template <class T>
+  static Reg LoadPart(const T* p, int n) {
+    T buffer[kLanes] = {};
+    for (int i = 0; i < n; ++i) buffer[i] = p[i];
+    return Load(buffer);
+  }
+  template <class T>
+  static void StorePart(T* p, Reg r, int n) {
+    T buffer[kLanes];
+    Store(buffer, r);
+    for (int i = 0; i < n; ++i) p[i] = buffer[i];
+  }
+
+  struct Sum {
+    double lanes[kLanes];
+
+    void Clear() {
+      for (double& lane : lanes) lane = 0;
+    }
+    void Add(Reg r) {
+      for (int i = 0; i < kLanes; ++i) lanes[i] += static_cast<double>(r[i]);
+    }
+    double Total() const { return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]); }
+    void AddTo(double* p) const { AddPartTo(p, kLanes); }
+    void AddPartTo(double* p, int n) const {
+      for (int i = 0; i < n; ++i) p[i] += lanes[i];
+    }
+  };
+};
+
+struct DoubleVec {
+  using Elem = double;
+  using Reg = Double2;
+  static constexpr int kLanes = 2;
+
+  static Reg Zero() { return Reg{}; }
+  static Reg Set(double e) { return Reg{e, e}; }
+  static Reg Fma(Reg a, Reg b, Reg c) { return a * b + c; }
+  static Reg Add(Reg a, Reg b) { return a + b; }
+  static Reg Max(Reg a, Reg t) { return a < t ? t : a; }
+
+  static Reg Load(const double* p) { return LoadBytes<Reg>(p); }
+  static Reg LoadPart(const double* p, int) { return Reg{p[0], 0}; }  // n is 1
+  static void Store(double* p, Reg r) { __builtin_memcpy(p, &r, sizeof(r)); }
+  static void StorePart(double* p, Reg r, int) { p[0] = r[0]; }
+
+  struct Sum {
+    Reg all;
+
+    void Clear() { all = Reg{}; }
+    void Add(Reg r) { all += r; }
+    double Total() const { return all[0] + all[1]; }
+    void AddTo(double* p) const { Store(p, Load(p) + all); }
+    void AddPartTo(double* p, int) const { p[0] += all[0]; }
+  };
+};
+
+#include "cpu/kernels_inl.h"
+
+}  // namespace
+
+const KernelTable* BaselineKernels() { return &kTable; }
+
+}  // namespace frn
