@@ -21,6 +21,11 @@ from frn_onnx import reference
 # implementations that are not ours (ONNX Runtime, NumPy) sum in blocks of at most 128.
 _FOREIGN_BLOCK = 128
 
+# Of one network spelled in two ways, relative to its largest output: half the bits of float64.
+# How rounding grows through dozens of layers has no useful bound, but another function, or a
+# parameter in the wrong place, shows in the first digits.
+FLOAT64_NETWORK_RTOL = 2.0**-26
+
 
 def unit_roundoff(dtype) -> float:
     """Half the distance from 1 to the next number of ``dtype``."""
@@ -88,3 +93,23 @@ def assert_within(actual, expected, bound) -> None:
             f"{abs(wide[worst] - expected[worst]):.3e}, allowed {bound[worst]:.3e} "
             f"({excess[worst]:.2f} times)"
         )
+
+
+def affine_tlu_bound(x, alpha, tau, *, dtype=np.float32) -> np.ndarray:
+    """The largest |y - max(x, alpha * x + tau)| that a product and a sum in ``dtype`` give.
+
+    x, alpha and tau are as the tested function saw them, after rounding to ``dtype``, and
+    broadcast against each other.
+    """
+    product, offset = np.abs(np.asarray(alpha, np.float64) * x), np.abs(np.asarray(tau, np.float64))
+    return (2 * product + offset) * unit_roundoff(dtype) * 1.01 + float(_smallest_subnormal(dtype))
+
+
+def frn_gradient_bound(magnitude, size: int) -> np.ndarray:
+    """The largest error of a gradient of FRN in float64, through a mean over ``size`` elements.
+
+    Args:
+        magnitude: the gradient's terms, added without their signs.
+        size: how many elements the mean is over.
+    """
+    return magnitude * (2 * size + 16) * unit_roundoff(np.float64)

@@ -170,6 +170,7 @@ class FilterResponseNormalization(PerChannelLayer):
             activation = activations.serialize(activation)
         return {
             **super().get_config(),
+            "axis": _channel_axis_of(self.axis),
             "epsilon": self.epsilon,
             "learned_epsilon": self.learned_epsilon,
             "learned_epsilon_constraint": constraints.serialize(self.learned_epsilon_constraint),
@@ -183,21 +184,37 @@ class FilterResponseNormalization(PerChannelLayer):
     def from_config(cls, config):
         """The layer of a config, also of one that TensorFlow Addons wrote.
 
-        Those have no ``activation``, because that layer has none.
+        Those have no ``activation``, because that layer has none. Their ``axis`` is always
+        [1, 2], and Keras' loader of HDF5 files drops lists under that name.
         """
-        return super().from_config({"activation": None, **config})
+        if "activation" not in config:
+            config = {"activation": None, "axis": [1, 2], **config}
+        return super().from_config(config)
 
 
 def _checked_axis(axis):
-    """``axis`` as None, an int or a list of ints, so that it can be written into a config."""
+    """``axis`` as None, an int, or a list that is this layer's own."""
     if axis is None or (isinstance(axis, int) and not isinstance(axis, bool)):
         return axis
     if isinstance(axis, list | tuple) and all(type(item) is int for item in axis):
+        op.normalize_axes(axis)
         return list(axis)
     raise ArgumentError(
         "FilterResponseNormalization: axis must be the channel axis (an int), or the list of "
         f"the spatial axes ([1, 2] for NHWC), or None. Received: axis={axis!r}"
     )
+
+
+def _channel_axis_of(axis):
+    """``axis`` as a config holds it: never as a list.
+
+    Keras' loader of HDF5 files drops an ``axis`` of several items, and makes [1] the integer
+    1, which has the other meaning here.
+    """
+    if not isinstance(axis, list):
+        return axis
+    channel = op.channel_axis(op.normalize_axes(axis))
+    return -1 if channel == len(axis) + 1 else channel
 
 
 def _checked_epsilon(epsilon) -> float:

@@ -131,8 +131,7 @@ class PerChannelLayer(keras.layers.Layer):
         return tuple(input_shape)
 
     def get_config(self):
-        axis = list(self.axis) if isinstance(self.axis, Sequence) else self.axis
-        return {**super().get_config(), "axis": axis, "data_format": self.data_format}
+        return {**super().get_config(), "axis": self.axis, "data_format": self.data_format}
 
     def set_weights(self, weights):
         """Sets all parameters; takes (1, 1, 1, C) for (C,), as TensorFlow Addons has it.
