@@ -1,0 +1,126 @@
+"""Where to look: the reductions of a graph, and the tensor x that each may be a statistic of.
+
+A matcher that looked at every node would find nothing cheaply. Every FRN holds one reduction, so
+the search starts there and walks back, over squares, casts, transposes and constant factors, to the
+tensors that x may be. Whether one of them is x is proved later (``match.py``).
+"""
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from frn_onnx.graph.constants import Constants
+from frn_onnx.graph.shapes import Shapes
+
+REDUCTIONS = frozenset(
+    {"AveragePool", "GlobalAveragePool", "GlobalLpPool", "RMSNormalization", "ReduceL2"}
+    | {"ReduceMean", "ReduceSum", "ReduceSumSquare"}
+)
+_MOVES = frozenset({"Identity", "Transpose", "Cast", "Abs"})
+_RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand"})
+_ARITHMETIC = frozenset({"Mul", "Div", "Add", "Sub", "Neg", "Pow", "Max"})
+_LONGEST = 64
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A reduction, and the tensors it may reduce the square of, the likeliest first.
+
+    Attributes:
+        node: the reduction.
+        roots: candidates for x.
+    """
+
+    node: ir.Node
+    roots: tuple[ir.Value, ...]
+
+
+class AnchorFinder:
+    """Walks back from a reduction."""
+
+    def __init__(self, constants: Constants, shapes: Shapes) -> None:
+        self._constants = constants
+        self._shapes = shapes
+
+    def anchor(self, node: ir.Node) -> Anchor | None:
+        """The anchor at ``node``, or None where it reduces no tensor of a model's data."""
+        value = node.inputs[0] if node.inputs else None
+        squared = None
+        for _ in range(_LONGEST):
+            if value is None:
+                return None
+            if (base := self._square(value)) is not None:
+                squared = base
+                break
+            if (value_behind := self._behind(value, _MOVES | _RESHAPES | _ARITHMETIC)) is None:
+                break
+            value = value_behind
+        start = squared if squared is not None else node.inputs[0]
+        roots = (
+            self._furthest(start, _MOVES | _RESHAPES),
+            self._furthest(start, _MOVES),
+            start,
+            self._furthest(start, _MOVES | _RESHAPES | _ARITHMETIC),
+        )
+        return Anchor(node, tuple(dict.fromkeys(roots)))
+
+    def _square(self, value: ir.Value) -> ir.Value | None:
+        """v for v * v and v ** 2."""
+        node = value.producer()
+        if node is None or node.domain != "":
+            return None
+        if node.op_type == "Pow":
+            exponent = self._constants.get(node.inputs[1])
+            squares = exponent is not None and exponent.size == 1 and exponent.item() == 2
+            return node.inputs[0] if squares else None
+        if node.op_type != "Mul" or node.inputs[0] is None or node.inputs[1] is None:
+            return None
+        first = self._chain(node.inputs[0])
+        return next((v for v in self._chain(node.inputs[1]) if v in first), None)
+
+    def _chain(self, value: ir.Value) -> dict[ir.Value, None]:
+        """The value, and what it was moved and scaled from."""
+        chain = {value: None}
+        while len(chain) < _LONGEST:
+            behind = self._behind(value, _MOVES | _RESHAPES | _ARITHMETIC)
+            if behind is None:
+                break
+            chain[value := behind] = None
+        return chain
+
+    def _furthest(self, value: ir.Value, through: frozenset[str]) -> ir.Value:
+        for _ in range(_LONGEST):
+            behind = self._behind(value, through)
+            if behind is None:
+                break
+            value = behind
+        return value
+
+    def _behind(self, value: ir.Value, through: frozenset[str]) -> ir.Value | None:
+        """The input that a node moves, or scales by a constant, to give ``value``."""
+        node = value.producer()
+        if node is None or node.domain != "":
+            return None
+        if node.op_type in REDUCTIONS and node.op_type != "RMSNormalization":
+            # A mean over H of a mean over W.
+            return node.inputs[0] if through >= _ARITHMETIC else None
+        if node.op_type not in through:
+            return None
+        if node.op_type == "Cast" and not self._widens(node):
+            return None
+        if node.op_type in _ARITHMETIC and len(node.inputs) == 2:
+            known = [self._constants.get(v) is not None for v in node.inputs]
+            if known == [False, True] or (known == [True, False] and node.op_type != "Pow"):
+                return node.inputs[known.index(False)]
+            return None
+        return node.inputs[0]
+
+    def _widens(self, node: ir.Node) -> bool:
+        """Whether a Cast keeps every value: what a narrowing cast lost belongs to x."""
+        source = self._shapes.dtype(node.inputs[0])
+        target = ir.DataType(node.attributes["to"].as_int())
+        order = {ir.DataType.FLOAT16: 0, ir.DataType.BFLOAT16: 0}
+        order |= {ir.DataType.FLOAT: 1, ir.DataType.DOUBLE: 2}
+        if source == target:
+            return True
+        return source in order and target in order and order[source] < order[target]

@@ -1,0 +1,197 @@
+"""Where the axes of x are in a tensor computed from x.
+
+Everything between x and y is x's shape with axes moved, merged, dropped or set to 1. So a
+tensor's shape is written as one tuple per axis, holding the axes of x that lie in it:
+
+    x (N, C, H, W)                       ((0,), (1,), (2,), (3,))
+    mean over H, W, dimensions kept      ((0,), (1,), (), ())
+    the same, dimensions dropped         ((0,), (1,))
+    x reshaped to (N, C, H * W)          ((0,), (1,), (2, 3))
+    x transposed to (N, H, W, C)         ((0,), (2,), (3,), (1,))
+
+An axis of x whose size is known to be 1 may be present or absent: both are the same shape.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+Axes = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Size:
+    """A number known up to the sizes of x's axes: factor * product(size[axis] ** power)."""
+
+    factor: float = 1.0
+    powers: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def number(self) -> float | None:
+        return None if self.powers else self.factor
+
+    def __mul__(self, other: "Size") -> "Size":
+        powers = dict(self.powers)
+        for axis, power in other.powers:
+            powers[axis] = powers.get(axis, 0) + power
+        kept = tuple(sorted((axis, power) for axis, power in powers.items() if power))
+        return Size(self.factor * other.factor, kept)
+
+    def __pow__(self, power: float) -> "Size":
+        return Size(self.factor**power, tuple((axis, p * power) for axis, p in self.powers))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The input x of a normalisation that may be FRN: the sizes of its axes, and their roles.
+
+    Attributes:
+        dims: size of each axis: a number, a name for a symbolic size, or None.
+        channel: the channel axis; None while it is not known.
+    """
+
+    dims: tuple[int | str | None, ...]
+    channel: int | None = None
+
+    @property
+    def rank(self) -> int:
+        return len(self.dims)
+
+    @cached_property
+    def unit(self) -> frozenset[int]:
+        """The axes whose size is known to be 1."""
+        return frozenset(axis for axis, dim in enumerate(self.dims) if dim == 1)
+
+    @cached_property
+    def spatial(self) -> frozenset[int]:
+        """The axes that FRN averages over, without those of size 1."""
+        return frozenset(range(1, self.rank)) - {self.channel} - self.unit
+
+    @property
+    def full(self) -> Axes:
+        return tuple((axis,) for axis in range(self.rank))
+
+    def size(self, axes: Iterable[int]) -> Size:
+        """The product of the sizes of these axes of x."""
+        result = Size()
+        for axis in axes:
+            dim = self.dims[axis]
+            result *= Size(dim) if isinstance(dim, int) else Size(1, ((axis, 1),))
+        return result
+
+    def solid(self, axis: tuple[int, ...]) -> tuple[int, ...]:
+        """The axes of x in one axis of a tensor, without those of size 1."""
+        return tuple(a for a in axis if a not in self.unit)
+
+    def same(self, a: Axes, b: Axes) -> bool:
+        return len(a) == len(b) and all(
+            self.solid(i) == self.solid(j) for i, j in zip(a, b, strict=True)
+        )
+
+    def broadcast(self, a: Axes, b: Axes) -> Axes | None:
+        """The axes of the two tensors combined; None if they hold different axes of x."""
+        rank = max(len(a), len(b))
+        a = ((),) * (rank - len(a)) + a
+        b = ((),) * (rank - len(b)) + b
+        result = []
+        for i, j in zip(a, b, strict=True):
+            if self.solid(i) and self.solid(j) and self.solid(i) != self.solid(j):
+                return None
+            result.append(max(i, j, key=lambda axis: (len(self.solid(axis)), len(axis))))
+        return tuple(result)
+
+    def axis_of_size(self, size: Size | None, hint: Sequence[int]) -> tuple[int, ...] | None:
+        """The axis of x that has this size, preferably one of ``hint``; () for size 1."""
+        if size is None:
+            return None
+        if size.number == 1:
+            return ()
+        for axis in (*hint, *range(self.rank)):
+            if self.size([axis]) == size:
+                return (axis,)
+        return None
+
+    def reshape(self, axes: Axes, target: Sequence[Size | None]) -> Axes | None:
+        """The axes after a reshape to ``target``, in which one size may be unknown (None).
+
+        Returns None unless the reshape is proved only to merge, split off or move axes of x
+        in their order.
+        """
+        order = [axis for group in axes for axis in group]
+        if sum(size is None for size in target) > 1:
+            return None
+        front: list[tuple[int, ...]] = []
+        back: list[tuple[int, ...]] = []
+        unknown = next((i for i, size in enumerate(target) if size is None), len(target))
+        for size in target[:unknown]:
+            if (taken := self._take(order, size)) is None:
+                return None
+            front.append(taken)
+            order = order[len(taken) :]
+        for size in reversed(target[unknown + 1 :]):
+            if (taken := self._take(order[::-1], size)) is None:
+                return None
+            back.insert(0, taken[::-1])
+            order = order[: len(order) - len(taken)]
+        if unknown < len(target):
+            front.append(tuple(order))
+        elif any(axis not in self.unit for axis in order):
+            return None
+        return tuple(front + back)
+
+    def _take(self, order: Sequence[int], size: Size) -> tuple[int, ...] | None:
+        """The fewest leading axes of ``order`` whose product is ``size``."""
+        for count in range(len(order) + 1):
+            if self.size(order[:count]) == size:
+                return tuple(order[:count])
+        return None
+
+    def per_channel(self, array: np.ndarray, axes: Axes) -> np.ndarray | None:
+        """A constant beside a tensor with ``axes``, as one value, (), or one per channel, (C,).
+
+        Returns None if it varies along another axis than the channel axis.
+        """
+        axes = ((),) * (array.ndim - len(axes)) + axes[max(len(axes) - array.ndim, 0) :]
+        channels = 1
+        for position, axis in enumerate(axes):
+            solid = self.solid(axis)
+            if array.shape[position] == 1:
+                continue
+            if solid == (self.channel,):
+                channels = array.shape[position]
+                continue
+            first = array.take([0], position)
+            if not solid or not np.array_equal(array, np.broadcast_to(first, array.shape)):
+                return None
+            array = first
+        if array.size != channels:
+            return None
+        return array.reshape(()) if channels == 1 else array.reshape(channels)
+
+
+def squeezed(frame: Frame, axes: Axes, positions: Sequence[int] | None) -> Axes | None:
+    """Axes without those at ``positions`` (None: without all of size 1)."""
+    if positions is None:
+        return tuple(axis for axis in axes if frame.solid(axis))
+    gone = {position % len(axes) for position in positions}
+    if any(frame.solid(axes[position]) for position in gone):
+        return None
+    return tuple(axis for position, axis in enumerate(axes) if position not in gone)
+
+
+def unsqueezed(axes: Axes, positions: Sequence[int]) -> Axes:
+    """Axes with new ones of size 1 at ``positions`` of the result."""
+    rank = len(axes) + len(positions)
+    new = {position % rank for position in positions}
+    rest = iter(axes)
+    return tuple(() if position in new else next(rest) for position in range(rank))
+
+
+def flattened(axes: Axes, split: int) -> Axes:
+    """Two axes: everything before axis ``split``, and the rest."""
+    return (
+        tuple(axis for group in axes[:split] for axis in group),
+        tuple(axis for group in axes[split:] for axis in group),
+    )

@@ -1,0 +1,87 @@
+"""The values of what is constant in a graph: initializers, Constant nodes, and small chains
+of nodes over them, which many exporters leave unfolded."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+
+# Parameters of an FRN layer are one value per channel. Anything larger than this is a weight
+# or an activation, and is left unread, on disk if it is there.
+_LARGEST = 1 << 16
+_DEEPEST = 64
+
+# A constant chain may hold any op that has one result for one input.
+_NOT_FOLDED = frozenset(
+    {"Loop", "If", "Scan", "RandomNormal", "RandomUniform", "RandomNormalLike"}
+    | {"RandomUniformLike", "Bernoulli", "Multinomial", "Dropout", "Optional"}
+)
+
+
+class Constants:
+    """Looks up the constant value of an ``onnx_ir`` value; None where it has none.
+
+    Args:
+        model: the model the values are in. Up to IR version 3 every initializer had to be a
+            graph input as well; from 4 on, one that is may be overridden by the caller, and
+            is not constant.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        self._inputs_override = (model.ir_version or 0) >= 4
+        self._opset = model.opset_imports.get("", 1)
+        self._known: dict[ir.Value, np.ndarray | None] = {}
+
+    def get(self, value: ir.Value | None, depth: int = 0) -> np.ndarray | None:
+        if value is None:
+            return None
+        if value not in self._known:
+            self._known[value] = self._find(value, depth)
+        return self._known[value]
+
+    def _find(self, value: ir.Value, depth: int) -> np.ndarray | None:
+        if value.is_initializer():
+            if value.is_graph_input() and self._inputs_override:
+                return None
+            return _array(value.const_value)
+        node = value.producer()
+        if node is None or node.domain != "" or depth > _DEEPEST:
+            return None
+        if node.op_type == "Constant":
+            return _array(ir.convenience.get_const_tensor(value))
+        if node.op_type in _NOT_FOLDED or not node.inputs or len(node.outputs) != 1:
+            return None
+        args = [self.get(arg, depth + 1) for arg in node.inputs]
+        if any(a is None and v is not None for a, v in zip(args, node.inputs, strict=True)):
+            return None
+        return self.fold(node, args)
+
+    def fold(self, node: ir.Node, args: list[np.ndarray | None]) -> np.ndarray | None:
+        """The output of a node for constant inputs (None: an input left out)."""
+        names = [f"i{i}" if arg is not None else "" for i, arg in enumerate(args)]
+        proto = ir.to_proto(node)
+        del proto.input[:], proto.output[:]
+        proto.input.extend(names)
+        proto.output.append("out")
+        opset = node.version or (node.graph and node.graph.opset_imports.get("")) or self._opset
+        function = onnx.helper.make_function(
+            "fold",
+            "Fold",
+            [name for name in names if name],
+            ["out"],
+            [proto],
+            [onnx.helper.make_opsetid("", opset)],
+        )
+        feeds = {name: arg for name, arg in zip(names, args, strict=True) if name}
+        try:
+            with np.errstate(all="ignore"):
+                (result,) = ReferenceEvaluator(function).run(None, feeds, attributes={})
+        except Exception:  # an op the evaluator does not have, or an invalid node: not constant
+            return None
+        return result if isinstance(result, np.ndarray) and result.size <= _LARGEST else None
+
+
+def _array(tensor: ir.TensorProtocol | None) -> np.ndarray | None:
+    if tensor is None or tensor.size > _LARGEST or tensor.dtype == ir.DataType.STRING:
+        return None
+    return tensor.numpy()

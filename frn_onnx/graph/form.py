@@ -1,0 +1,273 @@
+"""The algebra in which a graph is proved to compute FRN.
+
+Every tensor between x and y is written as one Form,
+
+    max(scale * x**x_power * (nu2 + epsilon)**nu_power + offset, threshold)
+
+in which scale, epsilon, offset and threshold are constants, one for all channels, shape (),
+or one per channel, shape (C,), in float64. The algebra is closed under exactly those steps that
+keep this shape; each returns None when the result is something else. However products,
+quotients, roots and sums were nested, the same function ends up as the same Form, and
+
+    x_power = 1, nu_power = -1/2, epsilon given
+
+*is* FRN with gamma = scale, beta = offset, tau = threshold.
+
+A Form can carry a ``flaw``: the reason why it is not FRN although it goes on to look like it
+(a mean over H only, epsilon outside the root ...). Flaws are inherited, never lost, so a near
+miss is recognised where it ends and told with its reason.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from frn_onnx.graph.axes import Axes, Frame, Size
+
+# A factor this close to 1 is 1 written in float32 arithmetic, for example 49 * float32(1/49).
+_ONE_FLOAT32 = 2.0**-23
+
+
+def _zero() -> np.ndarray:
+    return np.zeros(())
+
+
+def _equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return bool(np.all(a == b))
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """One tensor computed from x; see the head of this file.
+
+    Attributes:
+        axes: where the axes of x are in the tensor.
+        scale, offset: (), or (C,).
+        epsilon: (), or (C,); None: nothing was added to nu2.
+        threshold: (), or (C,); None: none.
+        over: the axes over which the monomial was averaged so far; (scale * mean(x**2))
+            becomes scale * nu2 when these are all spatial axes.
+        sizes: a further factor, the product of sizes of x's axes.
+        flaw: why this can only be a near miss; None while it can be FRN.
+    """
+
+    axes: Axes
+    scale: np.ndarray
+    x_power: float = 0
+    nu_power: float = 0
+    epsilon: np.ndarray | None = None
+    offset: np.ndarray = field(default_factory=_zero)
+    threshold: np.ndarray | None = None
+    over: frozenset[int] = frozenset()
+    sizes: Size = Size()  # noqa: RUF009 - immutable
+    flaw: str | None = None
+
+    # What a form is.
+
+    @property
+    def is_constant(self) -> bool:
+        return not (self.x_power or self.nu_power or self.sizes.powers)
+
+    @property
+    def is_statistic(self) -> bool:
+        """It holds x**2, nu2 or a power of it, and not x itself."""
+        return self.x_power == 2 or bool(self.nu_power and not self.x_power)
+
+    @property
+    def is_x(self) -> bool:
+        """It is x itself, perhaps with its axes moved."""
+        return (
+            self.x_power == 1
+            and not (self.nu_power or self.sizes.powers or self.over)
+            and self.threshold is None
+            and bool(np.all(self.scale == 1) and np.all(self.offset == 0))
+        )
+
+    @property
+    def looks_like_frn(self) -> bool:
+        return self.x_power == 1 and self.nu_power == -0.5 and not self.sizes.powers
+
+    @property
+    def is_frn(self) -> bool:
+        return self.looks_like_frn and self.flaw is None and self.epsilon is not None
+
+    def floor(self) -> np.ndarray:
+        """The least value that a statistic can take: x**2 and nu2 are never negative."""
+        least = self.offset
+        if self.x_power == 0 and self.nu_power == 1 and self.epsilon is not None:
+            least = least + self.scale * self.epsilon
+        return np.where(self.scale >= 0, least, -np.inf)
+
+    def but(self, **changes) -> "Form":
+        return dataclasses.replace(self, **changes)
+
+
+def constant(value: np.ndarray, axes: Axes) -> Form:
+    return Form(axes=axes, scale=np.asarray(value, dtype=np.float64))
+
+
+def settled(frame: Frame, form: Form) -> Form:
+    """The form with a finished mean written as nu2, and nu2 + offset as nu2 + epsilon."""
+    if form.over:
+        flaw = form.flaw or statistic_flaw(frame, form)
+        form = form.but(x_power=0, nu_power=1, over=frozenset(), flaw=flaw)
+    if not np.any(form.offset) or form.x_power or form.nu_power != 1 or not np.all(form.scale):
+        return form
+    if form.threshold is not None or form.sizes.powers:
+        return form
+    added = form.offset / form.scale
+    epsilon = added if form.epsilon is None else form.epsilon + added
+    flaw = form.flaw
+    if flaw is None and np.any(epsilon < 0):
+        flaw = f"the epsilon in the root is negative ({float(np.min(epsilon)):g})"
+    return form.but(epsilon=epsilon, offset=_zero(), flaw=flaw)
+
+
+def statistic_flaw(frame: Frame, form: Form) -> str | None:
+    """Why the mean that ``form`` holds is not the mean of x**2 over the spatial axes."""
+    over = form.over - frame.unit
+    if form.x_power != 2:
+        return "it normalises by the mean of x, not of x**2"
+    if over == frame.spatial and frame.channel is not None:
+        return None
+    named = tuple(sorted(form.over))
+    if 0 in over:
+        return f"its mean runs over the batch axis (axes {named} of x)"
+    if over >= frozenset(range(1, frame.rank)) - frame.unit:
+        return f"its mean runs over the channels too (axes {named} of x)"
+    return (
+        f"its mean runs over axes {named} of x only; "
+        "that of FRN runs over every axis but batch and channel"
+    )
+
+
+def multiply(frame: Frame, a: Form, b: Form, axes: Axes) -> Form | None:
+    """a * b, for tensors that broadcast to ``axes``."""
+    if a.is_constant and not b.is_constant:
+        a, b = b, a
+    if b.is_constant:
+        value = b.scale
+        if a.threshold is not None and np.any(value < 0):
+            return None
+        scale = a.scale * value
+        if a.is_statistic and scale.ndim == 0 and abs(scale - 1) <= _ONE_FLOAT32:
+            scale = np.ones(())
+        threshold = None if a.threshold is None else a.threshold * value
+        return _finite(a.but(axes=axes, scale=scale, offset=a.offset * value, threshold=threshold))
+    a, b = settled(frame, a), settled(frame, b)
+    if np.any(a.offset) or np.any(b.offset) or a.threshold is not None or b.threshold is not None:
+        return None
+    if a.nu_power and b.nu_power and not _equal(a.epsilon, b.epsilon):
+        return None
+    product = Form(
+        axes=axes,
+        scale=a.scale * b.scale,
+        x_power=a.x_power + b.x_power,
+        nu_power=a.nu_power + b.nu_power,
+        epsilon=a.epsilon if a.nu_power else b.epsilon,
+        sizes=a.sizes * b.sizes,
+        flaw=a.flaw or b.flaw,
+    )
+    return product if product.x_power in (0, 1, 2) else None
+
+
+def power(frame: Frame, a: Form, exponent: float) -> Form | None:
+    """a ** exponent."""
+    a = settled(frame, a)
+    if exponent == 1:
+        return a
+    flaw = a.flaw
+    if a.threshold is not None:
+        if not a.is_statistic:
+            return None
+        flaw = flaw or "epsilon is a floor under the mean square, max(nu2, epsilon), not added"
+        a = a.but(threshold=None)
+    if np.any(a.offset):
+        if not a.is_statistic or a.x_power or exponent > 0:
+            return None
+        flaw = flaw or (
+            "epsilon is added to the sum of squares, and how many squares it sums is not known"
+            if a.nu_power == 1
+            else "epsilon is added outside the root: x / (sqrt(nu2) + epsilon)"
+        )
+        a = a.but(offset=_zero())
+    x_power = a.x_power * exponent
+    # sqrt(x**2) is |x|, and 1/x is no part of FRN.
+    if x_power not in (0, 1, 2) or (a.x_power == 2 and exponent != 1):
+        return None
+    if np.any(a.scale <= 0) and not (float(exponent).is_integer() and exponent > 0):
+        return None
+    return _finite(
+        a.but(
+            scale=a.scale**exponent,
+            x_power=x_power,
+            nu_power=a.nu_power * exponent,
+            sizes=a.sizes**exponent,
+            flaw=flaw,
+        )
+    )
+
+
+def add(a: Form, b: Form, axes: Axes) -> Form | None:
+    """a + b, for tensors that broadcast to ``axes``."""
+    if a.is_constant and not b.is_constant:
+        a, b = b, a
+    if b.is_constant:
+        threshold = None if a.threshold is None else a.threshold + b.scale
+        return _finite(a.but(axes=axes, offset=a.offset + b.scale, threshold=threshold))
+    same = (
+        (a.x_power, a.nu_power, a.over, a.sizes) == (b.x_power, b.nu_power, b.over, b.sizes)
+        and a.threshold is None
+        and b.threshold is None
+        and (not a.nu_power or _equal(a.epsilon, b.epsilon))
+    )
+    if not same:
+        return None
+    flaw = a.flaw or b.flaw
+    return a.but(axes=axes, scale=a.scale + b.scale, offset=a.offset + b.offset, flaw=flaw)
+
+
+def negate(a: Form) -> Form | None:
+    if a.threshold is not None:
+        return None
+    return a.but(scale=-a.scale, offset=-a.offset)
+
+
+def maximum(a: Form, b: Form, axes: Axes) -> Form | None:
+    """max(a, b), one of them constant."""
+    if a.is_constant and not b.is_constant:
+        a, b = b, a
+    if not b.is_constant or a.is_constant:
+        return None
+    bound = b.scale
+    if a.is_statistic and np.all(bound <= a.floor()):
+        return a.but(axes=axes)
+    threshold = bound if a.threshold is None else np.maximum(a.threshold, bound)
+    return a.but(axes=axes, threshold=threshold)
+
+
+def absolute(a: Form) -> Form | None:
+    return a if a.is_statistic and np.all(a.floor() >= 0) else None
+
+
+def mean(a: Form, reduced: frozenset[int], axes: Axes) -> Form | None:
+    """The mean over these axes of x."""
+    if a.threshold is not None or a.nu_power or a.x_power not in (1, 2):
+        return None
+    return a.but(axes=axes, over=a.over | reduced)
+
+
+def multiply_by_size(a: Form, size: Size) -> Form | None:
+    """A mean times the number of its terms: the sum."""
+    if size.powers and np.any(a.offset):
+        return None
+    product = a.sizes * Size(1.0, size.powers)
+    return a.but(scale=a.scale * size.factor, offset=a.offset * size.factor, sizes=product)
+
+
+def _finite(form: Form) -> Form | None:
+    values = (form.scale, form.offset, form.epsilon, form.threshold)
+    return form if all(v is None or np.all(np.isfinite(v)) for v in values) else None

@@ -1,0 +1,179 @@
+"""fuse: every FRN in an ONNX graph, whoever wrote it, becomes the one node that says so.
+
+    anchor.py    where to look: every reduction, and the tensors x it may belong to
+    match.py     the proof: what is computed from x, in the algebra of form.py, is FRN
+    rules.py     what each ONNX op does in that algebra; sizes.py: shape arithmetic
+    rewrite.py   the node takes its place
+
+A near miss stays as it is and is reported with its reason.
+"""
+
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+
+from frn_onnx import op
+from frn_onnx.graph import model_io
+from frn_onnx.graph.anchor import REDUCTIONS, AnchorFinder
+from frn_onnx.graph.constants import Constants
+from frn_onnx.graph.lower import lower_nodes
+from frn_onnx.graph.lower import Form, check_form, lower_nodes
+from frn_onnx.graph.match import Match, Matcher, Miss
+from frn_onnx.graph.rewrite import Rewriter
+from frn_onnx.graph.shapes import Shapes
+
+
+@dataclass(frozen=True)
+class FusedNode:
+    """One FRN that was found.
+
+    Attributes:
+        name: of the new node.
+        replaced: the names of the nodes it stands for, in the graph's order; a nameless node
+            goes by its output's name.
+        axes: the spatial axes.
+        channels: C.
+        epsilon: the attribute; the smallest one where it differs between channels.
+        has_tau: whether it has a threshold.
+    """
+
+    name: str
+    replaced: tuple[str, ...]
+    axes: tuple[int, ...]
+    channels: int
+    epsilon: float
+    has_tau: bool
+
+    @property
+    def layout(self) -> str:
+        """The layout in letters, for example "NCHW"."""
+        spatial = "DHW"[-len(self.axes) :] if len(self.axes) > 1 else "W"
+        letters = list("N" + spatial)
+        letters.insert(op.channel_axis(self.axes), "C")
+        return "".join(letters)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What looks like FRN and was left as it is.
+
+    Attributes:
+        nodes: their names, in the graph's order; a nameless node goes by its output's name.
+        reason: why it is not FRN, or cannot be shown to be.
+    """
+
+    nodes: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class FuseResult:
+    """A fused model, with what was fused and what was left."""
+
+    model: onnx.ModelProto
+    fused: list[FusedNode]
+    skipped: list[Skipped]
+
+
+def fuse(model: model_io.Source, *, form: Form = "portable") -> FuseResult:
+    """Replaces every FRN (+TLU) in a model by the node ``frn_onnx::FilterResponseNormalization``.
+
+        y = max(gamma * x / sqrt(mean(x**2) + epsilon) + beta, tau)
+
+    The model that is given is not changed.
+
+    Args:
+        model: the path of an .onnx file, a ``ModelProto``, or an ``onnx_ir.Model``.
+        form: what is written: "portable" (the node, and a function with its body), "custom"
+            (the node alone) or "primitives" (standard ops in their cheapest order).
+
+    Returns:
+        The new model, the nodes fused, and what looked like FRN and was left, with reasons.
+
+    Raises:
+        ModelError: the model cannot be read, or has no valid graph.
+        ArgumentError: there is no such form.
+    """
+    check_form(form)
+    graph = ir.from_proto(model_io.load(model))
+    fused, skipped = fuse_in_place(graph)
+    result = ir.to_proto(graph)
+    lower_nodes(result, form)
+    return FuseResult(result, fused, skipped)
+
+
+def fuse_in_place(model: ir.Model) -> tuple[list[FusedNode], list[Skipped]]:
+    """Fuses a model in place, to form "custom": nodes with all parameters, no function."""
+    return _Fusion(model).run()
+
+
+class _Fusion:
+    """One run over one model."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self._model = model
+        functions = [f for f in model.functions.values() if f.domain != op.DOMAIN]
+        nodes = [node for part in (model.graph, *functions) for node in part.all_nodes()]
+        self._order = {node: place for place, node in enumerate(nodes)}
+        self._reductions = [n for n in nodes if n.op_type in REDUCTIONS and n.domain == ""]
+        self._bodies = frozenset(graph for f in functions for graph in (f.graph, *f.subgraphs()))
+        self._fused: list[FusedNode] = []
+        self._missed: list[Miss] = []
+
+    def run(self) -> tuple[list[FusedNode], list[Skipped]]:
+        if not self._reductions:
+            return [], []
+        constants, shapes = Constants(self._model), Shapes(self._model)
+        finder = AnchorFinder(constants, shapes)
+        matcher = Matcher(constants, shapes, self._order)
+        rewriter = Rewriter(self._model, shapes, self._order, self._bodies)
+        searched: set[tuple[ir.Value, int | None]] = set()
+        for node in self._reductions:
+            if node.graph is None or (anchor := finder.anchor(node)) is None:
+                continue
+            missed: list[Miss] = []
+            for root in anchor.roots:
+                frame = matcher.frame(anchor, root)
+                if frame is None or (root, frame.channel) in searched:
+                    continue
+                searched.add((root, frame.channel))
+                found = matcher.search(frame, root)
+                for match in found:
+                    if isinstance(match, Match):
+                        self._apply(rewriter, match)
+                    else:
+                        missed.append(match)
+                if any(isinstance(match, Match) for match in found):
+                    break
+            self._missed += missed
+        if self._fused:
+            self._model.opset_imports.setdefault(op.DOMAIN, op.VERSION)
+        return self._fused, self._skipped()
+
+    def _apply(self, rewriter: Rewriter, match: Match) -> None:
+        names = tuple(map(_name, match.cone))
+        node, _ = rewriter.apply(match)
+        self._fused.append(
+            FusedNode(
+                name=node.name,
+                replaced=names,
+                axes=match.axes,
+                channels=match.gamma.size,
+                epsilon=float(match.epsilon.min()),
+                has_tau=match.tau is not None,
+            )
+        )
+
+    def _skipped(self) -> list[Skipped]:
+        """The misses that are still there, each once."""
+        skipped: dict[tuple[str, ...], Skipped] = {}
+        for miss in self._missed:
+            if miss.cone[-1].graph is not None:
+                names = tuple(map(_name, miss.cone))
+                skipped.setdefault((names[-1],), Skipped(names, miss.reason))
+        return list(skipped.values())
+
+
+def _name(node: ir.Node) -> str:
+    return node.name or node.outputs[0].name or node.op_type

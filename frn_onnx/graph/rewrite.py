@@ -1,0 +1,185 @@
+"""Puts the FRN node where a match was found, and takes away what nothing needs any more."""
+
+import itertools
+
+import numpy as np
+import onnx_ir as ir
+
+from frn_onnx import op
+from frn_onnx.graph.match import Match
+from frn_onnx.graph.shapes import Shapes
+
+_WIDTH = {
+    ir.DataType.FLOAT16: 0,
+    ir.DataType.BFLOAT16: 0,
+    ir.DataType.FLOAT: 1,
+    ir.DataType.DOUBLE: 2,
+}
+
+
+class Rewriter:
+    """Replaces matches in a model, in place.
+
+    Args:
+        order: the place of each node in the graph's order; new nodes take the place of the
+            ones they replace.
+        functions: graphs that are bodies of functions, and cannot hold initializers.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        shapes: Shapes,
+        order: dict[ir.Node, int],
+        functions: frozenset[ir.Graph],
+    ) -> None:
+        self._shapes = shapes
+        self._order = order
+        self._functions = functions
+        self._names = {name for graph in _graphs(model) for name in _names(graph)}
+
+    def apply(self, match: Match) -> tuple[ir.Node, tuple[ir.Node, ...]]:
+        """Puts one FRN node in the place of a match.
+
+        Returns:
+            The new node, and the nodes that went.
+        """
+        last = match.y.producer()
+        graph = last.graph
+        place = self._order[last]
+        name = self._free(_common_name(match.cone) or f"{match.y.name}/{op.OP_TYPE}")
+        x_dtype, y_dtype = self._shapes.dtype(match.x), self._shapes.dtype(match.y)
+
+        new: list[ir.Node] = []
+
+        def add(domain, op_type, inputs, attributes, suffix, dtype) -> ir.Value:
+            node = ir.node(
+                op_type, inputs, attributes, domain=domain, name=self._free(name + suffix)
+            )
+            self._order[node] = place
+            node.outputs[0].name = self._free(f"{node.name}_output")
+            node.outputs[0].dtype = dtype
+            new.append(node)
+            return node.outputs[0]
+
+        x = match.x
+        if _WIDTH[y_dtype] > _WIDTH[x_dtype]:
+            x = add("", "Cast", [x], {"to": y_dtype.value}, "/Cast", y_dtype)
+            x.shape = match.x.shape
+            x_dtype = y_dtype
+        inputs = [x, *self._parameters(match, graph, name, x_dtype)]
+        attributes = {"axes": list(match.axes), "epsilon": float(match.epsilon.flat[0])}
+        value = add(op.DOMAIN, op.OP_TYPE, inputs, attributes, "", x_dtype)
+        frn = new[-1]
+        value.shape = x.shape
+        if match.perm is not None and match.perm != tuple(range(len(match.perm))):
+            value = add("", "Transpose", [value], {"perm": match.perm}, "/Transpose", x_dtype)
+        if y_dtype != x_dtype:
+            value = add("", "Cast", [value], {"to": y_dtype.value}, "/Cast", y_dtype)
+        graph.insert_before(last, new)
+        self._take_over(match.y, value)
+        graph.opset_imports.setdefault(op.DOMAIN, op.VERSION)
+        return frn, remove_unused(last)
+
+    def _take_over(self, old: ir.Value, new: ir.Value) -> None:
+        """Gives ``new`` the uses, the name and the description of ``old``."""
+        name = old.name
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        old.name = f"{name}/replaced"
+        self._names.discard(new.name)
+        new.name = name
+        new.shape, new.type = old.shape, old.type
+        new.metadata_props.update(old.metadata_props)
+        self._shapes.replaced(old, new)
+
+    def _parameters(
+        self, match: Match, graph: ir.Graph, name: str, x_dtype: ir.DataType
+    ) -> list[ir.Value | None]:
+        """The values of gamma, beta[, tau[, epsilon]], added to the graph."""
+        dtype = np.float64 if x_dtype == ir.DataType.DOUBLE else np.float32
+        shape = op.param_shape(match.axes, match.gamma.size)
+        arrays = {"gamma": match.gamma, "beta": match.beta, "tau": match.tau}
+        single = np.float32(match.epsilon)
+        arrays["epsilon"] = None if np.all(single == single.flat[0]) else single
+        inputs: list[ir.Value | None] = []
+        for key, array in arrays.items():
+            if array is None:
+                inputs.append(None)
+                continue
+            kept = np.float32 if key == "epsilon" else dtype
+            tensor = ir.tensor(np.ascontiguousarray(array, dtype=kept).reshape(shape))
+            inputs.append(self._constant(graph, self._free(f"{name}/{key}"), tensor))
+        while inputs[-1] is None:
+            inputs.pop()
+        return inputs
+
+    def _constant(self, graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
+        if graph in self._functions:
+            node = ir.node("Constant", [], {"value": tensor}, name=name)
+            node.outputs[0].name = name
+            self._order[node] = -1
+            graph.insert_before(graph[0], node)
+            return node.outputs[0]
+        tensor.name = name
+        value = ir.val(name, const_value=tensor)
+        graph.register_initializer(value)
+        return value
+
+    def _free(self, name: str) -> str:
+        """The name, or the first free one made of it; taken from now on."""
+        free, count = name, 1
+        while free in self._names:
+            count += 1
+            free = f"{name}_{count}"
+        self._names.add(free)
+        return free
+
+
+def remove_unused(node: ir.Node) -> tuple[ir.Node, ...]:
+    """Removes a node and what only it needed, initializers included; nothing that is used."""
+    removed: list[ir.Node] = []
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        if node.graph is None or any(v.uses() or v.is_graph_output() for v in node.outputs):
+            continue
+        inputs = [value for value in node.inputs if value is not None]
+        node.graph.remove(node, safe=True)
+        removed.append(node)
+        for value in dict.fromkeys(inputs):
+            if value.producer() is not None:
+                stack.append(value.producer())
+            elif (
+                value.is_initializer()
+                and not value.uses()
+                and not (value.is_graph_input() or value.is_graph_output())
+            ):
+                del value.graph.initializers[value.name]
+    return tuple(removed)
+
+
+def _common_name(nodes: tuple[ir.Node, ...]) -> str:
+    """A name below the scopes that the nodes' names have in common: the layer they came from."""
+    paths = [(node.name or "").split("/")[:-1] for node in nodes]
+    scope = list(
+        itertools.takewhile(lambda part: part is not None, map(_agreed, zip(*paths, strict=False)))
+    )
+    return "/".join([*scope, op.OP_TYPE]) if any(scope) else ""
+
+
+def _agreed(parts: tuple[str, ...]) -> str | None:
+    return parts[0] if len(set(parts)) == 1 else None
+
+
+def _graphs(model: ir.Model) -> list[ir.Graph]:
+    graphs = list(model.graphs())
+    for function in model.functions.values():
+        graphs += [function.graph, *function.subgraphs()]
+    return graphs
+
+
+def _names(graph: ir.Graph) -> list[str]:
+    values = [*graph.inputs, *graph.initializers.values()]
+    names = [node.name for node in graph]
+    values += [value for node in graph for value in node.outputs]
+    return [name for name in (*names, *(value.name for value in values)) if name]

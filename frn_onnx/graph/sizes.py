@@ -1,0 +1,177 @@
+"""Shape arithmetic: the small integer tensors between Shape nodes and whatever uses them.
+
+Exporters write ``x.sum((2, 3)) / (x.shape[2] * x.shape[3])`` and ``r.expand(x.shape)`` as chains
+of Shape, Gather, Mul, Cast, Concat ... Here such a tensor is a list of products of sizes of x's
+axes, so the division above is known to turn the sum into the mean whatever H and W are.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from frn_onnx.graph.axes import Size
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A scalar (rank 0) or a list (rank 1) of sizes; None: a number that is not known."""
+
+    entries: tuple[Size | None, ...]
+    rank: int
+
+    @property
+    def one(self) -> Size | None:
+        """The only entry."""
+        return self.entries[0] if len(self.entries) == 1 else None
+
+
+def _simple(entries, rank: int):
+    """A Sizes, or a NumPy array when every entry is a plain number."""
+    if all(size is not None and size.number is not None for size in entries):
+        numbers = [size.number for size in entries]
+        return np.asarray(numbers if rank else numbers[0], dtype=np.int64)
+    return Sizes(tuple(entries), rank)
+
+
+def _as_sizes(arg) -> Sizes | None:
+    if isinstance(arg, Sizes):
+        return arg
+    if isinstance(arg, np.ndarray) and arg.ndim <= 1:
+        return Sizes(tuple(Size(number) for number in arg.reshape(-1).tolist()), arg.ndim)
+    return None
+
+
+def _shape(context, node, args):
+    if isinstance(args[0], Sizes):
+        return np.asarray([len(args[0].entries)] * args[0].rank, dtype=np.int64)
+    entries = [context.frame.size(axis) for axis in args[0].axes]
+    start = node.attributes["start"].as_int() if "start" in node.attributes else 0
+    end = node.attributes["end"].as_int() if "end" in node.attributes else len(entries)
+    return _simple(entries[slice(start, end)], 1)
+
+
+def _size(context, node, args):
+    if isinstance(args[0], Sizes):
+        return np.asarray(len(args[0].entries), dtype=np.int64)
+    return _simple([context.frame.size([a for axis in args[0].axes for a in axis])], 0)
+
+
+def _gather(context, node, args):
+    data, index = args
+    if not isinstance(data, Sizes) or not isinstance(index, np.ndarray) or index.ndim > 1:
+        return None
+    return _simple([data.entries[int(i)] for i in index.reshape(-1)], index.ndim)
+
+
+def _slice(context, node, args):
+    data = args[0]
+    bounds = [
+        int(a.item()) if isinstance(a, np.ndarray) and a.size == 1 else None for a in args[1:]
+    ]
+    if len(bounds) < 2 or None in bounds:
+        return None
+    step = bounds[3] if len(bounds) > 3 else 1
+    return _simple(data.entries[bounds[0] : bounds[1] : step], 1)
+
+
+def _concat(context, node, args):
+    parts = [_as_sizes(arg) for arg in args]
+    if any(part is None for part in parts):
+        return None
+    return _simple([size for part in parts for size in part.entries], 1)
+
+
+def _to_scalar(context, node, args):
+    return _simple(args[0].entries, 0) if len(args[0].entries) == 1 else None
+
+
+def _to_list(context, node, args):
+    return _simple(args[0].entries, 1)
+
+
+def _reshape(context, node, args):
+    target = args[1]
+    if not isinstance(target, np.ndarray) or target.size > 1:
+        return None
+    return _to_list(context, node, args) if target.size else _to_scalar(context, node, args)
+
+
+def _cast(context, node, args):
+    return args[0]
+
+
+def _elementwise(operate):
+    def rule(context, node, args):
+        a, b = (_as_sizes(arg) for arg in args)
+        if a is None or b is None:
+            return None
+        count = max(len(a.entries), len(b.entries))
+        if count not in (len(a.entries), 1) and count not in (len(b.entries), 1):
+            return None
+        left = a.entries * (count if len(a.entries) == 1 else 1)
+        right = b.entries * (count if len(b.entries) == 1 else 1)
+        if len(left) != len(right):
+            return None
+        entries = [
+            None if p is None or q is None else operate(p, q)
+            for p, q in zip(left, right, strict=True)
+        ]
+        return _simple(entries, max(a.rank, b.rank))
+
+    return rule
+
+
+def _product(context, node, args):
+    result = Size()
+    for size in args[0].entries:
+        if size is None:
+            return None
+        result *= size
+    keepdims = node.attributes.get("keepdims")
+    return _simple([result], int(keepdims is None or bool(keepdims.as_int())))
+
+
+def _equal(context, node, args):
+    """No size is negative, so a size never equals -1; the one thing exporters ask."""
+    a, b = (_as_sizes(arg) for arg in args)
+    if a is None or b is None or len(a.entries) != len(b.entries):
+        return None
+    result = []
+    for p, q in zip(a.entries, b.entries, strict=True):
+        if p is None or q is None:
+            return None
+        decided = p == q or (p.number is not None and q.number is not None)
+        if not decided and (p.number or 0) >= 0 and (q.number or 0) >= 0:
+            return None
+        result.append(p == q)
+    return np.asarray(result)
+
+
+def _where(context, node, args):
+    condition, yes, no = args[0], _as_sizes(args[1]), _as_sizes(args[2])
+    if not isinstance(condition, np.ndarray) or yes is None or no is None:
+        return None
+    chosen = [
+        p if c else q
+        for c, p, q in zip(condition.reshape(-1), yes.entries, no.entries, strict=False)
+    ]
+    return _simple(chosen, 1) if len(chosen) == condition.size else None
+
+
+SIZE_RULES = {
+    "Cast": _cast,
+    "Concat": _concat,
+    "Div": _elementwise(lambda a, b: a * b**-1),
+    "Equal": _equal,
+    "Gather": _gather,
+    "Identity": _cast,
+    "Mul": _elementwise(lambda a, b: a * b),
+    "ReduceProd": _product,
+    "Reshape": _reshape,
+    "Shape": _shape,
+    "Size": _size,
+    "Slice": _slice,
+    "Squeeze": _to_scalar,
+    "Unsqueeze": _to_list,
+    "Where": _where,
+}
