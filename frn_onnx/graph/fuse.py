@@ -17,7 +17,6 @@ from frn_onnx import op
 from frn_onnx.graph import model_io
 from frn_onnx.graph.anchor import REDUCTIONS, AnchorFinder
 from frn_onnx.graph.constants import Constants
-from frn_onnx.graph.lower import lower_nodes
 from frn_onnx.graph.lower import Form, check_form, lower_nodes
 from frn_onnx.graph.match import Match, Matcher, Miss
 from frn_onnx.graph.rewrite import Rewriter
