@@ -1,0 +1,6 @@
+"""Any ONNX model: find FRN in it, bring it into another form, look at it, compare it."""
+
+from frn_onnx.graph.fuse import FuseResult, fuse
+from frn_onnx.graph.lower import lower
+
+__all__ = ["FuseResult", "fuse", "lower"]

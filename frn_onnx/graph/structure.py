@@ -1,0 +1,84 @@
+"""Whether a graph is one: every name defined, once, and no cycles.
+
+ONNX's own checker asks for more than runs in practice (it rejects files that ONNX Runtime takes
+and that are worth fusing), and stops at 2 GiB. This asks for what a rewrite depends on.
+"""
+
+import graphlib
+from collections.abc import Iterable, Sequence
+
+import onnx
+from onnx import GraphProto
+
+from frn_onnx.graph.scopes import subgraphs
+
+
+def problem(model: onnx.ModelProto) -> str | None:
+    """What is wrong with the model's graphs, or None. Takes time linear in the nodes."""
+    found = _graph_problem(model.graph, frozenset())
+    for function in model.functions:
+        found = found or _body_problem(
+            list(function.node), set(function.input), function.output, frozenset(), function.name
+        )
+    return found
+
+
+def _graph_problem(graph: GraphProto, outer: frozenset[str]) -> str | None:
+    known = {value.name for value in graph.input}
+    known.update(tensor.name for tensor in graph.initializer)
+    known.update(tensor.values.name for tensor in graph.sparse_initializer)
+    outputs = [value.name for value in graph.output]
+    return _body_problem(list(graph.node), known, outputs, outer, graph.name)
+
+
+def _body_problem(
+    nodes: Sequence[onnx.NodeProto],
+    known: set[str],
+    outputs: Iterable[str],
+    outer: frozenset[str],
+    where: str,
+) -> str | None:
+    maker: dict[str, int] = {}
+    for index, node in enumerate(nodes):
+        for name in filter(None, node.output):
+            if name in known or name in maker:
+                return f"the value {name!r} is defined twice in {where!r}, again by {_label(node)}"
+            maker[name] = index
+    visible = outer | known | maker.keys()
+    reads = []
+    for node in nodes:
+        names = set(filter(None, node.input))
+        for _, graph in subgraphs(node):
+            found = _graph_problem(graph, visible)
+            if found:
+                return found
+            names |= _free_names(graph)
+        for name in names - visible:
+            return f"{_label(node)} in {where!r} reads {name!r}, which nothing defines"
+        reads.append({maker[name] for name in names if name in maker})
+    for name in outputs:
+        if name not in visible:
+            return f"the output {name!r} of {where!r} is defined by nothing"
+    try:
+        graphlib.TopologicalSorter(dict(enumerate(reads))).prepare()
+    except graphlib.CycleError as error:
+        path = " -> ".join(_label(nodes[i]) for i in error.args[1])
+        return f"nodes of {where!r} form a cycle: {path}"
+    return None
+
+
+def _free_names(graph: GraphProto) -> set[str]:
+    """The names a subgraph takes from outside."""
+    own = {value.name for value in graph.input}
+    own.update(tensor.name for tensor in graph.initializer)
+    read = {value.name for value in graph.output}
+    for node in graph.node:
+        own.update(node.output)
+        read.update(node.input)
+        for _, inner in subgraphs(node):
+            read |= _free_names(inner)
+    return read - own - {""}
+
+
+def _label(node: onnx.NodeProto) -> str:
+    return f"node {node.name!r} ({node.op_type})" if node.name else f"a {node.op_type} node"

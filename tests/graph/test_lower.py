@@ -1,0 +1,353 @@
+"""The three forms of a file, and the way from each to each."""
+
+import graph_models
+import numpy as np
+import onnx
+import onnx.reference
+import onnx_ir as ir
+import pytest
+import tolerances
+from onnx import TensorProto, helper, numpy_helper
+
+from frn_onnx import op, reference
+from frn_onnx.errors import ArgumentError, ModelError, ShapeError
+from frn_onnx.graph import scopes
+from frn_onnx.graph.lower import FORMS, form_of, lower
+
+# FRN with every combination of optional inputs, in the main graph, a subgraph and a function.
+EVERYWHERE = """
+<ir_version: 8, opset_import: ["": 18, "frn_onnx": 1, "local": 1, "other": 3],
+ producer_name: "me", model_version: 7, doc_string: "about", metadata_props: ["k": "v"]>
+main (float[N,3,H,W] x, bool c)
+  => (float[N,3,H,W] a, float[N,3,H,W] b, float[N,3,H,W] d, float[N,3,H,W] y, float[N,3,H,W] z)
+<float[3,1,1] p, float[3,1,1] q, float[3,1,1] r, float[3,1,1] epsilon>
+{
+  [one] a = frn_onnx.FilterResponseNormalization <axes = [2,3], epsilon = 0.1> (x, p, q, r)
+  [two] b = frn_onnx.FilterResponseNormalization <axes = [-1,-2]> (a, q, p)
+  [three] d = frn_onnx.FilterResponseNormalization <axes = [2,3]> (b, q, p, "", epsilon)
+  [if] y = If (c) <
+    then_branch = yes () => (float[N,3,H,W] t) {
+      [four] t = frn_onnx.FilterResponseNormalization <axes = [2,3], epsilon = 0.3> (d, r, p, q)
+    },
+    else_branch = no () => (float[N,3,H,W] e) { e = Neg (d) }>
+  [call] z = local.Block (d, r, p)
+}
+<domain: "local", opset_import: ["": 18, "frn_onnx": 1]>
+Block (x, g, b) => (y) {
+  h = Relu (x)
+  [five] y = frn_onnx.FilterResponseNormalization <axes = [2,3]> (h, g, b)
+}
+"""
+ONE = """
+<ir_version: 8, opset_import: ["": 18, "frn_onnx": 1]>
+one (float[N,H,W,3] x) => (float[N,H,W,3] y) <float[3] gamma, float[3] beta, float[3] tau>
+{ [only] y = frn_onnx.FilterResponseNormalization <axes = [1,2]> (x, gamma, beta, tau) }
+"""
+
+
+@pytest.fixture
+def everywhere(rng):
+    return graph_models.parse(EVERYWHERE, rng)
+
+
+def parameters(model):
+    return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+
+
+def frn_nodes(model):
+    return [site.node for site in scopes.frn_sites(model)]
+
+
+@pytest.mark.parametrize("form", ["portable", "primitives"])
+@pytest.mark.parametrize("condition", [True, False])
+def test_every_node_computes_frn(everywhere, rng, form, condition):
+    x = rng.normal(size=(2, 3, 5, 4)).astype(np.float32) * 2 - 1
+    model = lower(everywhere, form)
+    feeds = {"x": x, "c": np.array(condition)}
+    p, q, r, epsilon = (parameters(everywhere)[n] for n in ("p", "q", "r", "epsilon"))
+    for outputs in (
+        graph_models.run(model, feeds),
+        onnx.reference.ReferenceEvaluator(model).run(None, feeds),
+    ):
+        a, b, d, y, z = outputs
+        cases = [
+            (a, x, p, q, r, np.float32(0.1)),
+            (b, a, q, p, None, np.float32(1e-6)),
+            (d, b, q, p, None, epsilon),
+            (z, np.maximum(d, 0), r, p, None, np.float32(1e-6)),
+        ]
+        if condition:
+            cases.append((y, d, r, p, q, np.float32(0.3)))
+        else:
+            np.testing.assert_array_equal(y, -d)
+        for actual, given, gamma, beta, tau, eps in cases:
+            expected = reference.frn(given, gamma, beta, tau, epsilon=eps, axes=(2, 3))
+            bound = tolerances.frn_bound(given, gamma, beta, tau, epsilon=eps, axes=(2, 3))
+            tolerances.assert_within(actual, expected, bound)
+
+
+@pytest.mark.parametrize("start", ["portable", "custom"])
+def test_portable_and_custom_are_inverse(everywhere, start):
+    model = lower(everywhere, start)
+    other = "custom" if start == "portable" else "portable"
+    assert lower(lower(model, other), start) == model
+    assert lower(model, start) == model
+
+
+def test_portable_is_valid_everywhere(everywhere):
+    model = lower(everywhere, "portable")
+    onnx.checker.check_model(model, full_check=True)
+    assert [(f.domain, f.name) for f in model.functions] == [
+        (op.DOMAIN, op.OP_TYPE),
+        ("local", "Block"),
+    ]
+    assert {len(node.input) for node in frn_nodes(model)} == {5}
+    assert form_of(model) == "portable"
+
+
+def test_custom_is_canonical(everywhere):
+    model = lower(lower(everywhere, "portable"), "custom")
+    assert [list(n.input) for n in frn_nodes(model)] == [
+        list(n.input) for n in frn_nodes(everywhere)
+    ]
+    assert parameters(model).keys() == parameters(everywhere).keys()
+    assert [n.op_type for f in model.functions for n in f.node] == ["Relu", op.OP_TYPE]
+    assert form_of(model) == "custom"
+
+
+def test_primitives_holds_no_custom_domain(everywhere):
+    model = lower(everywhere, "primitives")
+    onnx.checker.check_model(model, full_check=True)
+    assert op.DOMAIN not in str(onnx.printer.to_text(model))
+    assert form_of(model) == "primitives"
+    assert lower(model, "primitives") == model
+    names = [node.name for node in model.graph.node]
+    assert len(names) == len(set(names))
+    assert {"one", "two", "three", "if", "call"} <= set(names)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_not_frn_is_untouched(everywhere, form):
+    everywhere.graph.node[0].doc_string = "first"
+    everywhere.graph.node[0].metadata_props.add(key="namespace", value="stem/norm")
+    before = everywhere.SerializeToString(deterministic=True)
+    model = lower(everywhere, form)
+    assert everywhere.SerializeToString(deterministic=True) == before
+    for field in ("producer_name", "model_version", "doc_string", "metadata_props"):
+        assert getattr(model, field) == getattr(everywhere, field)
+    assert model.graph.input == everywhere.graph.input
+    assert model.graph.output == everywhere.graph.output
+    domains = {entry.domain: entry.version for entry in model.opset_import}
+    assert domains == {"": 18, "local": 1, "other": 3} | (
+        {} if form == "primitives" else {op.DOMAIN: 1}
+    )
+    kept = [node for node in model.graph.node if node.name in ("call", "one")]
+    assert kept[1] == everywhere.graph.node[-1]
+    assert (kept[0].doc_string, kept[0].metadata_props[0].value) == ("first", "stem/norm")
+    for name, value in parameters(everywhere).items():
+        np.testing.assert_array_equal(parameters(model)[name], value)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_strict_inference_gives_a_shape_behind_every_node(rng, form):
+    model = graph_models.parse(graph_models.CNN, rng)
+    del model.graph.value_info[:]
+    lowered = lower(model, form)
+    if form == "custom":
+        inferred = lowered
+    else:
+        inferred = onnx.shape_inference.infer_shapes(lowered, strict_mode=True, data_prop=True)
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in inferred.graph.value_info
+    }
+    assert shapes["f1"][1] == shapes["f2"][1] == 8
+    assert len(shapes["f1"]) == len(shapes["f2"]) == 4
+
+
+def test_stated_shapes_are_kept(rng):
+    model = graph_models.parse(graph_models.CNN, rng)
+    stated = helper.make_tensor_value_info("f1", TensorProto.FLOAT, ["N", 8, "h", "w"])
+    model.graph.value_info.append(stated)
+    for form in FORMS:
+        assert stated in lower(model, form).graph.value_info
+
+
+def test_files_without_a_threshold_get_no_max(rng):
+    text = ONE.replace("(x, gamma, beta, tau)", "(x, gamma, beta)").replace(", float[3] tau", "")
+    model = lower(graph_models.parse(text, rng), "portable")
+    assert [len(n.input) for n in frn_nodes(model)] == [3]
+    assert "Max" not in {n.op_type for n in model.functions[0].node}
+
+
+def test_one_layer_and_its_names_are_reused(rng):
+    """Names that the body wants are taken: by a node, by a value, by a longer name."""
+    model = graph_models.parse(
+        """<ir_version: 8, opset_import: ["": 18, "frn_onnx": 1]>
+        g (float[N,H,W,3] x) => (float[N,H,W,3] y) <float[3] gamma, float[3] beta>
+        {
+          "frn/scale" = Relu (x)
+          [frn] u = frn_onnx.FilterResponseNormalization <axes = [1,2]> ("frn/scale", gamma, beta)
+          [frn] y = frn_onnx.FilterResponseNormalization <axes = [1,2]> (u, gamma, beta)
+        }""".replace('"frn/scale"', "frn_scale"),
+        rng,
+    )
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                names[i] = name.replace("frn_scale", "frn/scale")
+    onnx.checker.check_model(lower(model, "primitives"), full_check=True)
+    onnx.checker.check_model(lower(model, "portable"), full_check=True)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "casts"), [("float", 0), ("float16", 2), ("bfloat16", 2), ("double", 1)]
+)
+def test_the_body_fits_the_types(rng, dtype, casts):
+    """float16 and bfloat16 are cast before the square and back; double casts its epsilon."""
+    model = graph_models.parse(ONE, rng, dtype=dtype)
+    for node in frn_nodes(model):
+        for name in ("gamma", "beta", "tau"):
+            tensor = next(t for t in model.graph.initializer if t.name == name)
+            if dtype.endswith("16"):
+                wide = numpy_helper.to_array(tensor).astype(np.float32)
+                tensor.CopyFrom(numpy_helper.from_array(wide, name))
+        assert node.op_type == op.OP_TYPE
+    for form in ("portable", "primitives"):
+        lowered = lower(model, form)
+        onnx.checker.check_model(lowered, full_check=True)
+        nodes = lowered.functions[0].node if form == "portable" else lowered.graph.node
+        assert [n.op_type for n in nodes].count("Cast") == casts
+
+
+def test_a_function_called_with_two_types(rng):
+    model = graph_models.parse(
+        """<ir_version: 8, opset_import: ["": 18, "frn_onnx": 1, "local": 1]>
+        g (float[N,2,W] x) => (float[N,2,W] y, float16[N,2,W] z) <float[2,1] p, float[2,1] q>
+        {
+          half = Cast <to = 10> (x)
+          y = local.Norm (x, p, q)
+          z = local.Norm (half, q, p)
+        }
+        <domain: "local", opset_import: ["": 18, "frn_onnx": 1]>
+        Norm (x, g, b) => (y)
+        { y = frn_onnx.FilterResponseNormalization <axes = [2], epsilon = 0.5> (x, g, b) }
+        """,
+        rng,
+    )
+    x = rng.normal(size=(2, 2, 7)).astype(np.float32)
+    p, q = parameters(model)["p"], parameters(model)["q"]
+    for form in ("portable", "primitives"):
+        y, z = graph_models.run(lower(model, form), {"x": x})
+        half = x.astype(np.float16)
+        for actual, given, g, b in ((y, x, p, q), (z, half, q, p)):
+            case = {"epsilon": 0.5, "axes": (2,)}
+            expected = reference.frn(given, g, b, **case)
+            bound = tolerances.frn_bound(given, g, b, dtype=given.dtype, **case)
+            tolerances.assert_within(actual, expected, bound)
+
+
+def test_unknown_types_behind_an_unknown_domain(rng):
+    text = ONE.replace("{ [only]", "{ u = elsewhere.Op (x)\n [only]").replace(
+        "(x, gamma", "(u, gamma"
+    )
+    model = graph_models.parse(text.replace("1]>", '1, "elsewhere": 2]>', 1), rng)
+    model.opset_import[-1].domain, model.opset_import[-1].version
+    portable = lower(model, "portable")
+    assert "CastLike" in {n.op_type for n in portable.functions[-1].node}
+    assert lower(portable, "custom").graph == lower(model, "custom").graph
+
+
+def test_models_of_every_kind(rng, tmp_path):
+    model = graph_models.parse(graph_models.CNN, rng)
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    expected = lower(model, "portable")
+    assert lower(path, "portable") == expected
+    assert lower(str(path), "portable") == expected
+    from_ir = lower(ir.load(path), "portable")
+    x = rng.normal(size=(2, 3, 8, 10)).astype(np.float32)
+    for y, z in zip(
+        graph_models.run(from_ir, {"image": x}),
+        graph_models.run(expected, {"image": x}),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(y, z)
+
+
+def test_results_share_nothing(rng):
+    model = graph_models.parse(ONE, rng)
+    for form in FORMS:
+        first, second = lower(model, form), lower(model, form)
+        second.graph.node[0].name = "changed"
+        second.graph.initializer[0].raw_data = b""
+        assert first == lower(model, form)
+
+
+def test_layers_in_standard_ops_are_found(rng):
+    model = graph_models.parse(graph_models.CNN, rng)
+    primitives = lower(model, "primitives")
+    for form in ("portable", "custom"):
+        assert len(frn_nodes(lower(primitives, form))) == 2
+
+
+def test_no_frn_at_all(rng):
+    model = graph_models.parse(
+        """<ir_version: 8, opset_import: ["": 18]>
+        g (float[N,3] x) => (float[N,3] y) { y = Relu (x) }""",
+        rng,
+    )
+    assert lower(model, "primitives") == model
+    with pytest.raises(ModelError, match=r"no FRN written in standard ops.*'portable'"):
+        lower(model, "portable")
+
+
+def test_bad_arguments(rng):
+    model = graph_models.parse(ONE, rng)
+    with pytest.raises(ArgumentError, match="portable, custom, primitives, received 'fast'"):
+        lower(model, "fast")
+    with pytest.raises(ArgumentError, match="received int"):
+        lower(3, "portable")
+
+
+def test_old_opsets_are_refused_where_the_body_is_needed(rng):
+    model = graph_models.parse(ONE.replace('"": 18', '"": 12'), rng)
+    for form in ("portable", "primitives"):
+        with pytest.raises(
+            ModelError, match=r"opset 13 or newer, the model has 12.*convert_version"
+        ):
+            lower(model, form)
+    assert form_of(lower(model, "custom")) == "custom"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ("<axes = [1,2]>", ModelError, "'only' has no attribute 'axes'"),
+        ("<axes = [1,1]>", ShapeError, r"distinct axes.*received axes=\[1, 1\]"),
+        ("(x, gamma)", ModelError, "'only': expected 3 to 5 inputs .*, received 2"),
+        ('"frn_onnx": 9', ModelError, "version 9 of the opset 'frn_onnx'.*knows version 1"),
+        ("int32[N,H,W,3] x", ModelError, "'only': the types of X .* received INT32"),
+    ],
+)
+def test_wrong_nodes_are_named(rng, change, error, message):
+    text = ONE
+    if change.startswith("<"):
+        text = text.replace("<axes = [1,2]>", "" if "no attribute" in message else change)
+    elif change.startswith("("):
+        text = text.replace("(x, gamma, beta, tau)", change)
+    elif change.startswith('"'):
+        text = text.replace('"frn_onnx": 1', change)
+    else:
+        text = text.replace("float[N,H,W,3] x", change)
+    with pytest.raises(error, match=message):
+        lower(graph_models.parse(text, rng), "portable")
+
+
+def test_attributes_of_the_function_around_are_refused(rng):
+    text = EVERYWHERE.replace("Block (x, g, b)", "Block <axes> (x, g, b)").replace(
+        "[five] y = frn_onnx.FilterResponseNormalization <axes = [2,3]>",
+        "[five] y = frn_onnx.FilterResponseNormalization <axes: ints = @axes>",
+    )
+    with pytest.raises(ModelError, match=r"local::Block/five.*inline that function first"):
+        lower(graph_models.parse(text, rng), "portable")

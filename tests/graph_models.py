@@ -1,0 +1,57 @@
+"""Small models with FRN nodes for the tests of frn_onnx.graph, written as text."""
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper, parser
+
+# Two convolutions with FRN, one with a threshold and one without, and a classifier.
+CNN = """
+<ir_version: 8, opset_import: ["": 18, "frn_onnx": 1]>
+cnn (float[N, 3, H, W] image) => (float[N, 5] scores)
+<float[8,3,3,3] w1, float[8,1,1] gamma1, float[8,1,1] beta1, float[8,1,1] tau1,
+ float[8,8,3,3] w2, float[8,1,1] gamma2, float[8,1,1] beta2, float[8,5] w3>
+{
+  [conv1] c1 = Conv <kernel_shape = [3,3], pads = [1,1,1,1], strides = [2,2]> (image, w1)
+  [frn1] f1 = frn_onnx.FilterResponseNormalization <axes = [2,3], epsilon = 0.1>
+    (c1, gamma1, beta1, tau1)
+  [conv2] c2 = Conv <kernel_shape = [3,3], pads = [1,1,1,1]> (f1, w2)
+  [frn2] f2 = frn_onnx.FilterResponseNormalization <axes = [2,3], epsilon = 0.2>
+    (c2, gamma2, beta2)
+  [add] s = Add (f1, f2)
+  [pool] p = GlobalAveragePool (s)
+  [flatten] l = Flatten (p)
+  [dense] scores = MatMul (l, w3)
+}
+"""
+
+
+def parse(text: str, rng: np.random.Generator, *, dtype: str = "float") -> onnx.ModelProto:
+    """A model from text; every value declared without a producer is a random initializer.
+
+    Args:
+        text: as onnx.parser takes it. ``float`` in it is replaced by ``dtype``. The name of a
+            per-channel epsilon begins with "epsilon"; its values are positive.
+    """
+    model = parser.parse_model(text.replace("float[", f"{dtype}["))
+    made = {name for node in model.graph.node for name in node.output}
+    for value in list(model.graph.value_info):
+        if value.name not in made:
+            shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+            values = rng.normal(size=shape) * 2 / max(np.prod(shape[1:]), 1) ** 0.5 + 0.1
+            if value.name.startswith("epsilon"):
+                values = np.abs(values)
+            type_ = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+            model.graph.initializer.append(
+                numpy_helper.from_array(values.astype(type_), value.name)
+            )
+            model.graph.value_info.remove(value)
+    return model
+
+
+def run(model: onnx.ModelProto, feeds: dict) -> list[np.ndarray]:
+    """The outputs in ONNX Runtime, without the plugin."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(model.SerializeToString(), options).run(None, feeds)
