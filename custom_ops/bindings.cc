@@ -141,8 +141,7 @@ py::dict BuildInfo() {
   py::dict info;
   info["version"] = FRN_ONNX_VERSION;
   info["compiler"] = FRN_ONNX_COMPILER;
-  info["ort_api_min"] = kOldestApi;
-  info["ort_api_max"] = kNewestApi;
+  info["ort_version_min"] = "1." + std::to_string(kAbiVersion);
   info["cpu_targets"] = compiled;
   info["cpu_target"] = SelectCpuTarget().name;
 #ifdef FRN_ONNX_WITH_CUDA

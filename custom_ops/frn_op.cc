@@ -1,10 +1,13 @@
 #include "frn_op.h"
 
 #include <algorithm>
+#include <atomic>
 #include <new>
 
 namespace frn {
 namespace {
+
+constexpr uint32_t kSafeShapeInference = 24;  // tried: 1.23.2 crashes, 1.24.4 does not
 
 using TypeInfo = std::unique_ptr<OrtTypeInfo, void (*)(OrtTypeInfo*)>;
 using TensorInfo = std::unique_ptr<OrtTensorTypeAndShapeInfo, void (*)(OrtTensorTypeAndShapeInfo*)>;
@@ -107,16 +110,38 @@ ONNXTensorElementDataType GetOutputType(const OrtCustomOp* op, size_t) {
 }
 
 // Y has the shape of X. Without this ONNX Runtime's transpose optimiser keeps its distance.
+void InferShapeOrThrow(const OrtApi& api, OrtShapeInferContext* context) {
+  OrtTensorTypeAndShapeInfo* x = nullptr;  // owned by the context
+  Check(api, api.ShapeInferContext_GetInputTypeShape(context, kX, &x));
+  Dims dims = ReadDims(api, x);
+  if (dims.empty()) return;  // how an unknown rank arrives
+  std::vector<const char*> names(dims.size());
+  Check(api, api.GetSymbolicDimensions(x, names.data(), names.size()));
+
+  // A dimension with neither value nor name would be written as the value -1: give it a name, one
+  // that no other dimension has, because equal names mean equal sizes.
+  static std::atomic<uint64_t> unnamed{0};
+  std::vector<std::string> made(dims.size());
+  for (size_t i = 0; i < dims.size(); ++i) {
+    if (dims[i] >= 0 || *names[i] != '\0') continue;
+    made[i] = "frn_onnx_unknown_" + std::to_string(unnamed++);
+    names[i] = made[i].c_str();
+  }
+
+  ONNXTensorElementDataType type;
+  Check(api, api.GetTensorElementType(x, &type));
+  OrtTensorTypeAndShapeInfo* raw = nullptr;
+  Check(api, api.CreateTensorTypeAndShapeInfo(&raw));
+  const TensorInfo y(raw, api.ReleaseTensorTypeAndShapeInfo);
+  Check(api, api.SetTensorElementType(y.get(), type));
+  Check(api, api.SetDimensions(y.get(), dims.data(), dims.size()));
+  Check(api, api.SetSymbolicDimensions(y.get(), names.data(), names.size()));
+  Check(api, api.ShapeInferContext_SetOutputTypeShape(context, 0, y.get()));
+}
+
 OrtStatusPtr InferShape(const OrtCustomOp* op, OrtShapeInferContext* context) {
   const OrtApi& api = *static_cast<const FrnCustomOp*>(op)->api;
-  OrtTensorTypeAndShapeInfo* x = nullptr;  // owned by the context
-  if (Failed(api, api.ShapeInferContext_GetInputTypeShape(context, kX, &x)) || x == nullptr) {
-    return nullptr;
-  }
-  size_t rank = 0;
-  if (OrtStatus* status = api.GetDimensionsCount(x, &rank)) return status;
-  if (rank == 0) return nullptr;  // how an unknown rank arrives
-  return api.ShapeInferContext_SetOutputTypeShape(context, 0, x);
+  return Guard(api, [&] { InferShapeOrThrow(api, context); });
 }
 
 }  // namespace
@@ -235,11 +260,11 @@ FrnTensors ReadTensors(const OrtApi& api, const FrnNode& node, OrtKernelContext*
   return tensors;
 }
 
-FrnCustomOp MakeFrnOpBase(const OrtApi& api, uint32_t version, ONNXTensorElementDataType type,
+FrnCustomOp MakeFrnOpBase(const OrtRuntime& runtime, ONNXTensorElementDataType type,
                           const char* provider) {
   FrnCustomOp op{};  // zero: a callback that is not set is not called
-  op.version = version;
-  op.api = &api;
+  op.version = kAbiVersion;
+  op.api = runtime.api;
   op.provider = provider;
   op.type = type;
   op.GetName = GetName;
@@ -253,7 +278,9 @@ FrnCustomOp MakeFrnOpBase(const OrtApi& api, uint32_t version, ONNXTensorElement
   };
   op.GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
   op.GetInputMemoryType = [](const OrtCustomOp*, size_t) { return OrtMemTypeDefault; };
-  op.InferOutputShapeFn = InferShape;
+  // Older ones read the type of an absent input before they call it, and crash on epsilon without
+  // tau. There, shapes are what the file says (value_info).
+  if (runtime.version >= kSafeShapeInference) op.InferOutputShapeFn = InferShape;
   op.GetStartVersion = [](const OrtCustomOp*) { return kOpVersion; };
   op.GetEndVersion = [](const OrtCustomOp*) { return kOpVersion; };
   // Y may be written over X.

@@ -11,7 +11,7 @@
 //     MyKernel(const OrtApi& api, FrnNode node);      // may throw FrnError
 //     void Compute(OrtKernelContext* context) const;  // re-entrant; may throw
 //   };
-//   ops.push_back(MakeFrnOp<MyKernel>(version, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, nullptr));
+//   ops.push_back(MakeFrnOp<MyKernel>(runtime, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, nullptr));
 
 #ifndef FRN_ONNX_FRN_OP_H_
 #define FRN_ONNX_FRN_OP_H_
@@ -33,9 +33,9 @@ constexpr char kOpName[] = "FilterResponseNormalization";
 constexpr int kOpVersion = 1;
 constexpr float kDefaultEpsilon = 1e-6f;
 
-// The ABI version that ort_abi.h is written for, and the oldest that has every slot called here.
-constexpr uint32_t kNewestApi = 18;
-constexpr uint32_t kOldestApi = 17;
+// The ABI version that the ops are filled in for: the first that has all of ort_abi.h, so also the
+// oldest ONNX Runtime (1.18) that the library works with. Newer ones keep to it.
+constexpr uint32_t kAbiVersion = 18;
 
 enum InputIndex : size_t { kX, kGamma, kBeta, kTau, kEpsilon, kInputCount };
 constexpr std::array<const char*, kInputCount> kInputNames = {"X", "gamma", "beta", "tau",
@@ -73,6 +73,12 @@ struct FrnTensors {
 // Fetches the inputs, checks their shapes against X and allocates Y. Throws FrnError.
 FrnTensors ReadTensors(const OrtApi& api, const FrnNode& node, OrtKernelContext* context);
 
+// The ONNX Runtime that a set of ops is made for.
+struct OrtRuntime {
+  const OrtApi* api = nullptr;
+  uint32_t version = 0;  // the 18 of "1.18.1"; every ONNX Runtime 1.x has ABI version x
+};
+
 // An OrtCustomOp, and what its callbacks need to know beside.
 struct FrnCustomOp : OrtCustomOp {
   const OrtApi* api = nullptr;
@@ -81,7 +87,7 @@ struct FrnCustomOp : OrtCustomOp {
 };
 
 // All callbacks but those that make, run and destroy a kernel.
-FrnCustomOp MakeFrnOpBase(const OrtApi& api, uint32_t version, ONNXTensorElementDataType type,
+FrnCustomOp MakeFrnOpBase(const OrtRuntime& runtime, ONNXTensorElementDataType type,
                           const char* provider);
 
 // Runs `body`, and turns what it throws into a status: no exception crosses the C boundary.
@@ -100,13 +106,13 @@ OrtStatusPtr Guard(const OrtApi& api, Body&& body) noexcept {
 }
 
 template <class Kernel>
-FrnCustomOp MakeFrnOp(const OrtApi& api, uint32_t version, ONNXTensorElementDataType type,
+FrnCustomOp MakeFrnOp(const OrtRuntime& runtime, ONNXTensorElementDataType type,
                       const char* provider) {
   struct Instance {
     const OrtApi& api;
     Kernel kernel;
   };
-  FrnCustomOp op = MakeFrnOpBase(api, version, type, provider);
+  FrnCustomOp op = MakeFrnOpBase(runtime, type, provider);
   op.CreateKernelV2 = [](const OrtCustomOp*, const OrtApi* api, const OrtKernelInfo* info,
                          void** kernel) -> OrtStatusPtr {
     return Guard(*api, [&] { *kernel = new Instance{*api, Kernel(*api, ReadNode(*api, *info))}; });
@@ -119,10 +125,10 @@ FrnCustomOp MakeFrnOp(const OrtApi& api, uint32_t version, ONNXTensorElementData
   return op;
 }
 
-// Each provider appends its ops; `version` is the ABI version they are filled in for.
-void AppendCpuOps(const OrtApi& api, uint32_t version, std::vector<FrnCustomOp>* ops);
+// Each provider appends its ops.
+void AppendCpuOps(const OrtRuntime& runtime, std::vector<FrnCustomOp>* ops);
 #ifdef FRN_ONNX_WITH_CUDA
-void AppendCudaOps(const OrtApi& api, uint32_t version, std::vector<FrnCustomOp>* ops);
+void AppendCudaOps(const OrtRuntime& runtime, std::vector<FrnCustomOp>* ops);
 #endif
 
 }  // namespace frn

@@ -5,7 +5,8 @@
 // used here are counted (`unused_<first>`), not named. tests/abi_conformance.cc compiles
 // static_asserts of every slot, signature, constant and of OrtCustomOp against the official header.
 //
-// Newest slot: KernelContext_ParallelFor (1.17). OrtCustomOp: up to ReleaseAliasMap (1.18).
+// Everything here is in ABI version 18 (ONNX Runtime 1.18): the newest slot of OrtApi is
+// KernelContext_ParallelFor (17), the newest of OrtCustomOp is ReleaseAliasMap (18).
 
 #ifndef FRN_ONNX_ORT_ABI_H_
 #define FRN_ONNX_ORT_ABI_H_
@@ -166,7 +167,7 @@ struct OrtCustomOp {
   OrtStatusPtr (*InferOutputShapeFn)(const OrtCustomOp* op, OrtShapeInferContext* context);
   int (*GetStartVersion)(const OrtCustomOp* op);
   int (*GetEndVersion)(const OrtCustomOp* op);
-  size_t (*GetMayInplace)(int** input_index, int** output_index);  // since 1.18, as all below
+  size_t (*GetMayInplace)(int** input_index, int** output_index);  // new in 18, as all below
   void (*ReleaseMayInplace)(int* input_index, int* output_index);
   size_t (*GetAliasMap)(int** input_index, int** output_index);
   void (*ReleaseAliasMap)(int* input_index, int* output_index);

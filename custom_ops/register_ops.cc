@@ -17,11 +17,11 @@ namespace {
 // options would mistake new options for released ones.
 constexpr char kRegisteredKey[] = "frn_onnx.registered";
 
-// The 18 of "1.18.1"; every ONNX Runtime 1.x has ABI version x.
-uint32_t ApiVersion(const char* runtime_version) {
+// The 18 of "1.18.1". A 2.x would have to say with GetApi whether it still has this ABI.
+uint32_t AbiVersion(const char* version) {
   unsigned major = 0, minor = 0;
-  if (std::sscanf(runtime_version, "%u.%u", &major, &minor) != 2) return 0;
-  return major == 1 ? minor : kNewestApi;
+  if (std::sscanf(version, "%u.%u", &major, &minor) != 2) return 0;
+  return major == 1 ? minor : kAbiVersion;
 }
 
 // The ops as one ONNX Runtime sees them. Lives until the process ends, because sessions do not say
@@ -32,45 +32,38 @@ struct Registration {
   OrtCustomOpDomain* domain = nullptr;
 };
 
-Registration MakeRegistration(const OrtApiBase* base, const OrtApi& api, uint32_t version) {
-  Registration registration;
-  registration.base = base;
-  AppendCpuOps(api, version, &registration.ops);
-#ifdef FRN_ONNX_WITH_CUDA
-  AppendCudaOps(api, version, &registration.ops);
-#endif
-  return registration;
-}
-
 // One process may hold more than one copy of ONNX Runtime; each gets a domain of its own.
-OrtCustomOpDomain* DomainFor(const OrtApiBase* base, const OrtApi& api, uint32_t version) {
+OrtCustomOpDomain* DomainFor(const OrtApiBase* base, const OrtRuntime& runtime) {
   static auto& registrations = *new std::deque<Registration>();  // never destroyed, as above
   for (const Registration& known : registrations) {
     if (known.base == base) return known.domain;
   }
-  registrations.push_back(MakeRegistration(base, api, version));
-  Registration& registration = registrations.back();
+  Registration& made = registrations.emplace_back();
   try {
-    Check(api, api.CreateCustomOpDomain(kDomain, &registration.domain));
-    for (const FrnCustomOp& op : registration.ops) {
-      Check(api, api.CustomOpDomain_Add(registration.domain, &op));
-    }
+    const OrtApi& api = *runtime.api;
+    AppendCpuOps(runtime, &made.ops);
+#ifdef FRN_ONNX_WITH_CUDA
+    AppendCudaOps(runtime, &made.ops);
+#endif
+    Check(api, api.CreateCustomOpDomain(kDomain, &made.domain));
+    for (const FrnCustomOp& op : made.ops) Check(api, api.CustomOpDomain_Add(made.domain, &op));
+    made.base = base;
   } catch (...) {
-    if (registration.domain != nullptr) api.ReleaseCustomOpDomain(registration.domain);
+    if (made.domain != nullptr) runtime.api->ReleaseCustomOpDomain(made.domain);
     registrations.pop_back();
     throw;
   }
-  return registration.domain;
+  return made.domain;
 }
 
-void Register(OrtSessionOptions* options, const OrtApiBase* base, const OrtApi& api,
-              uint32_t version) {
+void Register(OrtSessionOptions* options, const OrtApiBase* base, const OrtRuntime& runtime) {
   static std::mutex mutex;
   const std::lock_guard<std::mutex> lock(mutex);
+  const OrtApi& api = *runtime.api;
   int registered = 0;
   Check(api, api.HasSessionConfigEntry(options, kRegisteredKey, &registered));
   if (registered != 0) return;
-  Check(api, api.AddCustomOpDomain(options, DomainFor(base, api, version)));
+  Check(api, api.AddCustomOpDomain(options, DomainFor(base, runtime)));
   Check(api, api.AddSessionConfigEntry(options, kRegisteredKey, "1"));
 }
 
@@ -79,18 +72,18 @@ void Register(OrtSessionOptions* options, const OrtApiBase* base, const OrtApi& 
 
 extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(
     OrtSessionOptions* options, const OrtApiBase* base) noexcept {
-  const char* runtime = base->GetVersionString();
-  const uint32_t runtime_api = frn::ApiVersion(runtime);
-  if (runtime_api < frn::kOldestApi) {
-    const OrtApi* oldest = base->GetApi(1);  // every ONNX Runtime has it
-    return frn::Guard(*oldest, [&] {
-      throw frn::FrnError("frn_onnx " FRN_ONNX_VERSION " needs ONNX Runtime 1." +
-                          std::to_string(frn::kOldestApi) + " or newer, this is " + runtime +
-                          ". Upgrade onnxruntime, or run a portable file without the library.");
-    });
-  }
-  const uint32_t version = runtime_api < frn::kNewestApi ? runtime_api : frn::kNewestApi;
-  const OrtApi* api = base->GetApi(version);
-  if (api == nullptr) return nullptr;
-  return frn::Guard(*api, [&] { frn::Register(options, base, *api, version); });
+  using namespace frn;
+  const char* version = base->GetVersionString();
+  OrtRuntime runtime{nullptr, AbiVersion(version)};
+  if (runtime.version >= kAbiVersion) runtime.api = base->GetApi(kAbiVersion);
+  const bool fits = runtime.api != nullptr;
+  const OrtApi& api = fits ? *runtime.api : *base->GetApi(1);  // every ONNX Runtime has version 1
+  return Guard(api, [&] {
+    if (!fits) {
+      throw FrnError("frn_onnx " FRN_ONNX_VERSION " needs ONNX Runtime 1." +
+                     std::to_string(kAbiVersion) + " or newer, this is " + version +
+                     ". Upgrade onnxruntime, or run a portable file without the library.");
+    }
+    Register(options, base, runtime);
+  });
 }

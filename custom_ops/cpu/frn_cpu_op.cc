@@ -105,9 +105,9 @@ constexpr ONNXTensorElementDataType kOtherTypes[] = {
 
 }  // namespace
 
-void AppendCpuOps(const OrtApi& api, uint32_t version, std::vector<FrnCustomOp>* ops) {
+void AppendCpuOps(const OrtRuntime& runtime, std::vector<FrnCustomOp>* ops) {
   const auto add = [&](auto make, ONNXTensorElementDataType type) {
-    ops->push_back(make(api, version, type, nullptr));
+    ops->push_back(make(runtime, type, nullptr));
   };
   add(MakeFrnOp<CpuKernel<float>>, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
   add(MakeFrnOp<CpuKernel<F16>>, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16);
