@@ -43,6 +43,13 @@ class CMakeBuild(build_ext):
         subprocess.run(configure, check=True)
         subprocess.run(["cmake", "--build", str(build)], check=True)
 
+    def copy_extensions_to_source(self) -> None:
+        """An editable install builds elsewhere and moves only what setuptools knows of."""
+        super().copy_extensions_to_source()
+        package = "frn_onnx"
+        for library in Path(self.build_lib, package).glob("libfrn_onnx_ops.*"):
+            self.copy_file(str(library), str(ROOT / package / library.name))
+
 
 setup(
     # models/ lies at the top, and ships inside the package for the demo.

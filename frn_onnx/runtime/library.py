@@ -7,9 +7,6 @@ from typing import Any
 
 from frn_onnx import errors
 
-# The oldest ONNX Runtime with every entry of the C ABI that the library calls.
-MIN_ORT_VERSION = "1.18"
-
 _SUFFIX = ".dylib" if sys.platform == "darwin" else ".so"
 _LIBRARY = Path(__file__).parent.parent / f"libfrn_onnx_ops{_SUFFIX}"
 _REBUILD = "build and install it again with: pip install --force-reinstall --no-deps frn_onnx"
@@ -72,10 +69,11 @@ def onnxruntime() -> ModuleType:
         import onnxruntime as ort
     except ImportError as error:
         raise errors.missing_dependency("onnxruntime", "cpu", "An ONNX Runtime session") from error
-    oldest = tuple(int(part) for part in MIN_ORT_VERSION.split("."))
+    # The C API is numbered after the minor version.
+    oldest = (1, native().build_info()["ort_api_min"])
     if tuple(int(part) for part in ort.__version__.split(".")[:2]) < oldest:
         raise errors.PluginError(
-            f"the FRN library needs ONNX Runtime {MIN_ORT_VERSION} or newer, this is "
+            f"the FRN library needs ONNX Runtime 1.{oldest[1]} or newer, this is "
             f"{ort.__version__}; upgrade it with: pip install -U onnxruntime, or run a portable "
             "or primitives file without the library."
         )
