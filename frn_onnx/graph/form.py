@@ -176,9 +176,9 @@ def multiply(frame: Frame, a: Form, b: Form, axes: Axes) -> Form | None:
 
 def power(frame: Frame, a: Form, exponent: float) -> Form | None:
     """a ** exponent."""
-    a = settled(frame, a)
     if exponent == 1:
         return a
+    a = settled(frame, a)
     flaw = a.flaw
     if a.threshold is not None:
         if not a.is_statistic:
@@ -196,7 +196,7 @@ def power(frame: Frame, a: Form, exponent: float) -> Form | None:
         a = a.but(offset=_zero())
     x_power = a.x_power * exponent
     # sqrt(x**2) is |x|, and 1/x is no part of FRN.
-    if x_power not in (0, 1, 2) or (a.x_power == 2 and exponent != 1):
+    if x_power not in (0, 1, 2) or a.x_power == 2:
         return None
     if np.any(a.scale <= 0) and not (float(exponent).is_integer() and exponent > 0):
         return None

@@ -20,6 +20,7 @@ from frn_onnx.graph.constants import Constants
 from frn_onnx.graph.form import Form
 from frn_onnx.graph.rules import Context, Known, evaluate, reduced_positions
 from frn_onnx.graph.shapes import FLOATS, Shapes
+from frn_onnx.graph.sizes import size_of_value
 
 _MOVEMENT = frozenset(
     {"Cast", "CastLike", "Expand", "Flatten", "Identity"}
@@ -121,7 +122,7 @@ class Matcher:
             _, _, node = heapq.heappop(queue)
             if node is until:
                 break
-            args = [known[v] if v in known else self._constants.get(v) for v in node.inputs]
+            args = [self._argument(context, known, value) for value in node.inputs]
             if any(a is None and v is not None for a, v in zip(args, node.inputs, strict=True)):
                 continue
             result = evaluate(context, node, args)
@@ -129,6 +130,14 @@ class Matcher:
                 known[node.outputs[0]] = result
                 push(node.outputs[0])
         return known
+
+    def _argument(
+        self, context: Context, known: dict[ir.Value, Known], value: ir.Value | None
+    ) -> Known | None:
+        if value is None or value in known:
+            return known.get(value)
+        constant = self._constants.get(value)
+        return constant if constant is not None else size_of_value(context, value)
 
     def _private_chain(self, value: ir.Value, likely: set[ir.Value]) -> Iterator[ir.Value]:
         """The tensors that follow while nothing else needs the one before."""

@@ -40,6 +40,21 @@ class Context:
     constants: Constants
     shapes: Shapes
 
+    def stated_shape(self, value: ir.Value) -> list[Size | None] | None:
+        """The shape of a value as the file or inference has it, in sizes of x's axes."""
+        dims = self.shapes.of(value)
+        if dims is None:
+            return None
+        names = {dim: axis for axis, dim in enumerate(self.frame.dims) if isinstance(dim, str)}
+        return [
+            Size(dim)
+            if isinstance(dim, int)
+            else self.frame.size([names[dim]])
+            if dim in names
+            else None
+            for dim in dims
+        ]
+
 
 Rule = Callable[[Context, ir.Node, list[Known | None]], Known | None]
 
@@ -276,13 +291,13 @@ def _reshape(context, node, args):
         ]
     found = target and context.frame.reshape(form.axes, target)
     if not found:
-        found = context.frame.reshape(form.axes, _stated_shape(context, node.outputs[0]) or [])
+        found = context.frame.reshape(form.axes, context.stated_shape(node.outputs[0]) or [])
     return _with_axes(form, found or None)
 
 
 def _expand(context, node, args):
     source, shape = args
-    target = _shape_argument(context, shape) or _stated_shape(context, node.outputs[0])
+    target = _shape_argument(context, shape) or context.stated_shape(node.outputs[0])
     if target is None:
         return None
     rank = len(target)
@@ -303,6 +318,21 @@ def _expand(context, node, args):
     return _with_axes(form, tuple(axes)) if form is not None else None
 
 
+def _constant_of_shape(context, node, args):
+    """A tensor of one value in a shape made of sizes of x."""
+    if not isinstance(args[0], Sizes):
+        return None
+    rank = len(args[0].entries)
+    axes = [
+        context.frame.axis_of_size(size, [position] if rank == context.frame.rank else [])
+        for position, size in enumerate(args[0].entries)
+    ]
+    value = node.attributes["value"].as_tensor().numpy() if "value" in node.attributes else 0
+    if None in axes:
+        return None
+    return fm.constant(np.asarray(value, dtype=np.float64).reshape(()), tuple(axes))
+
+
 def _shape_argument(context: Context, shape: Known | None) -> list[Size | None] | None:
     """The sizes that a shape input asks for; -1 becomes None, unknown."""
     if isinstance(shape, Sizes):
@@ -310,22 +340,6 @@ def _shape_argument(context: Context, shape: Known | None) -> list[Size | None] 
     if isinstance(shape, np.ndarray):
         return [None if size == -1 else Size(int(size)) for size in shape.reshape(-1)]
     return None
-
-
-def _stated_shape(context: Context, value: ir.Value) -> list[Size | None] | None:
-    """The shape of a value as the file or inference has it, in sizes of x's axes."""
-    dims = context.shapes.of(value)
-    if dims is None:
-        return None
-    names = {dim: axis for axis, dim in enumerate(context.frame.dims) if isinstance(dim, str)}
-    return [
-        Size(dim)
-        if isinstance(dim, int)
-        else context.frame.size([names[dim]])
-        if dim in names
-        else None
-        for dim in dims
-    ]
 
 
 def _with_axes(form: Form, axes: Axes | None) -> Form | None:
@@ -437,6 +451,7 @@ RULES: dict[str, Rule] = {
     "Cast": _cast,
     "CastLike": _cast,
     "Clip": _clip,
+    "ConstantOfShape": _constant_of_shape,
     "Div": _divide,
     "Expand": _expand,
     "Flatten": _flatten,

@@ -11,6 +11,9 @@ import numpy as np
 
 from frn_onnx.graph.axes import Size
 
+# Longest chain of shape arithmetic that is followed.
+_DEEPEST = 16
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -44,13 +47,18 @@ def _as_sizes(arg) -> Sizes | None:
 def _shape(context, node, args):
     if isinstance(args[0], Sizes):
         return np.asarray([len(args[0].entries)] * args[0].rank, dtype=np.int64)
-    entries = [context.frame.size(axis) for axis in args[0].axes]
+    stated = context.stated_shape(node.inputs[0]) if args[0] is None else None
+    if stated is None and args[0] is None:
+        return None
+    entries = stated or [context.frame.size(axis) for axis in args[0].axes]
     start = node.attributes["start"].as_int() if "start" in node.attributes else 0
     end = node.attributes["end"].as_int() if "end" in node.attributes else len(entries)
     return _simple(entries[slice(start, end)], 1)
 
 
 def _size(context, node, args):
+    if args[0] is None:
+        return None
     if isinstance(args[0], Sizes):
         return np.asarray(len(args[0].entries), dtype=np.int64)
     return _simple([context.frame.size([a for axis in args[0].axes for a in axis])], 0)
@@ -175,3 +183,23 @@ SIZE_RULES = {
     "Unsqueeze": _to_list,
     "Where": _where,
 }
+
+
+def size_of_value(context, value, depth: int = 0) -> Sizes | np.ndarray | None:
+    """What shape arithmetic on a tensor that is not computed from x comes to, if that is sizes.
+
+    An exporter may take H and W from the model's input, which x has in common with it: the two
+    state the same names for the sizes.
+    """
+    constant = context.constants.get(value)
+    node = value.producer()
+    if constant is not None or node is None or node.op_type not in SIZE_RULES or depth > _DEEPEST:
+        return constant
+    if node.op_type == "Shape":
+        return _shape(context, node, [None])
+    args = [None if v is None else size_of_value(context, v, depth + 1) for v in node.inputs]
+    if any(a is None and v is not None for a, v in zip(args, node.inputs, strict=True)):
+        return None
+    if all(isinstance(arg, np.ndarray) for arg in args if arg is not None):
+        return context.constants.fold(node, args)
+    return SIZE_RULES[node.op_type](context, node, args)
