@@ -69,15 +69,18 @@ def onnxruntime() -> ModuleType:
         import onnxruntime as ort
     except ImportError as error:
         raise errors.missing_dependency("onnxruntime", "cpu", "An ONNX Runtime session") from error
-    # The C API is numbered after the minor version.
-    oldest = (1, native().build_info()["ort_api_min"])
-    if tuple(int(part) for part in ort.__version__.split(".")[:2]) < oldest:
+    oldest = native().build_info()["ort_version_min"]
+    if _minor_version(ort.__version__) < _minor_version(oldest):
         raise errors.PluginError(
-            f"the FRN library needs ONNX Runtime 1.{oldest[1]} or newer, this is "
+            f"the FRN library needs ONNX Runtime {oldest} or newer, this is "
             f"{ort.__version__}; upgrade it with: pip install -U onnxruntime, or run a portable "
             "or primitives file without the library."
         )
     return ort
+
+
+def _minor_version(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def register(session_options: Any) -> None:

@@ -22,7 +22,6 @@ OLD = ("onnx==1.17.0", "ml_dtypes<0.6", "numpy<2")
 @pytest.mark.parametrize(
     "packages",
     [
-        ("onnxruntime==1.17.3", *OLD),
         ("onnxruntime==1.18.1", *OLD),
         ("onnxruntime==1.20.1",),
         ("onnxruntime==1.23.2",),
@@ -50,10 +49,10 @@ def test_older_onnxruntime_is_refused_with_both_versions(environment):
     except Exception as error:
         print(error)
     """
-    python_side, library_side = environment("onnxruntime==1.16.3", *OLD).run(code).splitlines()
-    assert "needs ONNX Runtime 1.17 or newer, this is 1.16.3" in python_side
-    assert "1.17" in library_side
-    assert "1.16.3" in library_side
+    python_side, library_side = environment("onnxruntime==1.17.3", *OLD).run(code).splitlines()
+    assert "needs ONNX Runtime 1.18 or newer, this is 1.17.3" in python_side
+    assert "1.18" in library_side
+    assert "1.17.3" in library_side
 
 
 def test_without_onnxruntime_the_install_line_is_named(environment):
