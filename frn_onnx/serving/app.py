@@ -1,0 +1,255 @@
+"""The HTTP interface: V2 REST as a Starlette application, the same on every host.
+
+Whatever a client sends is answered in JSON, ``{"error": "..."}`` where it cannot be done.
+
+Source: Open Inference Protocol, REST, https://github.com/kserve/open-inference-protocol
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+import frn_onnx
+from frn_onnx.serving import content, openapi
+from frn_onnx.serving.codec import LENGTH_HEADER
+from frn_onnx.serving.errors import NotFoundError, RequestError, RequestTimeoutError, show
+from frn_onnx.serving.metrics import Metrics, PrometheusMetrics
+from frn_onnx.serving.service import Answer, Service
+
+LOG = logging.getLogger("frn_onnx.serving")
+_JSON = "application/json"
+# Bodies shorter than this are (de)compressed at once: a thread would cost more.
+_INLINE_BYTES = 16 * 1024
+# The page loads nothing and talks to this server only.
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'; connect-src 'self'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a client may ask for.
+
+    Attributes:
+        body_bytes: most bytes of a body, before and after a content coding is undone.
+        body_seconds: within this time a body must have arrived.
+        head_seconds: within this time the head of a request must have arrived.
+    """
+
+    body_bytes: int = 64 * 2**20
+    body_seconds: float = 60.0
+    head_seconds: float = 15.0
+
+
+class _Handlers:
+    """The endpoints over one service."""
+
+    def __init__(self, service: Service, metrics: Metrics, limits: Limits) -> None:
+        self._service = service
+        self._metrics = metrics
+        self._limits = limits
+        self._page = (resources.files(__package__) / "page.html").read_bytes()
+
+    def routes(self) -> list[Route]:
+        """Every path of the server; the one that has to be fast is first."""
+        model, version = "/v2/models/{model}", "/versions/{version}"
+        routes = [
+            Route(f"{model}/infer", self.infer, methods=["POST"]),
+            Route(f"{model}{version}/infer", self.infer, methods=["POST"]),
+            Route(f"{model}/ready", self.model_ready),
+            Route(f"{model}{version}/ready", self.model_ready),
+            Route(model, self.model_metadata),
+            Route(f"{model}{version}", self.model_metadata),
+            Route("/v2", self.server_metadata),
+            Route("/v2/health/live", self.live),
+            Route("/v2/health/ready", self.ready),
+            Route("/v2/repository/index", self.index, methods=["POST"]),
+            Route("/openapi.json", self.openapi),
+            Route("/", self.page),
+        ]
+        if isinstance(self._metrics, PrometheusMetrics):
+            routes.append(Route("/metrics", self.metrics))
+        return routes
+
+    async def infer(self, request: Request) -> Response:
+        start = time.perf_counter()
+        served = self._service.find(**request.path_params)
+        log: dict[str, Any] = request.scope.setdefault("frn_onnx.log", {})
+        log["model"] = served.signature.name
+        status = 500
+        try:
+            served.batcher.check_room()
+            body = await self._body(request)
+            answer = await served.infer(body, request.headers.get(LENGTH_HEADER))
+            status = 200
+            response = await _response(answer, request.headers.get("accept-encoding"))
+        except RequestError as error:
+            status = error.status
+            raise
+        finally:
+            self._metrics.request(served.signature.name, status, time.perf_counter() - start)
+        result = answer.result
+        log.update(batch=result.batch, queue_ms=result.queue_ms, run_ms=result.run_ms)
+        if answer.id is not None:
+            log["id"] = answer.id
+        return response
+
+    async def _body(self, request: Request) -> bytes:
+        """The whole body, without its content coding."""
+        coding = content.check_coding(request.headers.get("content-encoding"))
+        limit = self._limits.body_bytes
+        announced = request.headers.get("content-length", "")
+        if announced.isdigit() and int(announced) > limit and "expect" in request.headers:
+            raise content.too_large(limit)  # the client waits for leave to send it
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    # What is too much is read all the same, and dropped: a client that is still
+                    # sending would find the connection broken in place of the answer.
+                    if size > limit:
+                        chunks.clear()
+                    else:
+                        chunks.append(chunk)
+        except TimeoutError:
+            if size <= limit:
+                raise RequestTimeoutError(
+                    f"the body must arrive within {self._limits.body_seconds:g} s; {size} bytes "
+                    f"came of {announced or 'an unknown number'}"
+                ) from None
+        except ClientDisconnect:
+            raise RequestError("the client went before the whole body had come") from None
+        if size > limit:
+            raise content.too_large(limit)
+        body = b"".join(chunks)
+        if coding is None:
+            return body
+        if len(body) < _INLINE_BYTES:
+            return content.decompress(body, coding, limit)
+        return await asyncio.to_thread(content.decompress, body, coding, limit)
+
+    async def model_ready(self, request: Request) -> Response:
+        served = self._service.find(**request.path_params)
+        return _json({"name": served.signature.name, "ready": True})
+
+    async def model_metadata(self, request: Request) -> Response:
+        return _json(self._service.find(**request.path_params).signature.metadata())
+
+    async def server_metadata(self, request: Request) -> Response:
+        return _json(
+            {
+                "name": "frn_onnx",
+                "version": frn_onnx.__version__,
+                "extensions": ["binary_tensor_data"],
+            }
+        )
+
+    async def live(self, request: Request) -> Response:
+        return _json({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        ready = await self._service.ready()
+        return _json({"ready": ready}, 200 if ready else 503)
+
+    async def index(self, request: Request) -> Response:
+        return _json(await self._service.index())
+
+    async def openapi(self, request: Request) -> Response:
+        return _json(openapi.describe(self._service, self._metrics))
+
+    async def page(self, request: Request) -> Response:
+        return Response(self._page, media_type="text/html; charset=utf-8", headers=_PAGE_HEADERS)
+
+    async def metrics(self, request: Request) -> Response:
+        assert isinstance(self._metrics, PrometheusMetrics)
+        return Response(
+            self._metrics.render(), headers={"Content-Type": self._metrics.content_type}
+        )
+
+
+def build_app(service: Service, metrics: Metrics, limits: Limits | None = None) -> Starlette:
+    """The application.
+
+    Args:
+        service: the models.
+        metrics: told of every request; ``/metrics`` is there if it is a PrometheusMetrics.
+        limits: None takes the defaults.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    return Starlette(
+        routes=_Handlers(service, metrics, limits or Limits()).routes(),
+        lifespan=lifespan,
+        exception_handlers={
+            RequestError: _on_request_error,
+            HTTPException: _on_http_exception,
+            Exception: _on_bug,
+        },
+    )
+
+
+def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(value), status, headers, media_type=_JSON)
+
+
+async def _response(answer: Answer, accept: str | None) -> Response:
+    body, has_binary = answer.body, answer.json_length is not None
+    headers = {"Content-Type": "application/octet-stream" if has_binary else _JSON}
+    if has_binary:
+        headers[LENGTH_HEADER] = str(answer.json_length)
+    coding = content.choose_coding(accept, length=len(body), has_binary=has_binary)
+    if coding:
+        headers["Content-Encoding"] = coding
+        headers["Vary"] = "Accept-Encoding"
+        if len(body) < _INLINE_BYTES:
+            body = content.compress(body, coding)
+        else:
+            body = await asyncio.to_thread(content.compress, body, coding)
+    return Response(body, headers=headers)
+
+
+async def _on_request_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    request.scope.setdefault("frn_onnx.log", {})["error"] = str(error)
+    return _json({"error": str(error)}, error.status, error.headers)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    path = request.url.path
+    if error.status_code == 404:
+        return await _on_request_error(
+            request, NotFoundError(f"there is nothing at {show(path)}; the API is under /v2")
+        )
+    text = str(error.detail)
+    if error.status_code == 405:
+        text = f"{show(path)} takes {headers.get('Allow')}, received {show(request.method)}"
+    return _json({"error": text}, error.status_code, headers)
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    LOG.error("unexpected error", exc_info=error)
+    return _json({"error": "an error inside the server; its log has the details"}, 500)

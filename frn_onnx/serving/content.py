@@ -1,0 +1,81 @@
+"""Content codings: gzip and deflate bodies in, gzip and deflate bodies out."""
+
+import zlib
+
+from frn_onnx.serving.errors import EncodingError, RequestError, TooLargeError, show
+
+# zlib's window bits that also choose the container.
+_WBITS = {"gzip": 31, "deflate": 15}
+# Shorter bodies do not get shorter by what a coding adds.
+_SHORTEST = 1024
+# The fastest level: on tensors the others take several times as long for a few per cent.
+_LEVEL = 1
+
+
+def check_coding(header: str | None) -> str | None:
+    """The coding in ``Content-Encoding``, None for none.
+
+    Raises: EncodingError if it is one that this server does not know.
+    """
+    coding = (header or "identity").strip().lower()
+    if coding == "identity":
+        return None
+    if coding not in _WBITS:
+        raise EncodingError(
+            f"Content-Encoding must be gzip, deflate or identity, received {show(header)}"
+        )
+    return coding
+
+
+def too_large(limit_bytes: int) -> TooLargeError:
+    """The error for a body over the limit."""
+    return TooLargeError(
+        f"the body is larger than the limit of {limit_bytes} bytes; send fewer samples per "
+        "request, use binary tensors rather than JSON, or raise --max-body"
+    )
+
+
+def decompress(body: bytes, coding: str, limit_bytes: int) -> bytes:
+    """A body without its coding; never allocates more than the limit.
+
+    Raises:
+        RequestError: the body is not in the coding.
+        TooLargeError: it grows over the limit.
+    """
+    stream = zlib.decompressobj(_WBITS[coding])
+    try:
+        plain = stream.decompress(body, limit_bytes + 1)
+    except zlib.error as error:
+        raise RequestError(f"the body is not {coding}, as Content-Encoding says: {error}") from None
+    if len(plain) > limit_bytes:
+        raise too_large(limit_bytes)
+    if not stream.eof or stream.unused_data:
+        what = "goes on after its end" if stream.eof else "ends too early"
+        raise RequestError(f"the {coding} body {what}")
+    return plain
+
+
+def choose_coding(accept: str | None, *, length: int, has_binary: bool) -> str | None:
+    """The coding for a response.
+
+    Many clients list codings in every request without a thought. Raw tensors hardly shrink and
+    cost time, so they are compressed only for a client that names one coding and no other.
+
+    Args:
+        accept: the header ``Accept-Encoding``.
+        length: of the body, in bytes.
+        has_binary: whether the body holds raw tensors.
+    """
+    if not accept or length < _SHORTEST:
+        return None
+    wanted = [part.replace(" ", "").lower().partition(";") for part in accept.split(",")]
+    names = [name for name, _, quality in wanted if quality not in ("q=0", "q=0.0")]
+    if has_binary and len(names) > 1:
+        return None
+    return next((name for name in _WBITS if name in names), None)
+
+
+def compress(body: bytes, coding: str) -> bytes:
+    """A body in a coding."""
+    stream = zlib.compressobj(_LEVEL, wbits=_WBITS[coding])
+    return stream.compress(body) + stream.flush()

@@ -1,0 +1,103 @@
+"""What the server counts, and where the counts go.
+
+Every figure is told to a ``Metrics``, which by itself keeps none; ``PrometheusMetrics`` keeps
+them for ``/metrics``, and the Ray host has its own for Ray's exporter.
+
+================================ ========= ===================================================
+frn_onnx_requests                counter   inference requests answered, by model
+frn_onnx_errors                  counter   those answered with an error, by model and status
+frn_onnx_request_seconds         histogram from the head of a request to its answer
+frn_onnx_run_seconds             histogram one run of the model
+frn_onnx_batch_samples           histogram samples in one run
+frn_onnx_queue_requests          gauge     requests that wait for a run
+================================ ========= ===================================================
+"""
+
+from typing import Any
+
+from frn_onnx.errors import missing_dependency
+
+SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+SAMPLES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+
+# name -> (kind, help text, labels, buckets).
+FIGURES: dict[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]] = {
+    "frn_onnx_requests": ("counter", "Inference requests answered.", ("model",), ()),
+    "frn_onnx_errors": (
+        "counter",
+        "Inference requests answered with an error.",
+        ("model", "status"),
+        (),
+    ),
+    "frn_onnx_request_seconds": (
+        "histogram",
+        "From the head of an inference request to its answer.",
+        ("model",),
+        SECONDS,
+    ),
+    "frn_onnx_run_seconds": ("histogram", "One run of the model.", ("model",), SECONDS),
+    "frn_onnx_batch_samples": ("histogram", "Samples in one run.", ("model",), SAMPLES),
+    "frn_onnx_queue_requests": ("gauge", "Requests that wait for a run.", ("model",), ()),
+}
+
+
+class Metrics:
+    """Is told every figure, and keeps none."""
+
+    def add(self, name: str, value: float, labels: dict[str, str]) -> None:
+        """Adds to a counter, sets a gauge, or puts a value into a histogram."""
+
+    def request(self, model: str, status: int, seconds: float) -> None:
+        """An inference request was answered."""
+        labels = {"model": model}
+        self.add("frn_onnx_requests", 1, labels)
+        self.add("frn_onnx_request_seconds", seconds, labels)
+        if status >= 400:
+            self.add("frn_onnx_errors", 1, {"model": model, "status": str(status)})
+
+    def run(self, model: str, samples: int, seconds: float) -> None:
+        """The model ran once."""
+        labels = {"model": model}
+        self.add("frn_onnx_run_seconds", seconds, labels)
+        self.add("frn_onnx_batch_samples", samples, labels)
+
+    def queue(self, model: str, waiting: int) -> None:
+        """So many requests wait."""
+        self.add("frn_onnx_queue_requests", waiting, {"model": model})
+
+
+class PrometheusMetrics(Metrics):
+    """Keeps the figures in a registry of its own, with the process' memory and files.
+
+    Raises: DependencyError if prometheus_client is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import prometheus_client as prometheus
+        except ImportError as error:
+            raise missing_dependency("prometheus_client", "serve", "/metrics") from error
+        self.content_type: str = prometheus.CONTENT_TYPE_LATEST
+        self._render = prometheus.generate_latest
+        self._registry = prometheus.CollectorRegistry()
+        prometheus.ProcessCollector(registry=self._registry)
+        # Which method of a figure takes the value.
+        method = {"counter": "inc", "gauge": "set", "histogram": "observe"}
+        make = {"counter": prometheus.Counter, "gauge": prometheus.Gauge}
+        self._figures: dict[str, tuple[Any, str]] = {}
+        for name, (kind, text, labels, buckets) in FIGURES.items():
+            if kind == "histogram":
+                figure: Any = prometheus.Histogram(
+                    name, text, labels, registry=self._registry, buckets=buckets
+                )
+            else:
+                figure = make[kind](name, text, labels, registry=self._registry)
+            self._figures[name] = figure, method[kind]
+
+    def add(self, name: str, value: float, labels: dict[str, str]) -> None:
+        figure, method = self._figures[name]
+        getattr(figure.labels(**labels), method)(value)
+
+    def render(self) -> bytes:
+        """The figures in Prometheus' text format."""
+        return self._render(self._registry)

@@ -1,0 +1,161 @@
+"""A model as the server sees it: an ONNX Runtime session, its signature, how to run it."""
+
+import ctypes
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frn_onnx.errors import ArgumentError, DependencyError, ModelError, PluginError
+from frn_onnx.serving import datatypes
+from frn_onnx.serving.signature import Signature, TensorSpec
+
+DEVICES = ("auto", "cpu", "cuda")
+VERSION = "1"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_BFLOAT16_ONNX = 16  # onnx.TensorProto.BFLOAT16
+# cuDNN's exhaustive search, ONNX Runtime's default, would run again for every new batch size.
+_CUDA = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
+_CPU = "CPUExecutionProvider"
+
+
+def model_name(path: str | os.PathLike, name: str | None) -> str:
+    """The name a model is served under: ``name``, or that of the file.
+
+    Raises: ArgumentError if it would not survive in a URL and as a folder.
+    """
+    chosen = Path(path).stem if name is None else name
+    if not _NAME.fullmatch(chosen):
+        raise ArgumentError(
+            "the name of a model must be 1 to 128 letters, digits, '_', '-' and '.', not "
+            f"starting with '-' or '.', received {chosen!r}; pass another with --name"
+        )
+    return chosen
+
+
+class Model:
+    """An ONNX model, loaded and ready to run.
+
+    Args:
+        path: the ONNX file; FRN nodes run in the plugin's kernels.
+        name: served name; None takes the file's.
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where ONNX Runtime has it.
+        threads: ONNX Runtime's threads inside one run; 0 leaves the number to it.
+
+    Attributes:
+        signature: its name and tensors.
+        provider: the execution provider in use.
+
+    Raises:
+        ModelError: the file cannot be loaded, or takes or gives something else than tensors.
+        ArgumentError: a bad name, device or number of threads.
+        DependencyError: device is ``"cuda"`` and this ONNX Runtime has none.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        *,
+        name: str | None = None,
+        device: str = "auto",
+        threads: int = 0,
+    ) -> None:
+        chosen = model_name(path, name)
+        self._session = _session(path, device, threads)
+        self.provider: str = self._session.get_providers()[0]
+        inputs = _specs(path, "input", self._session.get_inputs())
+        outputs = _specs(path, "output", self._session.get_outputs())
+        self.signature = Signature(chosen, VERSION, inputs, outputs)
+        specs = (*inputs.values(), *outputs.values())
+        used = {spec.datatype for spec in specs}
+        self._has_bfloat16 = "BF16" in used
+        if {"BF16", "BYTES"} <= used:
+            raise ModelError(
+                f"{os.fspath(path)!r} cannot be served: ONNX Runtime's Python API takes bfloat16 "
+                "only as OrtValues and strings only as arrays, and this model has both; "
+                "cast one of them inside the model"
+            )
+
+    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> dict[str, np.ndarray]:
+        """Runs the model once.
+
+        Args:
+            feeds: input name -> array of the input's NumPy type (``datatypes.NUMPY``).
+            outputs: the names of the outputs to compute.
+
+        Returns: output name -> array.
+        """
+        if not self._has_bfloat16:
+            return dict(zip(outputs, self._session.run(list(outputs), dict(feeds)), strict=True))
+        import onnxruntime as ort
+
+        values = {}
+        for name, array in feeds.items():
+            if self.signature.inputs[name].datatype == "BF16":
+                make = ort.OrtValue.ortvalue_from_numpy_with_onnx_type
+                values[name] = make(np.ascontiguousarray(array), _BFLOAT16_ONNX)
+            else:
+                values[name] = ort.OrtValue.ortvalue_from_numpy(array)
+        results = self._session.run_with_ort_values(list(outputs), values)
+        return {name: _to_numpy(value) for name, value in zip(outputs, results, strict=True)}
+
+
+def _to_numpy(value: Any) -> np.ndarray:
+    """An OrtValue on the CPU as an array; ``OrtValue.numpy()`` knows no bfloat16."""
+    if value.data_type() != "tensor(bfloat16)":
+        return value.numpy()
+    shape = value.shape()
+    raw = ctypes.string_at(value.data_ptr(), 2 * int(np.prod(shape, dtype=np.int64)))
+    return np.frombuffer(raw, datatypes.NUMPY["BF16"]).reshape(shape)
+
+
+def _session(path: str | os.PathLike, device: str, threads: int) -> Any:
+    """A session on the device asked for."""
+    if device not in DEVICES:
+        raise ArgumentError(f"device must be one of {', '.join(DEVICES)}, received {device!r}")
+    if threads < 0:
+        raise ArgumentError(f"threads must be at least 0, received {threads}; 0 means automatic")
+    if not Path(path).is_file():
+        raise ModelError(f"there is no model file at {os.fspath(path)!r}")
+    from frn_onnx.runtime.session import InferenceSession, ort
+
+    has_cuda = _CUDA[0] in ort.get_available_providers()
+    if device == "cuda" and not has_cuda:
+        raise DependencyError(
+            "device 'cuda' needs an ONNX Runtime with CUDA, and this one has only "
+            f"{', '.join(ort.get_available_providers())}; install it with: "
+            "pip uninstall onnxruntime && pip install 'frn_onnx[gpu]'"
+        )
+    providers: list[Any] = [_CUDA, _CPU] if has_cuda and device != "cpu" else [_CPU]
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    try:
+        session = InferenceSession(os.fspath(path), options, providers=providers)
+    except PluginError:
+        raise
+    except Exception as error:
+        raise ModelError(f"ONNX Runtime cannot load {os.fspath(path)!r}: {error}") from error
+    if device == "cuda" and session.get_providers()[0] != _CUDA[0]:
+        raise ModelError(
+            "device 'cuda' was asked for, and ONNX Runtime could not start its CUDA provider and "
+            "took the CPU; `frn-onnx doctor` shows what is missing, --device cpu serves anyway"
+        )
+    return session
+
+
+def _specs(path: str | os.PathLike, kind: str, nodes: Sequence[Any]) -> dict[str, TensorSpec]:
+    """The session's inputs or outputs, in the protocol's words."""
+    specs = {}
+    for node in nodes:
+        datatype = datatypes.FROM_ORT.get(node.type)
+        if datatype is None:
+            raise ModelError(
+                f"{os.fspath(path)!r} cannot be served: its {kind} {node.name!r} is a {node.type}, "
+                f"and the protocol carries only tensors of {', '.join(datatypes.NUMPY)}"
+            )
+        shape = tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in node.shape)
+        specs[node.name] = TensorSpec(node.name, datatype, shape)
+    return specs

@@ -1,0 +1,171 @@
+"""Small ONNX models, each with one property that a server has to get right."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from frn_onnx import op
+
+DATATYPES = {
+    "BOOL": TensorProto.BOOL,
+    "UINT8": TensorProto.UINT8,
+    "UINT16": TensorProto.UINT16,
+    "UINT32": TensorProto.UINT32,
+    "UINT64": TensorProto.UINT64,
+    "INT8": TensorProto.INT8,
+    "INT16": TensorProto.INT16,
+    "INT32": TensorProto.INT32,
+    "INT64": TensorProto.INT64,
+    "FP16": TensorProto.FLOAT16,
+    "FP32": TensorProto.FLOAT,
+    "FP64": TensorProto.DOUBLE,
+    "BF16": TensorProto.BFLOAT16,
+}
+FLOAT = TensorProto.FLOAT
+WEIGHTS = np.random.default_rng(7).normal(size=(4, 3)).astype(np.float32)
+
+
+def _save(folder: Path, name: str, nodes, inputs, outputs, initializers=(), functions=()) -> Path:
+    domains = {node.domain for node in nodes}
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            name,
+            [helper.make_tensor_value_info(*i) for i in inputs],
+            [helper.make_tensor_value_info(*o) for o in outputs],
+            [numpy_helper.from_array(array, key) for key, array in initializers],
+        ),
+        functions=list(functions),
+        opset_imports=[
+            helper.make_opsetid("", 18),
+            *[helper.make_opsetid(d, 1) for d in domains if d],
+        ],
+        ir_version=8,
+    )
+    onnx.checker.check_model(model)
+    path = folder / f"{name}.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def linear(folder: Path, batch: int | str = "N") -> Path:
+    """y = x @ WEIGHTS; rows do not touch each other."""
+    return _save(
+        folder,
+        "linear",
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [("x", FLOAT, [batch, 4])],
+        [("y", FLOAT, [batch, 3])],
+        [("w", WEIGHTS)],
+    )
+
+
+def images(folder: Path) -> Path:
+    """The mean colour of images of any size: axes 0, 2 and 3 have any length."""
+    return _save(
+        folder,
+        "images",
+        [helper.make_node("GlobalAveragePool", ["x"], ["y"])],
+        [("x", FLOAT, ["N", 3, "H", "W"])],
+        [("y", FLOAT, ["N", 3, 1, 1])],
+    )
+
+
+def frn_parameters() -> list[np.ndarray]:
+    """gamma, beta and tau of :func:`frn`."""
+    rng = np.random.default_rng(3)
+    return [rng.normal(size=(3, 1, 1)).astype(np.float32) for _ in range(3)]
+
+
+def frn(folder: Path) -> Path:
+    """One FRN node with its function body: a portable file."""
+    names = op.INPUTS[:4]
+    function = op.function_proto(opset=18, inputs=4, x_types={FLOAT}, param_types={FLOAT})
+    return _save(
+        folder,
+        "frn",
+        [op.node(names, "Y", axes=(2, 3))],
+        [("X", FLOAT, ["N", 3, 5, 7])],
+        [("Y", FLOAT, ["N", 3, 5, 7])],
+        zip(names[1:], frn_parameters(), strict=True),
+        [function],
+    )
+
+
+def every_datatype(folder: Path) -> Path:
+    """One input and one output of each datatype but BYTES, passed through."""
+    return _save(
+        folder,
+        "every_datatype",
+        [helper.make_node("Identity", [f"in_{name}"], [f"out_{name}"]) for name in DATATYPES],
+        [(f"in_{name}", kind, ["N", 2]) for name, kind in DATATYPES.items()],
+        [(f"out_{name}", kind, ["N", 2]) for name, kind in DATATYPES.items()],
+    )
+
+
+def texts(folder: Path, *, with_bfloat16: bool = False) -> Path:
+    """Strings, passed through; perhaps a bfloat16 tensor beside them."""
+    kinds = {"text": TensorProto.STRING} | ({"half": TensorProto.BFLOAT16} if with_bfloat16 else {})
+    return _save(
+        folder,
+        "texts",
+        [helper.make_node("Identity", [f"in_{name}"], [f"out_{name}"]) for name in kinds],
+        [(f"in_{name}", kind, ["N", 2]) for name, kind in kinds.items()],
+        [(f"out_{name}", kind, ["N", 2]) for name, kind in kinds.items()],
+    )
+
+
+def two_inputs(folder: Path) -> Path:
+    """total = a + b, product = a * b."""
+    return _save(
+        folder,
+        "two_inputs",
+        [
+            helper.make_node("Add", ["a", "b"], ["total"]),
+            helper.make_node("Mul", ["a", "b"], ["product"]),
+        ],
+        [("a", FLOAT, ["N", 2]), ("b", FLOAT, ["N", 2])],
+        [("total", FLOAT, ["N", 2]), ("product", FLOAT, ["N", 2])],
+    )
+
+
+def lookup(folder: Path) -> Path:
+    """Rows of a table of 4; any other index makes the model fail."""
+    return _save(
+        folder,
+        "lookup",
+        [helper.make_node("Gather", ["table", "index"], ["row"])],
+        [("index", TensorProto.INT64, ["N"])],
+        [("row", FLOAT, ["N", 3])],
+        [("table", WEIGHTS)],
+    )
+
+
+def batch_mean(folder: Path) -> Path:
+    """x minus its mean over axis 0: samples in one run change each other."""
+    return _save(
+        folder,
+        "batch_mean",
+        [
+            helper.make_node("ReduceMean", ["x", "zero"], ["mean"], keepdims=1),
+            helper.make_node("Sub", ["x", "mean"], ["y"]),
+        ],
+        [("x", FLOAT, ["N", 4])],
+        [("y", FLOAT, ["N", 4])],
+        [("zero", np.array([0], np.int64))],
+    )
+
+
+def sequence_output(folder: Path) -> Path:
+    """Gives a sequence, which the protocol cannot carry."""
+    path = folder / "sequence_output.onnx"
+    graph = helper.make_graph(
+        [helper.make_node("SequenceConstruct", ["x", "x"], ["y"])],
+        "sequence_output",
+        [helper.make_tensor_value_info("x", FLOAT, [2])],
+        [helper.make_tensor_sequence_value_info("y", FLOAT, [2])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
+    return path

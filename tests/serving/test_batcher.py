@@ -1,0 +1,203 @@
+"""The greedy batcher: what is put together, what is kept apart, and who pays for a failure."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from frn_onnx.serving.batcher import Batcher
+from frn_onnx.serving.errors import ModelRunError, QueueFullError
+
+
+class FakeModel:
+    """Doubles x, and records the shapes it was run with; the gate holds every run back."""
+
+    def __init__(self):
+        self.shapes = []
+        self.gate = threading.Event()
+        self.started = threading.Event()
+        self.fails = lambda x: False
+        self.rows = lambda x: len(x)
+
+    def run(self, feeds, outputs):
+        x = feeds["x"]
+        self.shapes.append(x.shape)
+        self.started.set()
+        assert self.gate.wait(10)
+        if self.fails(x):
+            raise RuntimeError("index out of range")
+        return {name: 2 * x[: self.rows(x)] for name in outputs}
+
+
+def rows(*values, width=2):
+    return {"x": np.array(values, np.float32)[:, None].repeat(width, axis=1)}
+
+
+async def _first_running(batcher, model, feeds):
+    """Starts a request and waits until it runs, so that the next ones queue up behind it."""
+    task = asyncio.create_task(batcher.submit(feeds, ["y"]))
+    await asyncio.to_thread(model.started.wait, 10)
+    return task
+
+
+async def _queue(batcher, *requests):
+    tasks = [asyncio.create_task(batcher.submit(feeds, ["y"])) for feeds in requests]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def scenario(requests, *, first=None, max_batch=8, max_queue=100, model=None):
+    """Results, in order, of a first request and of those that queued up while it ran."""
+    model = model or FakeModel()
+    runs = []
+
+    async def play():
+        batcher = Batcher(
+            model.run,
+            max_batch=max_batch,
+            max_queue=max_queue,
+            observe=lambda samples, seconds: runs.append(samples),
+        )
+        running = await _first_running(batcher, model, rows(0) if first is None else first)
+        tasks = await _queue(batcher, *requests)
+        model.gate.set()
+        results = await asyncio.gather(running, *tasks, return_exceptions=True)
+        batcher.close()
+        return results
+
+    return asyncio.run(play()), model, runs
+
+
+def values(result):
+    return result.outputs["y"][:, 0].tolist()
+
+
+def test_what_queued_up_runs_together_and_everyone_gets_their_rows():
+    results, model, runs = scenario([rows(1), rows(2, 3), rows(4)])
+    assert model.shapes == [(1, 2), (4, 2)]
+    assert runs == [1, 4]
+    assert [values(r) for r in results] == [[0], [2], [4, 6], [8]]
+    assert [r.batch for r in results] == [1, 4, 4, 4]
+    assert all(r.run_ms >= 0 and r.queue_ms >= 0 for r in results)
+
+
+def test_max_batch_is_never_exceeded_and_nobody_starves():
+    results, model, _ = scenario([rows(i) for i in range(1, 8)], max_batch=3)
+    assert model.shapes == [(1, 2), (3, 2), (3, 2), (1, 2)]
+    assert [values(r) for r in results] == [[2 * i] for i in range(8)]
+
+
+def test_max_batch_one_runs_each_alone():
+    _, model, _ = scenario([rows(1), rows(2)], max_batch=1)
+    assert model.shapes == [(1, 2)] * 3
+
+
+def test_a_request_larger_than_max_batch_runs_alone():
+    results, model, _ = scenario([rows(1, 2, 3, 4), rows(5)], max_batch=2)
+    assert model.shapes == [(1, 2), (4, 2), (1, 2)]
+    assert values(results[1]) == [2, 4, 6, 8]
+
+
+def test_other_shapes_run_apart_and_the_oldest_goes_first():
+    wide = rows(7, width=5)
+    results, model, _ = scenario([wide, rows(1), rows(9, width=5), rows(2)])
+    assert model.shapes == [(1, 2), (2, 5), (2, 2)]
+    assert [values(r) for r in results] == [[0], [14], [2], [18], [4]]
+
+
+def test_inputs_without_a_common_batch_run_alone():
+    def run(feeds, outputs):
+        shapes.append({name: array.shape for name, array in feeds.items()})
+        return {"y": feeds["a"]}
+
+    shapes = []
+
+    async def play():
+        batcher = Batcher(run, max_batch=8, max_queue=8, observe=lambda *_: None)
+        feeds = {"a": np.zeros((2, 1)), "b": np.zeros((3, 1))}
+        await asyncio.gather(*[batcher.submit(feeds, ["y"]) for _ in range(3)])
+        batcher.close()
+
+    asyncio.run(play())
+    assert shapes == [{"a": (2, 1), "b": (3, 1)}] * 3
+
+
+def test_only_the_guilty_request_of_a_batch_fails():
+    model = FakeModel()
+    model.fails = lambda x: (x == 13).any()
+    results, model, runs = scenario([rows(1), rows(13), rows(2)], model=model)
+    assert isinstance(results[2], ModelRunError)
+    assert "the model failed on this request: index out of range" in str(results[2])
+    assert [values(r) for r in (results[0], results[1], results[3])] == [[0], [2], [4]]
+    assert model.shapes == [(1, 2), (3, 2), (1, 2), (1, 2), (1, 2)]
+    assert runs == [1, 1, 1]
+
+
+def test_outputs_that_are_not_one_row_per_sample_are_never_handed_out():
+    model = FakeModel()
+    model.rows = lambda x: 1
+    results, model, _ = scenario([rows(1), rows(2)], model=model)
+    assert [values(r) for r in results] == [[0], [2], [4]]
+
+
+def test_outputs_asked_for_are_computed_once_for_all():
+    asked = []
+
+    def run(feeds, outputs):
+        asked.append(list(outputs))
+        return dict.fromkeys(outputs, feeds["x"])
+
+    async def play():
+        batcher = Batcher(run, max_batch=8, max_queue=8, observe=lambda *_: None)
+        await asyncio.gather(batcher.submit(rows(1), ["y"]), batcher.submit(rows(2), ["z", "y"]))
+        batcher.close()
+
+    asyncio.run(play())
+    assert asked == [["y", "z"]]
+
+
+def test_a_full_queue_refuses_with_the_reason():
+    results, _, _ = scenario([rows(i) for i in range(5)], max_queue=3)
+    refused = [r for r in results if isinstance(r, QueueFullError)]
+    assert len(refused) == 2
+    assert "3 requests are waiting" in str(refused[0])
+    assert refused[0].headers["Retry-After"] == "1"
+
+
+def test_a_client_that_went_away_harms_nobody():
+    model = FakeModel()
+
+    async def play():
+        batcher = Batcher(model.run, max_batch=8, max_queue=8, observe=lambda *_: None)
+        running = await _first_running(batcher, model, rows(0))
+        gone, stays = await _queue(batcher, rows(1), rows(2))
+        gone.cancel()
+        model.gate.set()
+        results = await asyncio.gather(running, stays)
+        batcher.close()
+        return results
+
+    assert [values(r) for r in asyncio.run(play())] == [[0], [4]]
+    assert model.shapes == [(1, 2), (1, 2)]
+
+
+@pytest.mark.parametrize("clients", [1, 50])
+def test_many_clients_all_get_their_own(clients):
+    model = FakeModel()
+    model.gate.set()
+
+    async def client(batcher, number):
+        for step in range(20):
+            value = number * 1000 + step
+            result = await batcher.submit(rows(value), ["y"])
+            assert values(result) == [2 * value]
+
+    async def play():
+        batcher = Batcher(model.run, max_batch=16, max_queue=100, observe=lambda *_: None)
+        await asyncio.gather(*[client(batcher, n) for n in range(clients)])
+        batcher.close()
+
+    asyncio.run(play())
+    assert sum(shape[0] for shape in model.shapes) == 20 * clients
+    assert (len(model.shapes) < 20 * clients) == (clients > 1)

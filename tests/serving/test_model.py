@@ -1,0 +1,104 @@
+"""Loading a model: its signature, its device, and whether its samples may run together."""
+
+import numpy as np
+import pytest
+from serving import example_models
+
+from frn_onnx.errors import ArgumentError, DependencyError, ModelError
+from frn_onnx.serving import datatypes
+from frn_onnx.serving.metrics import Metrics
+from frn_onnx.serving.model import Model
+from frn_onnx.serving.probe import probe
+from frn_onnx.serving.service import ModelOptions, ServedModel
+
+
+def test_name_is_that_of_the_file_or_chosen(tmp_path):
+    path = example_models.linear(tmp_path)
+    assert Model(path).signature.name == "linear"
+    assert Model(path, name="v2.0-a").signature.name == "v2.0-a"
+    for name in ("", "a/b", "..", "a b", "-x", "ä", "x" * 129):
+        with pytest.raises(ArgumentError, match=r"the name of a model must be.*--name"):
+            Model(path, name=name)
+
+
+def test_bad_arguments(tmp_path):
+    path = example_models.linear(tmp_path)
+    with pytest.raises(ArgumentError, match="must be one of auto, cpu, cuda, received 'gpu'"):
+        Model(path, device="gpu")
+    with pytest.raises(ArgumentError, match="at least 0, received -1"):
+        Model(path, threads=-1)
+    with pytest.raises(ModelError, match="no model file at"):
+        Model(tmp_path / "nope.onnx")
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a model")
+    with pytest.raises(ModelError, match=r"ONNX Runtime cannot load.*broken\.onnx"):
+        Model(broken)
+    for options in ({"max_batch": 0}, {"max_queue": 0}):
+        with pytest.raises(ArgumentError, match="must be at least 1, received 0"):
+            ModelOptions(path, **options)
+
+
+def test_cuda_without_cuda_is_an_error_with_its_cure(tmp_path):
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    with pytest.raises(DependencyError, match=r"pip install 'frn_onnx\[gpu\]'"):
+        Model(example_models.linear(tmp_path), device="cuda")
+
+
+@pytest.mark.cuda
+def test_cuda(tmp_path):
+    model = Model(example_models.frn(tmp_path), device="cuda")
+    assert model.provider == "CUDAExecutionProvider"
+
+
+def test_only_tensors_can_be_served(tmp_path):
+    with pytest.raises(ModelError, match=r"its output 'y' is a seq\(tensor\(float\)\)"):
+        Model(example_models.sequence_output(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name", ["linear", "images", "frn", "every_datatype", "two_inputs", "lookup", "texts"]
+)
+def test_models_that_stack(tmp_path, name):
+    result = probe(Model(getattr(example_models, name)(tmp_path)))
+    assert result.stacks, result.reason
+
+
+def test_models_that_do_not_stack(tmp_path):
+    fixed = probe(Model(example_models.linear(tmp_path, batch=2)))
+    assert not fixed.stacks
+    assert "fixed length" in fixed.reason
+    mixing = probe(Model(example_models.batch_mean(tmp_path)))
+    assert not mixing.stacks
+    assert "change each other's output 'y'" in mixing.reason
+
+
+def test_a_model_whose_samples_touch_each_other_is_served_one_request_at_a_time(tmp_path):
+    served = ServedModel(ModelOptions(example_models.batch_mean(tmp_path)), Metrics())
+    assert served.max_batch == 1
+    assert "change each other's" in served.batching
+    served.batcher.close()
+
+
+def test_threads_reach_the_session(tmp_path):
+    model = Model(example_models.linear(tmp_path), threads=3)
+    assert model._session.get_session_options().intra_op_num_threads == 3
+
+
+def test_bfloat16_beside_other_types(tmp_path):
+    model = Model(example_models.every_datatype(tmp_path))
+    feeds = {
+        name: np.ones((1, 2)).astype(datatypes.NUMPY[spec.datatype])
+        for name, spec in model.signature.inputs.items()
+    }
+    feeds["in_BF16"] = np.array([[0x3F80, 0x7FC0]], np.uint16)
+    outputs = model.run(feeds, list(model.signature.outputs))
+    for name, array in feeds.items():
+        np.testing.assert_array_equal(outputs[f"out_{name[3:]}"], array)
+
+
+def test_bfloat16_beside_strings_is_an_error(tmp_path):
+    with pytest.raises(ModelError, match="cast one of them inside the model"):
+        Model(example_models.texts(tmp_path, with_bfloat16=True))
