@@ -2,5 +2,6 @@
 
 from frn_onnx.graph.fuse import FuseResult, fuse
 from frn_onnx.graph.lower import lower
+from frn_onnx.graph.verify import Report, verify
 
-__all__ = ["FuseResult", "fuse", "lower"]
+__all__ = ["FuseResult", "Report", "fuse", "lower", "verify"]
