@@ -115,7 +115,9 @@ class _Fusion:
         functions = [f for f in model.functions.values() if f.domain != op.DOMAIN]
         nodes = [node for part in (model.graph, *functions) for node in part.all_nodes()]
         self._order = {node: place for place, node in enumerate(nodes)}
-        self._reductions = [n for n in nodes if n.op_type in REDUCTIONS and n.domain == ""]
+        self._reductions = [
+            n for n in nodes if n.op_type in REDUCTIONS and n.domain == "" and n.inputs[0]
+        ]
         self._bodies = frozenset(graph for f in functions for graph in (f.graph, *f.subgraphs()))
         self._fused: list[FusedNode] = []
         self._missed: list[Miss] = []
@@ -123,7 +125,8 @@ class _Fusion:
     def run(self) -> tuple[list[FusedNode], list[Skipped]]:
         if not self._reductions:
             return [], []
-        constants, shapes = Constants(self._model), Shapes(self._model)
+        constants = Constants(self._model)
+        shapes = Shapes(self._model, [node.inputs[0] for node in self._reductions])
         finder = AnchorFinder(constants, shapes)
         matcher = Matcher(constants, shapes, self._order)
         rewriter = Rewriter(self._model, shapes, self._order, self._bodies)

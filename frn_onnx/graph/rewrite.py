@@ -107,21 +107,26 @@ class Rewriter:
                 inputs.append(None)
                 continue
             kept = np.float32 if key == "epsilon" else dtype
-            tensor = ir.tensor(np.ascontiguousarray(array, dtype=kept).reshape(shape))
-            inputs.append(self._constant(graph, self._free(f"{name}/{key}"), tensor))
+            value = np.ascontiguousarray(array, dtype=kept).reshape(shape)
+            inputs.append(self._constant(graph, self._free(f"{name}/{key}"), value))
         while inputs[-1] is None:
             inputs.pop()
         return inputs
 
-    def _constant(self, graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
+    def _constant(self, graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+        tensor = ir.Tensor(array, name=name)
         if graph in self._functions:
             node = ir.node("Constant", [], {"value": tensor}, name=name)
             node.outputs[0].name = name
             self._order[node] = -1
             graph.insert_before(graph[0], node)
             return node.outputs[0]
-        tensor.name = name
-        value = ir.val(name, const_value=tensor)
+        value = ir.Value(
+            name=name,
+            type=ir.TensorType(tensor.dtype),
+            shape=tensor.shape,
+            const_value=tensor,
+        )
         graph.register_initializer(value)
         return value
 

@@ -1,63 +1,98 @@
 """Shapes and element types of values: what the file states, else what ONNX infers."""
 
+import contextlib
+from collections.abc import Iterable, Iterator
+
+import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
+
+from frn_onnx.graph import model_io
 
 FLOATS = frozenset(
     {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE}
 )
 
+Dims = tuple[int | str | None, ...]
+
 
 class Shapes:
-    """Looks up shapes; where the file leaves some open, ONNX shape inference fills them in.
+    """Looks up shapes and types; where the file leaves some open, ONNX inference fills them in.
 
-    Inference runs once, on a copy, so the model itself is left as it is and values that a
-    rewrite makes later stand in for those they replace.
+    Inference runs once, before anything is rewritten, on a copy without weights. The model
+    itself stays as it is.
+
+    Args:
+        model: the model.
+        needed: values whose shapes decide whether inference is run.
     """
 
-    def __init__(self, model: ir.Model) -> None:
-        self._inferred: dict[ir.Value, ir.Value] = {}
-        self._stand_in: dict[ir.Value, ir.Value] = {}
-        values = _values(model)
-        if any(v.dtype is None or v.shape is None or not v.shape.is_static() for v in values):
-            copy = model.clone()
-            self._inferred = dict(zip(values, _values(copy), strict=True))
-            ShapeInferencePass(check_type=False, strict_mode=False)(copy)
+    def __init__(self, model: ir.Model, needed: Iterable[ir.Value]) -> None:
+        self._inferred: dict[ir.Value, onnx.TypeProto.Tensor] = {}
+        if not all(map(_is_stated, needed)):
+            light, _ = model_io.without_weights(ir.to_proto(model))
+            # Shapes that contradict each other leave what the file states, which may do.
+            with contextlib.suppress(onnx.shape_inference.InferenceError):
+                inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
+                self._inferred = dict(_parallel(model.graph, inferred.graph))
 
     def replaced(self, old: ir.Value, new: ir.Value) -> None:
-        self._stand_in[new] = self._stand_in.get(old, old)
+        """Lets ``new``, which took the place of ``old``, have its shape and type."""
+        if old in self._inferred:
+            self._inferred[new] = self._inferred[old]
 
     def dtype(self, value: ir.Value) -> ir.DataType | None:
         if value.dtype is not None:
             return value.dtype
-        inferred = self._inferred.get(self._stand_in.get(value, value))
-        return None if inferred is None else inferred.dtype
+        inferred = self._inferred.get(value)
+        return None if inferred is None else ir.DataType(inferred.elem_type)
 
-    def of(self, value: ir.Value) -> tuple[int | str | None, ...] | None:
+    def of(self, value: ir.Value) -> Dims | None:
         """The size of each axis, a number, a name or None; None if not even the rank is known."""
-        stated = value.shape
-        if stated is not None and stated.is_static():
-            return tuple(stated.dims)
-        inferred = self._inferred.get(self._stand_in.get(value, value))
-        other = None if inferred is None else inferred.shape
-        if stated is None or other is None or len(stated) != len(other):
-            stated = stated if stated is not None else other
-            return None if stated is None else tuple(map(_dim, stated))
+        if value.shape is None:
+            return self._inferred_dims(value)
+        stated = tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+        inferred = self._inferred_dims(value)
+        if inferred is None or len(inferred) != len(stated):
+            return stated
         return tuple(
-            _dim(a) if isinstance(a, int) or not isinstance(b, int) else b
-            for a, b in zip(stated, other, strict=True)
+            a if isinstance(a, int) or not isinstance(b, int) else b
+            for a, b in zip(stated, inferred, strict=True)
+        )
+
+    def _inferred_dims(self, value: ir.Value) -> Dims | None:
+        inferred = self._inferred.get(value)
+        if inferred is None or not inferred.HasField("shape"):
+            return None
+        return tuple(
+            dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
+            for dim in inferred.shape.dim
         )
 
 
-def _dim(dim: int | ir.SymbolicDim) -> int | str | None:
-    return dim if isinstance(dim, int) else dim.value
+def _is_stated(value: ir.Value) -> bool:
+    return (
+        value.dtype is not None
+        and value.shape is not None
+        and all(isinstance(dim, int) or dim.value is not None for dim in value.shape)
+    )
 
 
-def _values(model: ir.Model) -> list[ir.Value]:
-    values: list[ir.Value] = []
-    for graph in model.graphs():
-        values.extend(graph.inputs)
-        values.extend(graph.initializers.values())
-        for node in graph:
-            values.extend(node.outputs)
-    return values
+def _parallel(
+    graph: ir.Graph, proto: onnx.GraphProto
+) -> Iterator[tuple[ir.Value, onnx.TypeProto.Tensor]]:
+    """The values of a graph and its subgraphs, with the types that their protos state."""
+    types = {
+        info.name: info.type.tensor_type
+        for info in (*proto.input, *proto.output, *proto.value_info)
+        if info.type.HasField("tensor_type")
+    }
+    for value in graph.inputs:
+        if value.name in types:
+            yield value, types[value.name]
+    for node, node_proto in zip(graph, proto.node, strict=True):
+        for value in node.outputs:
+            if value.name in types:
+                yield value, types[value.name]
+        for attribute in node_proto.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _parallel(node.attributes[attribute.name].as_graph(), attribute.g)
