@@ -28,7 +28,7 @@ def frn(
 
     Args:
         x: rank 3, 4 or 5, batch first; float32, float64, float16 or bfloat16 (ml_dtypes).
-            What is not C-contiguous is copied first.
+            What is not C-contiguous, or of another byte order, is copied first.
         gamma: (C,), or shaped to broadcast along the channel axis only, (C, 1, 1) for NCHW.
         beta: as gamma.
         tau: as gamma, or None for no threshold.
@@ -77,7 +77,7 @@ def frn(
 
     epsilons = np.abs(np.asarray(epsilon, dtype=param_dtype))
     return library.native().frn(
-        np.ascontiguousarray(x),
+        np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")),
         per_channel("gamma", gamma),
         per_channel("beta", beta),
         None if tau is None else per_channel("tau", tau),
