@@ -20,6 +20,15 @@ _MOVES = frozenset({"Identity", "Transpose", "Cast", "Abs"})
 _RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand"})
 _ARITHMETIC = frozenset({"Mul", "Div", "Add", "Sub", "Neg", "Pow", "Max"})
 _LONGEST = 64
+_WIDENING = frozenset(
+    {
+        (ir.DataType.FLOAT16, ir.DataType.FLOAT),
+        (ir.DataType.BFLOAT16, ir.DataType.FLOAT),
+        (ir.DataType.FLOAT16, ir.DataType.DOUBLE),
+        (ir.DataType.BFLOAT16, ir.DataType.DOUBLE),
+        (ir.DataType.FLOAT, ir.DataType.DOUBLE),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,9 @@ class AnchorFinder:
 
     def _furthest(self, value: ir.Value, through: frozenset[str]) -> ir.Value:
         for _ in range(_LONGEST):
+            # What a narrowing cast lost, x never had; behind the square it is only rounding.
+            if self._narrows(value):
+                break
             behind = self._behind(value, through)
             if behind is None:
                 break
@@ -106,8 +118,6 @@ class AnchorFinder:
             return node.inputs[0] if through >= _ARITHMETIC else None
         if node.op_type not in through:
             return None
-        if node.op_type == "Cast" and not self._widens(node):
-            return None
         if node.op_type in _ARITHMETIC and len(node.inputs) == 2:
             known = [self._constants.get(v) is not None for v in node.inputs]
             if known == [False, True] or (known == [True, False] and node.op_type != "Pow"):
@@ -115,12 +125,11 @@ class AnchorFinder:
             return None
         return node.inputs[0]
 
-    def _widens(self, node: ir.Node) -> bool:
-        """Whether a Cast keeps every value: what a narrowing cast lost belongs to x."""
+    def _narrows(self, value: ir.Value) -> bool:
+        """Whether ``value`` is a cast to a type that cannot hold all values of its input."""
+        node = value.producer()
+        if node is None or node.op_type != "Cast":
+            return False
         source = self._shapes.dtype(node.inputs[0])
         target = ir.DataType(node.attributes["to"].as_int())
-        order = {ir.DataType.FLOAT16: 0, ir.DataType.BFLOAT16: 0}
-        order |= {ir.DataType.FLOAT: 1, ir.DataType.DOUBLE: 2}
-        if source == target:
-            return True
-        return source in order and target in order and order[source] < order[target]
+        return source != target and (source, target) not in _WIDENING

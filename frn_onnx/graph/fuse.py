@@ -113,7 +113,12 @@ class _Fusion:
     def __init__(self, model: ir.Model) -> None:
         self._model = model
         functions = [f for f in model.functions.values() if f.domain != op.DOMAIN]
-        nodes = [node for part in (model.graph, *functions) for node in part.all_nodes()]
+        parts = (model.graph, *(function.graph for function in functions))
+        for part in parts:
+            # ONNX Runtime's float16 tool appends its casts behind everything else.
+            if not _in_order(part):
+                part.sort()
+        nodes = [node for part in parts for node in part.all_nodes()]
         self._order = {node: place for place, node in enumerate(nodes)}
         self._reductions = [
             n for n in nodes if n.op_type in REDUCTIONS and n.domain == "" and n.inputs[0]
@@ -179,3 +184,13 @@ class _Fusion:
 
 def _name(node: ir.Node) -> str:
     return node.name or node.outputs[0].name or node.op_type
+
+
+def _in_order(graph: ir.Graph) -> bool:
+    """Whether every node comes behind those it takes its inputs from."""
+    seen: set[ir.Node | None] = {None}
+    for node in graph.all_nodes():
+        if any(value is not None and value.producer() not in seen for value in node.inputs):
+            return False
+        seen.add(node)
+    return True
