@@ -41,6 +41,10 @@ class DependencyError(FrnError, ImportError):
     """An optional package is not installed; the message holds its install line."""
 
 
+class FrnWarning(UserWarning):
+    """Something was done, but not all of it; the message says what is left, and why."""
+
+
 def missing_dependency(package: str, extra: str, purpose: str) -> DependencyError:
     """The error for an optional package that is not installed.
 

@@ -1,0 +1,37 @@
+"""Keras models, SavedModels and ``tf.function``s to ONNX, with FRN as one node.
+
+    convert with tf2onnx -> fuse -> tf2onnx's optimisers, Transposes pushed through FRN -> lower
+
+==================  ============================================================
+``export``          the model in ONNX; ``frn_onnx.export`` is this function
+``export_model``    the same, with a report: counts, and how well it agrees
+``source``          what kinds of models there are
+``convert``         tf2onnx
+``transposes``      its optimisers, the rule for FRN, layouts
+``agreement``       the comparison on random input
+==================  ============================================================
+"""
+
+import sys
+import types
+
+from frn_onnx.errors import missing_dependency
+
+try:
+    from frn_onnx.export.api import ExportResult, export, export_model
+except ImportError as error:
+    if error.name in ("keras", "tensorflow", "tf2onnx"):
+        raise missing_dependency(error.name, "keras", "frn_onnx.export") from error
+    raise
+
+__all__ = ["ExportResult", "export", "export_model"]
+
+
+class _CallablePackage(types.ModuleType):
+    """``import frn_onnx.export`` puts this package where ``frn_onnx.export`` is the function."""
+
+    def __call__(self, *args, **kwargs):
+        return export(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallablePackage

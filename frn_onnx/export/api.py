@@ -1,0 +1,186 @@
+"""``frn_onnx.export``: the way from a trained model to an ONNX file."""
+
+import logging
+import os
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx
+
+import frn_onnx
+from frn_onnx.errors import ArgumentError, FrnWarning
+from frn_onnx.export import agreement, convert, transposes
+from frn_onnx.export.agreement import OutputAgreement
+from frn_onnx.export.source import load
+from frn_onnx.export.trace import Source
+from frn_onnx.graph import model_io
+from frn_onnx.graph.fuse import FuseResult, Skipped, fuse
+from frn_onnx.graph.lower import Form, check_form, lower, lower_nodes
+from frn_onnx.graph.scopes import scopes
+
+LAYOUTS = ("auto", "NCHW", "NHWC")
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """An exported model, with what became of its FRN layers.
+
+    Attributes:
+        model: in ONNX.
+        frn_layers: path of each FRN layer of the Keras model, as often as it is used; None
+            where layers are not known, as in a SavedModel.
+        fused: how many FRN were found in the graph.
+        skipped: what looks like FRN and was left in standard ops, with the reasons.
+        shortfall: None, or a text that says that not every FRN layer became a node.
+        nodes: how many nodes of each op the model has.
+        outputs: how far each output is from the original's; None if it was not verified.
+    """
+
+    model: onnx.ModelProto
+    frn_layers: Sequence[str] | None
+    fused: int
+    skipped: Sequence[Skipped]
+    shortfall: str | None
+    nodes: Counter
+    outputs: Sequence[OutputAgreement] | None
+
+    def __str__(self) -> str:
+        known = "" if self.frn_layers is None else f" of {len(self.frn_layers)} FRN layers"
+        lines = [
+            f"{self.fused} FRN nodes{known}; {self.nodes.total()} nodes, "
+            f"{self.nodes['Transpose']} of them Transposes"
+        ]
+        lines += [f"not fused: {s.nodes[-1]}: {s.reason}" for s in self.skipped]
+        if self.outputs is None:
+            lines.append("not compared with the original")
+        else:
+            lines += [f"compared with the original: {output}" for output in self.outputs]
+        return "\n".join(lines)
+
+
+def export(
+    model,
+    path: str | os.PathLike | None = None,
+    *,
+    form: Form = "portable",
+    layout: str = "auto",
+    opset: int = 18,
+    signature=None,
+    verify: bool = True,
+) -> onnx.ModelProto:
+    """Exports a Keras model to ONNX, each FRN (+TLU) in it as one node.
+
+        y = max(gamma * x / sqrt(mean(x**2) + epsilon) + beta, tau)
+
+    FRN is recognised by what it computes, not by the class of its layer. Names of inputs and
+    outputs are kept; so are unknown sizes. What became of the layers, and how well the result
+    agrees with the original, is logged under ``frn_onnx.export`` (level INFO);
+    :func:`frn_onnx.export.export_model` returns it.
+
+    Args:
+        model: a Keras 3 model, the path of a ``.keras`` or ``.h5`` file or of a SavedModel
+            folder, or a ``tf.function``.
+        path: of the ONNX file to write; None writes none. It is replaced only when all has
+            gone well.
+        form: ``"portable"`` (runs with and without the plugin), ``"custom"`` (only with it) or
+            ``"primitives"`` (standard ops only).
+        layout: of the FRN nodes. ``"auto"``: the one with the fewest Transposes; ``"NCHW"``;
+            ``"NHWC"``, for runtimes that have their convolutions in this layout, too.
+        opset: version of the ONNX operators, from 13 to the newest that tf2onnx writes.
+        signature: for a SavedModel with several signatures, the name of one; for other
+            models, where their inputs are unknown or to be changed, a ``tf.TensorSpec`` for
+            each.
+        verify: whether to run both models on random input and to fail if they differ.
+
+    Returns:
+        The ONNX model.
+
+    Raises:
+        ModelError: the model cannot be read, or ``path`` cannot be written.
+        ArgumentError: an argument has a value that is not allowed.
+        ExportError: TensorFlow or tf2onnx cannot convert the model.
+        VerificationError: the exported model computes something else.
+        DependencyError: verification needs ONNX Runtime, which is not installed.
+
+    Warns:
+        FrnWarning: an FRN layer did not become an FRN node.
+
+    Example:
+        >>> frn_onnx.export("digits.keras", "digits.onnx")
+    """
+    result = _run(model, path, form, layout, opset, signature, verify)
+    if result.shortfall:
+        warnings.warn(result.shortfall, FrnWarning, stacklevel=2)
+    _LOGGER.info("%s", result)
+    return result.model
+
+
+def export_model(
+    model,
+    path: str | os.PathLike | None = None,
+    *,
+    form: Form = "portable",
+    layout: str = "auto",
+    opset: int = 18,
+    signature=None,
+    verify: bool = True,
+) -> ExportResult:
+    """:func:`export` with a report; same arguments, same errors."""
+    result = _run(model, path, form, layout, opset, signature, verify)
+    if result.shortfall:
+        warnings.warn(result.shortfall, FrnWarning, stacklevel=2)
+    return result
+
+
+def _run(model, path, form, layout, opset, signature, verify) -> ExportResult:
+    check_form(form)
+    if layout not in LAYOUTS:
+        raise ArgumentError(f"layout must be one of {', '.join(LAYOUTS)}, received {layout!r}")
+    convert.check_opset(opset)
+    if path is not None:
+        model_io.check_output(path, model)
+    if verify:
+        agreement.check_available()
+
+    source = load(model, signature)
+    fused = fuse(convert.to_onnx(source, opset), form="custom")
+    result = transposes.arrange(fused.model, layout)
+    lower_nodes(result, form)
+    result.producer_name, result.producer_version = "frn_onnx", frn_onnx.__version__
+    outputs = None
+    if verify:
+        needs_plugin = form == "custom" and fused.fused
+        runnable = lower(result, "portable") if needs_plugin else result
+        outputs = agreement.compare(source, runnable)
+    if path is not None:
+        model_io.save(result, path)
+    graphs = [s.body for s in scopes(result) if s.function is None]
+    return ExportResult(
+        model=result,
+        frn_layers=source.frn_layers,
+        fused=len(fused.fused),
+        skipped=fused.skipped,
+        shortfall=_shortfall(source, fused),
+        nodes=Counter(node.op_type for graph in graphs for node in graph.node),
+        outputs=outputs,
+    )
+
+
+def _shortfall(source: Source, result: FuseResult) -> str | None:
+    layers, found = source.frn_layers, len(result.fused)
+    if layers and found < len(layers):
+        text = (
+            f"export: {source.name!r} has {len(layers)} FRN layers, but {found} FRN were found in "
+            f"its graph; the others stay standard ops. The layers: {', '.join(layers)}."
+        )
+    elif not found:
+        text = f"export: no FRN was found in {source.name!r}; the model holds standard ops only."
+    else:
+        return None
+    if result.skipped:
+        reasons = "".join(f"\n  {s.nodes[-1]}: {s.reason}" for s in result.skipped)
+        text += f" Left as they are, with the reasons:{reasons}"
+    return text

@@ -1,0 +1,92 @@
+"""TensorFlow to ONNX with tf2onnx, before its optimisers.
+
+Unoptimised, every FRN is one clean chain of nodes whatever way its layer was written in; the
+optimisers would tear it apart first (they have no way to move a Transpose through Div or Pow).
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import onnx
+import tensorflow as tf
+from tf2onnx import constants, optimizer, tf_loader, tfonnx
+from tf2onnx.optimizer.const_fold_optimizer import ConstFoldOptimizer
+
+from frn_onnx.errors import ArgumentError, ExportError
+from frn_onnx.export.trace import Source
+
+# ReduceSum, Squeeze and Unsqueeze took their axes as an input from opset 13 on; before that the
+# element types of Max and others were fewer, too.
+OLDEST_OPSET = 13
+NEWEST_OPSET = max(constants.OPSET_TO_IR_VERSION)
+
+_PROTOBUF_LIMIT_BYTES = 2**31 - 1
+
+
+def check_opset(opset: int) -> None:
+    """Raises ArgumentError where tf2onnx cannot write ``opset``."""
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        raise ArgumentError(
+            f"export: opset must be from {OLDEST_OPSET} to {NEWEST_OPSET}, the newest of the "
+            f"installed tf2onnx, received {opset}; a newer one can be reached afterwards with "
+            "onnx.version_converter (lower to 'custom' first, it drops functions)"
+        )
+
+
+def to_onnx(source: Source, opset: int) -> onnx.ModelProto:
+    """The traced model in ONNX, unoptimised, with the source's names of inputs and outputs.
+
+    Raises:
+        ExportError: the weights do not fit in a protobuf message, or tf2onnx does not know an
+            operation of the model.
+    """
+    size = source.weight_bytes()
+    if size > _PROTOBUF_LIMIT_BYTES:
+        raise ExportError(
+            f"export: the weights of {source.name!r} take {size / 2**30:.1f} GiB, and TensorFlow "
+            "cannot freeze more than 2 GiB into a graph; export parts of the model"
+        )
+    function = source.function
+    # Captured variables and tables come after the arguments.
+    inputs = [tensor.name for tensor in function.inputs[: len(source.specs)]]
+    outputs = [tensor.name for tensor in function.outputs]
+    names = dict(zip([*inputs, *outputs], [*source.input_names, *source.output_names], strict=True))
+    try:
+        with quiet(), tf.device("/cpu:0"):
+            frozen, tables = tf_loader.from_trackable(
+                source.owner, function, inputs, outputs, large_model=False
+            )
+            with tf.Graph().as_default() as graph:
+                tf.import_graph_def(frozen, name="")
+                converted = tfonnx.process_tf_graph(
+                    graph,
+                    opset=opset,
+                    input_names=inputs,
+                    output_names=outputs,
+                    tensors_to_rename=names,
+                    initialized_tables=tables,
+                )
+            # From opset 18 on tf2onnx casts the axes of a ReduceMean, past which ONNX does not
+            # infer shapes. Folding constants leaves all that is computed from the input.
+            converted = optimizer.optimize_graph(
+                converted, catch_errors=False, optimizers={"fold_constants": ConstFoldOptimizer}
+            )
+            model = converted.make_model(source.name, graph_name=source.name)
+    except Exception as error:
+        raise ExportError(f"export: tf2onnx cannot convert {source.name!r}: {error}") from error
+    return model
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """tf2onnx and TensorFlow report what an exception says as well, and much that is no news."""
+    loggers = [logging.getLogger(name) for name in ("tf2onnx", "tensorflow")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

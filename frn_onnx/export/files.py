@@ -1,0 +1,66 @@
+"""Reading Keras model files, with errors that tell a user what the file is instead."""
+
+import os
+import zipfile
+
+import keras
+
+from frn_onnx.errors import ModelError
+from frn_onnx.layers import CUSTOM_OBJECTS
+
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_KEPT_LINES = 4
+
+
+def read_keras(path: str) -> keras.Model:
+    """Loads a ``.keras`` or ``.h5`` file; FRN layers of keras-frn and TensorFlow Addons too.
+
+    Raises:
+        ModelError: the file is missing, is no Keras model, or holds unknown layers.
+    """
+    if not os.path.exists(path):
+        raise ModelError(
+            f"export: no file or folder {path!r}; expected a Keras model or SavedModel"
+        )
+    kind = _kind(path)
+    if kind is None:
+        raise ModelError(
+            f"export: {path!r} is not a Keras model: expected a .keras file (a zip archive), a .h5 "
+            "file (HDF5) or a SavedModel folder. An ONNX file is what frn_onnx.fuse takes."
+        )
+    try:
+        model = keras.saving.load_model(path, custom_objects=CUSTOM_OBJECTS, compile=False)
+    except Exception as error:  # Keras raises what each layer's own code raises.
+        raise ModelError(_explain(path, kind, error)) from error
+    if not isinstance(model, keras.Model):
+        raise ModelError(
+            f"export: {path!r} holds a {type(model).__name__}, expected a keras.Model; put it in a "
+            "model first, for example keras.Sequential([keras.Input(shape), layer])"
+        )
+    return model
+
+
+def _kind(path: str) -> str | None:
+    """``"keras"``, ``"hdf5"``, or None for anything else."""
+    if zipfile.is_zipfile(path):
+        return "keras" if path.endswith(".keras") else None
+    with open(path, "rb") as file:
+        is_hdf5 = file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE
+    return "hdf5" if is_hdf5 and path.endswith((".h5", ".hdf5")) else None
+
+
+def _explain(path: str, kind: str, error: Exception) -> str:
+    text = str(error)
+    reason = "\n".join(text.strip().splitlines()[:_KEPT_LINES])
+    if "No model config found" in text:
+        return (
+            f"export: {path!r} holds weights and no model; build the model, call "
+            "model.load_weights on this file, and export the model object"
+        )
+    if "Could not locate" in text or "Unknown layer" in text:
+        return (
+            f"export: {path!r} holds a layer that is not known here: {reason}\n"
+            "Load it with keras.saving.load_model(path, custom_objects={...}) and export the "
+            "model object."
+        )
+    return f"export: {path!r} cannot be loaded by Keras {keras.__version__} as {kind}: {reason}"
