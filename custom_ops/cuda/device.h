@@ -1,0 +1,88 @@
+// The device operations the kernels are written in. nvcc compiles them to CUDA; with
+// FRN_SIMT defined a C++ compiler takes them from the emulator (tests/simt/device.h) instead, and
+// the kernels' own source runs on a CPU.
+
+#ifndef FRN_ONNX_CUDA_DEVICE_H_
+#define FRN_ONNX_CUDA_DEVICE_H_
+
+#include <cstdint>
+
+#include "cuda/integers.h"
+#include "cuda/kernel_params.h"
+
+#ifdef FRN_SIMT
+#include "tests/simt/device.h"
+#else
+#include <cooperative_groups.h>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#endif
+
+namespace frn::cuda {
+
+#ifndef FRN_SIMT
+
+// Dynamic shared memory is one array, aligned for packs; each kernel divides it.
+extern __shared__ uint4 shared_memory[];
+__device__ inline char* SharedMemory() { return reinterpret_cast<char*>(shared_memory); }
+
+__device__ inline void SyncBlock() { __syncthreads(); }
+__device__ inline float ShuffleXor(float value, int mask) {
+  return __shfl_xor_sync(0xffffffffu, value, mask);
+}
+
+// Clusters exist from sm_90 on. The planner asks for them only where the kernel in use was
+// compiled for that (LaunchFrn), so elsewhere these are never reached.
+__device__ inline void ArriveCluster() {
+#if __CUDA_ARCH__ >= 900
+  cooperative_groups::this_cluster().barrier_arrive();
+#endif
+}
+__device__ inline void WaitCluster() {
+#if __CUDA_ARCH__ >= 900
+  cooperative_groups::this_cluster().barrier_wait();
+#endif
+}
+// What `local`, in shared memory, is in block `rank` of this cluster.
+__device__ inline const float* ClusterPeer(const float* local, int rank) {
+#if __CUDA_ARCH__ >= 900
+  return cooperative_groups::this_cluster().map_shared_rank(const_cast<float*>(local), rank);
+#else
+  return local;
+#endif
+}
+
+template <class V>
+__device__ inline V Load(const V* p) {
+  return *p;
+}
+// The last read of x: its line need not stay in cache.
+__device__ inline uint4 LoadLast(const uint4* p) { return __ldcs(p); }
+__device__ inline float LoadLast(const float* p) { return __ldcs(p); }
+__device__ inline F16 LoadLast(const F16* p) { return {__ldcs(&p->bits)}; }
+__device__ inline BF16 LoadLast(const BF16* p) { return {__ldcs(&p->bits)}; }
+// y is read by the next layer: default caching.
+template <class V>
+__device__ inline void Store(V* p, V value) {
+  *p = value;
+}
+
+__device__ inline float ToFloat(F16 v) { return __half2float(__ushort_as_half(v.bits)); }
+__device__ inline F16 ToF16(float v) { return {__half_as_ushort(__float2half_rn(v))}; }
+__device__ inline BF16 ToBF16(float v) { return {__bfloat16_as_ushort(__float2bfloat16_rn(v))}; }
+// Two elements in one 32-bit word, the first in the low half: one instruction, where two
+// single conversions and a merge would be three.
+__device__ inline uint32_t ToWord(float first, float second, F16) {
+  const __half2 pair = __floats2half2_rn(first, second);
+  return reinterpret_cast<const uint32_t&>(pair);
+}
+__device__ inline uint32_t ToWord(float first, float second, BF16) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(first, second);
+  return reinterpret_cast<const uint32_t&>(pair);
+}
+
+#endif  // FRN_SIMT
+
+}  // namespace frn::cuda
+
+#endif  // FRN_ONNX_CUDA_DEVICE_H_

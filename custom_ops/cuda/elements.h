@@ -1,0 +1,176 @@
+// Elements, packs and the formula: what the kernels have in common.
+
+#ifndef FRN_ONNX_CUDA_ELEMENTS_H_
+#define FRN_ONNX_CUDA_ELEMENTS_H_
+
+#include "cuda/device.h"
+
+namespace frn::cuda {
+
+template <class T>
+inline constexpr int kPackElements = kPackBytes / static_cast<int>(sizeof(T));
+
+template <class I>
+__device__ constexpr I Min(I a, I b) {
+  return b < a ? b : a;
+}
+
+__device__ inline float ToFloat(float v) { return v; }
+__device__ inline float ToFloat(BF16 v) {
+  return __uint_as_float(static_cast<uint32_t>(v.bits) << 16);
+}
+
+template <class T>
+__device__ inline T FromFloat(float v);
+template <>
+__device__ inline float FromFloat<float>(float v) {
+  return v;
+}
+template <>
+__device__ inline F16 FromFloat<F16>(float v) {
+  return ToF16(v);
+}
+template <>
+__device__ inline BF16 FromFloat<BF16>(float v) {
+  return ToBF16(v);
+}
+
+// What a thread loads and stores at once: a pack or, for kSize = 1, a single element.
+template <class T, int kSize>
+struct Vector {
+  using Type = uint4;
+};
+template <class T>
+struct Vector<T, 1> {
+  using Type = T;
+};
+
+template <class T>
+__device__ inline void Unpack(uint4 pack, float (&v)[kPackElements<T>]) {
+  const uint32_t words[4] = {pack.x, pack.y, pack.z, pack.w};
+#pragma unroll
+  for (int w = 0; w < 4; ++w) {
+    if constexpr (sizeof(T) == 4) {
+      v[w] = __uint_as_float(words[w]);
+    } else {
+      v[2 * w] = ToFloat(T{static_cast<uint16_t>(words[w])});
+      v[2 * w + 1] = ToFloat(T{static_cast<uint16_t>(words[w] >> 16)});
+    }
+  }
+}
+template <class T>
+__device__ inline void Unpack(T element, float (&v)[1]) {
+  v[0] = ToFloat(element);
+}
+
+template <class T>
+__device__ inline uint4 Repack(const float (&v)[kPackElements<T>]) {
+  uint32_t words[4];
+#pragma unroll
+  for (int w = 0; w < 4; ++w) {
+    if constexpr (sizeof(T) == 4) {
+      words[w] = __float_as_uint(v[w]);
+    } else {
+      words[w] = ToWord(v[2 * w], v[2 * w + 1], T{});
+    }
+  }
+  return {words[0], words[1], words[2], words[3]};
+}
+template <class T>
+__device__ inline T Repack(const float (&v)[1]) {
+  return FromFloat<T>(v[0]);
+}
+
+// How many elements p lies behind the 16-byte line it is in.
+template <class T>
+__device__ inline int Lead(const T* p) {
+  return static_cast<int>(reinterpret_cast<uintptr_t>(p) % kPackBytes / sizeof(T));
+}
+
+// A run of elements divided at 16-byte lines: `head` elements, `packs` whole packs, `tail`
+// elements; head and tail are shorter than a pack.
+struct Lines {
+  int head;
+  int packs;
+  int tail;
+
+  template <class T>
+  __device__ static Lines Of(const T* begin, int64_t count) {
+    const int to_line = (kPackElements<T> - Lead(begin)) % kPackElements<T>;
+    const int head = to_line < count ? to_line : static_cast<int>(count);
+    return {head, static_cast<int>((count - head) / kPackElements<T>),
+            static_cast<int>((count - head) % kPackElements<T>)};
+  }
+
+  // The `thread`-th element that is in no whole pack, as an offset from the run's begin;
+  // -1 where there are fewer.
+  template <class T>
+  __device__ int64_t Edge(int thread) const {
+    if (thread < head) return thread;
+    if (thread < head + tail) return thread + int64_t{packs} * kPackElements<T>;
+    return -1;
+  }
+};
+
+// y = max(scale * x + shift, floor).
+struct Affine {
+  float scale;
+  float shift;
+  float floor;
+
+  __device__ float operator()(float x) const {
+    const float v = fmaf(scale, x, shift);
+    return v < floor ? floor : v;  // not fmaxf, which would drop a NaN
+  }
+};
+
+template <class T>
+__device__ inline float Value(ChannelVector vector, int64_t channel) {
+  return vector.is_float ? static_cast<const float*>(vector.values)[channel]
+                         : ToFloat(static_cast<const T*>(vector.values)[channel]);
+}
+
+// The parameters of one channel. Loaded before x is summed, so that one wait covers both.
+struct Channel {
+  float gamma;
+  float beta;
+  float tau;
+  float epsilon;
+};
+
+template <class T>
+__device__ inline Channel LoadChannel(const KernelParams& p, int64_t channel) {
+  return {Value<T>(p.gamma, channel), Value<T>(p.beta, channel),
+          p.tau.values ? Value<T>(p.tau, channel) : -INFINITY,
+          p.epsilon ? p.epsilon[channel] : p.epsilon_value};
+}
+
+// The map of one channel of one sample, from the sum of x * x over its plane.
+__device__ inline Affine MapOf(const Channel& c, float squares, const KernelParams& p) {
+  Affine map;
+  map.scale = c.gamma * rsqrtf(fmaf(squares, p.inverse_spatial, c.epsilon));
+  map.shift = c.tau == c.tau ? c.beta : c.tau;  // a NaN tau makes y NaN, as Max does in ONNX
+  map.floor = c.tau;
+  return map;
+}
+
+// The sum of `value` over runs of `lanes` threads, in each of them.
+__device__ inline float SumOverLanes(float value, int lanes) {
+  for (int mask = lanes / 2; mask > 0; mask /= 2) value += ShuffleXor(value, mask);
+  return value;
+}
+
+// The sum of `value` over a block, in every thread. `sums`, in shared memory, holds a float
+// per warp.
+__device__ inline float SumOverBlock(float value, float* sums) {
+  const int warps = static_cast<int>(blockDim.x) / kWarp;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  value = SumOverLanes(value, kWarp);
+  if (lane == 0) sums[threadIdx.x / kWarp] = value;
+  SyncBlock();
+  return SumOverLanes(lane < warps ? sums[lane] : 0.0f, kWarp);
+}
+
+}  // namespace frn::cuda
+
+#endif  // FRN_ONNX_CUDA_ELEMENTS_H_

@@ -1,0 +1,24 @@
+// Constants and integer arithmetic of the plans.
+
+#ifndef FRN_ONNX_CUDA_INTEGERS_H_
+#define FRN_ONNX_CUDA_INTEGERS_H_
+
+#include <cstdint>
+
+namespace frn::cuda {
+
+inline constexpr int kWarp = 32;
+inline constexpr int kPackBytes = 16;  // the widest load
+inline constexpr int kUnroll = 4;      // packs a thread keeps in flight
+
+constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
+constexpr int64_t PowerOfTwoAtLeast(int64_t value) {
+  int64_t power = 1;
+  while (power < value) power *= 2;
+  return power;
+}
+
+}  // namespace frn::cuda
+
+#endif  // FRN_ONNX_CUDA_INTEGERS_H_

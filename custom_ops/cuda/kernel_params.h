@@ -1,0 +1,55 @@
+// What a kernel is given: the tensors, the shape, and how the work is cut.
+
+#ifndef FRN_ONNX_CUDA_KERNEL_PARAMS_H_
+#define FRN_ONNX_CUDA_KERNEL_PARAMS_H_
+
+#include <cstdint>
+
+#include "frn_shape.h"
+
+namespace frn::cuda {
+
+// float16 and bfloat16 as they lie in memory. All arithmetic is float.
+struct F16 {
+  uint16_t bits;
+};
+struct BF16 {
+  uint16_t bits;
+};
+
+enum class ElementType { kFloat, kF16, kBF16 };
+
+inline constexpr int ElementSize(ElementType type) { return type == ElementType::kFloat ? 4 : 2; }
+
+// gamma, beta or tau: one value per channel.
+struct ChannelVector {
+  const void* values = nullptr;  // on the device; null: the parameter is absent
+  bool is_float = false;         // 32-bit floats; otherwise of X's type
+};
+
+// How the planner cut the work (planner.h). Each kernel reads the fields named for it.
+struct Cut {
+  int cluster = 1;        // plane, nhwc: blocks sharing one plane or strip, 1 to 8
+  int stage = 0;          // plane: packs, nhwc: steps, that stay in shared memory between
+                          // the two passes; plane: a multiple of the threads
+  int stage_offset = 0;   // plane, nhwc: where the stage begins in shared memory, in bytes
+  int tile_planes = 0;    // tile: planes a block owns
+  int lanes = 0;          // tile: threads that sum one plane; a power of two up to 32
+  int strip_columns = 0;  // nhwc: packs a strip is wide; a power of two up to 32
+};
+
+struct KernelParams {
+  const void* x = nullptr;         // aligned to its element
+  void* y = nullptr;               // aligned to its element; may be x
+  FrnShape shape;                  // of x and y
+  ChannelVector gamma;             // never absent
+  ChannelVector beta;              // never absent
+  ChannelVector tau;               // absent: no threshold
+  const float* epsilon = nullptr;  // one per channel, on the device; null: epsilon_value
+  float epsilon_value = 0.0f;      // the attribute
+  float inverse_spatial = 0.0f;    // 1 / (outer * inner)
+};
+
+}  // namespace frn::cuda
+
+#endif  // FRN_ONNX_CUDA_KERNEL_PARAMS_H_

@@ -1,0 +1,124 @@
+// FRN forward where channels come first and a plane (one sample, one channel) is large.
+//
+// A block owns a plane, or on sm_90 and later a cluster of up to 8 blocks shares one. Pass 1
+// sums x * x and keeps the first `stage` packs in shared memory; pass 2 maps what was kept,
+// and reads the rest of the plane once more, while it is still in L2.
+//
+// Threads: pack i belongs to thread i % threads, in both passes, so a thread meets only what
+// it kept itself and the one barrier is that of the sum. The elements before the plane's
+// first 16-byte line and after its last go one each to the first threads of the first block.
+// Traffic: 1 read and 1 write per element where the plane fits the stage, else up to 2 reads.
+// Order of the sum: fixed for one cut. The cut depends on the device alone.
+
+#ifndef FRN_ONNX_CUDA_NCHW_PLANE_CUH_
+#define FRN_ONNX_CUDA_NCHW_PLANE_CUH_
+
+#include "cuda/elements.h"
+
+namespace frn::cuda {
+
+// The sum of `value` over the blocks of a cluster, every thread holding its block's value.
+// The blocks stay until all have read: the caller ends with WaitCluster.
+__device__ inline float SumOverCluster(float value, float* shared, int blocks) {
+  if (threadIdx.x == 0) *shared = value;
+  ArriveCluster();
+  WaitCluster();
+  float sum = 0.0f;
+#pragma unroll 1
+  for (int rank = 0; rank < blocks; ++rank) sum += *ClusterPeer(shared, rank);
+  ArriveCluster();
+  return sum;
+}
+
+template <class T>
+__device__ inline uint4 MapPack(const Affine& map, uint4 pack) {
+  float v[kPackElements<T>];
+  Unpack<T>(pack, v);
+#pragma unroll
+  for (float& element : v) element = map(element);
+  return Repack<T>(v);
+}
+
+template <class T>
+__global__ void __launch_bounds__(1024, 1) NchwPlane(KernelParams p, Cut cut) {
+  constexpr int kPack = kPackElements<T>;
+  const int threads = static_cast<int>(blockDim.x);
+  const int thread = static_cast<int>(threadIdx.x);
+  float* sums = reinterpret_cast<float*>(SharedMemory());  // a float per warp, then the block's
+  uint4* stage = reinterpret_cast<uint4*>(SharedMemory() + cut.stage_offset);
+
+  const uint32_t plane = blockIdx.x / cut.cluster;
+  const int rank = static_cast<int>(blockIdx.x % cut.cluster);
+  const Channel channel = LoadChannel<T>(p, plane % static_cast<uint32_t>(p.shape.channels));
+  const T* x = static_cast<const T*>(p.x) + plane * p.shape.inner;
+  T* y = static_cast<T*>(p.y) + plane * p.shape.inner;
+
+  // This block's packs, and the element outside of all packs that is this thread's.
+  const Lines lines = Lines::Of(x, p.shape.inner);
+  const int share = (lines.packs + cut.cluster - 1) / cut.cluster;
+  const int begin = Min(rank * share, lines.packs);
+  const int packs = Min(share, lines.packs - begin);
+  const int staged = Min(packs, cut.stage);
+  const int64_t edge = rank == 0 ? lines.Edge<T>(thread) : -1;
+  const int64_t offset = lines.head + static_cast<int64_t>(begin) * kPack;
+  const uint4* x_packs = reinterpret_cast<const uint4*>(x + offset);
+
+  // Pass 1.
+  const float edge_value = edge >= 0 ? ToFloat(x[edge]) : 0.0f;
+  float squares = edge_value * edge_value;
+  for (int i = thread; i < packs; i += kUnroll * threads) {
+    uint4 pack[kUnroll];
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      pack[u] = Load(x_packs + Min(i + u * threads, packs - 1));
+    }
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      const int k = i + u * threads;
+      float v[kPack];
+      Unpack<T>(pack[u], v);
+      float sum = 0.0f;
+#pragma unroll
+      for (float element : v) sum = fmaf(element, element, sum);
+      if (k < packs) squares += sum;
+      if (k < staged) stage[k] = pack[u];
+    }
+  }
+  squares = SumOverBlock(squares, sums);
+  if (cut.cluster > 1) squares = SumOverCluster(squares, sums + threads / kWarp, cut.cluster);
+
+  // Pass 2, beginning with what pass 1 read last.
+  const Affine map = MapOf(channel, squares, p);
+  if (edge >= 0) y[edge] = FromFloat<T>(map(edge_value));
+  const bool same_lines = Lead(x) == Lead(y);
+  const auto store = [&](int k, uint4 pack) {
+    if (same_lines) {
+      Store(reinterpret_cast<uint4*>(y + offset) + k, pack);
+    } else {
+      float v[kPack];
+      Unpack<T>(pack, v);
+#pragma unroll
+      for (int e = 0; e < kPack; ++e) {
+        y[offset + static_cast<int64_t>(k) * kPack + e] = FromFloat<T>(v[e]);
+      }
+    }
+  };
+  for (int i = cut.stage + thread; i < packs; i += kUnroll * threads) {
+    uint4 pack[kUnroll];
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      pack[u] = LoadLast(x_packs + Min(i + u * threads, packs - 1));
+    }
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      if (i + u * threads < packs) store(i + u * threads, MapPack<T>(map, pack[u]));
+    }
+  }
+  for (int k = thread; k < staged; k += threads) store(k, MapPack<T>(map, stage[k]));
+
+  if (cut.cluster > 1) WaitCluster();
+}
+
+}  // namespace frn::cuda
+
+#endif  // FRN_ONNX_CUDA_NCHW_PLANE_CUH_

@@ -1,0 +1,106 @@
+#include "cuda/plan.h"
+
+#include <algorithm>
+
+#include "cuda/integers.h"
+
+namespace frn::cuda {
+namespace {
+
+constexpr int kTileThreads[] = {64, 256};  // the least and the most; the most as __launch_bounds__
+
+// The bytes of `floats` floats, so that packs may follow.
+int FloatBytes(int64_t floats) {
+  return static_cast<int>(RoundUp(floats * static_cast<int64_t>(sizeof(float)), kPackBytes));
+}
+
+}  // namespace
+
+const char* KernelName(Kernel kernel) {
+  switch (kernel) {
+    case Kernel::kNchwTile:
+      return "nchw_tile";
+    case Kernel::kNchwPlane:
+      return "nchw_plane";
+    case Kernel::kNhwc:
+      return "nhwc";
+    case Kernel::kNhwcScalar:
+      return "nhwc_scalar";
+    case Kernel::kStrided:
+      return "strided";
+  }
+  return "unknown";
+}
+
+FrnShape Canonical(FrnShape shape) {
+  if (shape.channels == 1) {
+    shape.inner *= shape.outer;
+    shape.outer = 1;
+  }
+  return shape;
+}
+
+int PackElements(ElementType type) { return kPackBytes / ElementSize(type); }
+
+Plan NchwTilePlan(const Problem& problem, int planes) {
+  const FrnShape& shape = problem.shape;
+  const int64_t elements = planes * shape.inner;
+  Plan plan{Kernel::kNchwTile};
+  plan.cut.tile_planes = planes;
+  plan.cut.lanes =
+      static_cast<int>(std::min<int64_t>(kWarp, PowerOfTwoAtLeast(CeilDiv(shape.inner, kUnroll))));
+  plan.blocks = CeilDiv(shape.batch * shape.channels, planes);
+  plan.threads = static_cast<int>(
+      std::clamp<int64_t>(RoundUp(CeilDiv(elements, PackElements(problem.type) * kUnroll), kWarp),
+                          kTileThreads[0], kTileThreads[1]));
+  // One pack more: in shared memory, too, x begins where it does within its line.
+  plan.smem_bytes = RoundUp(elements * ElementSize(problem.type), kPackBytes) + kPackBytes;
+  return plan;
+}
+
+int64_t NchwPlaneShare(const Problem& problem, int cluster) {
+  return CeilDiv(problem.shape.inner / PackElements(problem.type), cluster);
+}
+
+Plan NchwPlanePlan(const Problem& problem, int cluster, int threads, int64_t rounds) {
+  Plan plan{Kernel::kNchwPlane, problem.shape.batch * problem.shape.channels * cluster, threads};
+  plan.cut.cluster = cluster;
+  plan.cut.stage = static_cast<int>(rounds * threads);
+  plan.cut.stage_offset = FloatBytes(threads / kWarp + 1);  // a sum per warp, and the block's
+  plan.smem_bytes =
+      plan.cut.stage_offset +
+      kPackBytes * std::min<int64_t>(plan.cut.stage, NchwPlaneShare(problem, cluster));
+  return plan;
+}
+
+bool NhwcIsWide(const Problem& problem) {
+  return problem.aligned && problem.shape.channels % PackElements(problem.type) == 0;
+}
+
+int64_t NhwcSteps(const Problem& problem, int columns, int cluster, int threads) {
+  return CeilDiv(CeilDiv(problem.shape.outer, cluster), threads / columns);
+}
+
+Plan NhwcPlan(const Problem& problem, int columns, int cluster, int threads, int64_t stage) {
+  const bool wide = NhwcIsWide(problem);
+  const int size = wide ? PackElements(problem.type) : 1;
+  const int strip = columns * size;
+  const int64_t strips = CeilDiv(problem.shape.channels, strip);
+  Plan plan{wide ? Kernel::kNhwc : Kernel::kNhwcScalar, problem.shape.batch * strips * cluster,
+            threads};
+  plan.cut.cluster = cluster;
+  plan.cut.strip_columns = columns;
+  plan.cut.stage = static_cast<int>(stage);
+  // Per channel: a map of three floats, the block's sum, and a sum per warp.
+  plan.cut.stage_offset = FloatBytes(int64_t{threads / kWarp + 4} * strip);
+  plan.smem_bytes = plan.cut.stage_offset + stage * threads * size * ElementSize(problem.type);
+  return plan;
+}
+
+Plan StridedPlan(const Problem& problem, int threads) {
+  Plan plan{Kernel::kStrided, problem.shape.batch * problem.shape.channels, threads};
+  plan.smem_bytes = FloatBytes(threads / kWarp);
+  return plan;
+}
+
+}  // namespace frn::cuda

@@ -1,0 +1,40 @@
+// Chooses the plan: a pure function of the tensor and the device.
+
+#ifndef FRN_ONNX_CUDA_PLANNER_H_
+#define FRN_ONNX_CUDA_PLANNER_H_
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "cuda/plan.h"
+
+namespace frn::cuda {
+
+// What the planner asks of a device; the launcher reads it once per device.
+struct DeviceProfile {
+  int sms;
+  int threads_per_sm;
+  int blocks_per_sm;
+  int64_t smem_per_sm;     // bytes
+  int64_t smem_per_block;  // bytes of dynamic shared memory one block may ask for
+  int64_t l2_bytes;
+  bool clusters;  // the kernels in use were compiled for sm_90 or later
+};
+
+struct Candidate {
+  Plan plan;
+  double passes;    // of device memory, two being the least there are
+  double estimate;  // time, in passes over the tensor at full bandwidth
+};
+
+// All plans there are to choose from. Empty where the tensor has more than 2^30 channels, or
+// elements per plane, or needs more than 2^31 - 1 blocks.
+std::vector<Candidate> Candidates(const Problem& problem, const DeviceProfile& device);
+
+// The candidate with the least estimate, if there is one.
+std::optional<Plan> MakePlan(const Problem& problem, const DeviceProfile& device);
+
+}  // namespace frn::cuda
+
+#endif  // FRN_ONNX_CUDA_PLANNER_H_
