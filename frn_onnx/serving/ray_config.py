@@ -1,0 +1,145 @@
+"""Writes the YAML that Ray Serve, ``frn-onnx serve --ray`` and KubeRay all take."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from frn_onnx.errors import ArgumentError, ModelError
+from frn_onnx.serving.model import model_name
+from frn_onnx.serving.service import ModelOptions
+
+MODEL_DEPLOYMENT = "FrnModel"
+FRONT_DEPLOYMENT = "FrnFront"
+# Requests that a replica is reading or answering, beside those that run or wait.
+_MARGIN = 32
+
+_HEAD = """\
+# Ray Serve applications, for: frn-onnx serve --ray, serve run, serve deploy, and
+# serveConfigV2 of a KubeRay RayService. A model takes one application at /v2/models/NAME.
+proxy_location: EveryNode
+http_options:
+  host: {host}
+  port: {port}
+applications:
+- name: front
+  route_prefix: /
+  import_path: frn_onnx.serving.ray_host:front
+  deployments:
+  - name: {front}
+    num_replicas: 1
+    max_ongoing_requests: 100
+    ray_actor_options:
+      num_cpus: 0
+"""
+
+_MODEL = """\
+- name: {name}
+  route_prefix: /v2/models/{name}
+  import_path: frn_onnx.serving.ray_host:model
+  args:
+    model: {model}
+    name: {name}
+    device: {device}
+    threads: {threads}
+    max_batch: {max_batch}
+    max_queue: {max_queue}
+    max_body_mb: {max_body_mb}
+  deployments:
+  - name: {deployment}
+{scale}
+    # More than max_queue and max_batch: the replica itself refuses what it cannot hold.
+    max_ongoing_requests: {ongoing}
+    max_queued_requests: {max_queue}
+    ray_actor_options:
+      num_cpus: {threads}
+      num_gpus: {num_gpus}
+"""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How many replicas a model gets, and what each takes.
+
+    Attributes:
+        replicas: how many, or how few with autoscaling.
+        max_replicas: autoscale up to so many; None keeps ``replicas``.
+        num_gpus: GPUs of one replica; a fraction shares one.
+
+    Raises: ArgumentError for numbers that mean nothing.
+    """
+
+    replicas: int = 1
+    max_replicas: int | None = None
+    num_gpus: float = 0
+
+    def __post_init__(self) -> None:
+        if self.replicas < 1:
+            raise ArgumentError(f"replicas must be at least 1, received {self.replicas}")
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ArgumentError(
+                f"max_replicas must be at least replicas={self.replicas}, "
+                f"received {self.max_replicas}"
+            )
+        if self.num_gpus < 0:
+            raise ArgumentError(f"num_gpus must be at least 0, received {self.num_gpus}")
+
+
+def render(
+    models: Sequence[ModelOptions],
+    scale: Scale,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    max_body_mb: int = 64,
+) -> str:
+    """The YAML for some models, each scaled alike.
+
+    ``threads`` is also the number of CPUs that Ray sets aside for a replica, so it must be given.
+
+    Raises:
+        ArgumentError: two models of one name, or threads below 1.
+        ModelError: a file is not there.
+    """
+    text = _HEAD.format(host=json.dumps(host), port=port, front=FRONT_DEPLOYMENT)
+    names: set[str] = set()
+    for options in models:
+        name = model_name(options.model, options.name)
+        path = Path(options.model).resolve()
+        if name in names or name == "front":
+            raise ArgumentError(f"the name {name!r} is taken; pass other names with --name")
+        if not path.is_file():
+            raise ModelError(f"there is no model file at {str(path)!r}")
+        if options.threads < 1:
+            raise ArgumentError(
+                f"a replica needs threads of its own, at least 1, received {options.threads}"
+            )
+        names.add(name)
+        text += _MODEL.format(
+            name=json.dumps(name) if name.isdigit() else name,
+            model=json.dumps(str(path)),
+            device=options.device,
+            threads=options.threads,
+            max_batch=options.max_batch,
+            max_queue=options.max_queue,
+            max_body_mb=max_body_mb,
+            deployment=MODEL_DEPLOYMENT,
+            scale=_scale(scale, options.max_batch),
+            ongoing=options.max_queue + options.max_batch + _MARGIN,
+            num_gpus=scale.num_gpus,
+        )
+    return text
+
+
+def _scale(scale: Scale, max_batch: int) -> str:
+    if scale.max_replicas is None:
+        return f"    num_replicas: {scale.replicas}"
+    return "\n".join(
+        (
+            "    autoscaling_config:",
+            f"      min_replicas: {scale.replicas}",
+            f"      max_replicas: {scale.max_replicas}",
+            "      # About one full batch running and one waiting.",
+            f"      target_ongoing_requests: {2 * max_batch}",
+        )
+    )

@@ -1,0 +1,143 @@
+"""The host for a cluster: Ray Serve applications around the same core.
+
+One application per model, at ``/v2/models/NAME``, with replicas, autoscaling and GPUs of its
+own, and one, the front, at ``/`` for what belongs to the whole server. Ray's proxy picks the
+longest prefix, so a client sees one server, and a tensor takes one hop.
+
+The import paths for Ray's YAML are ``frn_onnx.serving.ray_host:model``, whose args are the
+fields of ``ModelOptions`` and ``max_body_mb``, and ``frn_onnx.serving.ray_host:front``.
+``ray_config`` writes such a file.
+"""
+
+import asyncio
+from typing import Any
+
+from ray import serve
+from ray.serve import metrics as ray_metrics
+from starlette.types import Receive, Scope, Send
+
+from frn_onnx.errors import ArgumentError
+from frn_onnx.serving.app import Limits, build_app
+from frn_onnx.serving.errors import NotFoundError, show
+from frn_onnx.serving.metrics import FIGURES, Metrics
+from frn_onnx.serving.model import model_name
+from frn_onnx.serving.ray_config import FRONT_DEPLOYMENT, MODEL_DEPLOYMENT
+from frn_onnx.serving.service import ModelOptions, ServedModel, Service
+
+
+class RayMetrics(Metrics):
+    """Hands the figures to Ray, which exports them with the replica they come from."""
+
+    def __init__(self) -> None:
+        self._figures: dict[str, tuple[Any, str]] = {}
+        for name, (kind, text, labels, buckets) in FIGURES.items():
+            if kind == "histogram":
+                figure: Any = ray_metrics.Histogram(
+                    name, description=text, boundaries=list(buckets), tag_keys=labels
+                )
+                self._figures[name] = figure, "observe"
+            elif kind == "counter":
+                figure = ray_metrics.Counter(f"{name}_total", description=text, tag_keys=labels)
+                self._figures[name] = figure, "inc"
+            else:
+                figure = ray_metrics.Gauge(name, description=text, tag_keys=labels)
+                self._figures[name] = figure, "set"
+
+    def add(self, name: str, value: float, labels: dict[str, str]) -> None:
+        figure, method = self._figures[name]
+        getattr(figure, method)(value, tags=labels)
+
+
+class FrontService(Service):
+    """What belongs to the whole server; the models are applications of their own."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+
+    def find(self, model: str, version: str | None = None) -> ServedModel:
+        """Only unknown models come here: a known one's prefix is longer than the front's."""
+        raise NotFoundError(
+            f"there is no model {show(model)}; POST /v2/repository/index lists those there are"
+        )
+
+    async def ready(self) -> bool:
+        """Whether every model's application runs."""
+        return all(model["state"] == "READY" for model in await self.index())
+
+    async def index(self) -> list[dict[str, str]]:
+        """Every model's name, version and state, as Ray has them."""
+        applications = (await asyncio.to_thread(serve.status)).applications
+        return [
+            {
+                "name": name,
+                "version": "1",
+                "state": "READY" if application.status == "RUNNING" else "UNAVAILABLE",
+                "reason": application.message,
+            }
+            for name, application in applications.items()
+            if MODEL_DEPLOYMENT in application.deployments
+        ]
+
+
+def _forward() -> Any:
+    """An ASGI application that hands every request to the replica it finds itself in.
+
+    Ray makes it in the replica, where the deployment's object is not known until it is ready.
+    """
+
+    async def forward(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            for event in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{event}.complete"})
+            return
+        replica = serve.get_replica_context().servable_object
+        # Ray mounts the application at its prefix; its routes are written from the root.
+        await replica.http({**scope, "root_path": ""}, receive, send)
+
+    return forward
+
+
+@serve.deployment(name=MODEL_DEPLOYMENT)
+@serve.ingress(_forward)
+class ModelReplica:
+    """One replica of one model."""
+
+    def __init__(self, options: ModelOptions, limits: Limits) -> None:
+        metrics = RayMetrics()
+        self.http = build_app(Service([ServedModel(options, metrics)]), metrics, limits)
+
+
+@serve.deployment(name=FRONT_DEPLOYMENT)
+@serve.ingress(_forward)
+class Front:
+    """Server metadata, health, the models' index, the status page."""
+
+    def __init__(self) -> None:
+        self.http = build_app(FrontService(), Metrics())
+
+
+def model(args: dict[str, Any]) -> serve.Application:
+    """A model's application, from the args in Ray's YAML.
+
+    Raises: ArgumentError for an unknown or missing argument.
+    """
+    args = dict(args)
+    body_mb = args.pop("max_body_mb", None)
+    limits = Limits() if body_mb is None else Limits(body_bytes=int(body_mb * 2**20))
+    try:
+        options = ModelOptions(**args)
+    except TypeError as error:
+        fields = ", ".join(ModelOptions.__dataclass_fields__)
+        raise ArgumentError(
+            f"the args of a model must be among {fields}, max_body_mb, with model: {error}"
+        ) from None
+    model_name(options.model, options.name)
+    return ModelReplica.bind(options, limits)
+
+
+def front(args: dict[str, Any]) -> serve.Application:
+    """The front's application; it takes no args."""
+    if args:
+        raise ArgumentError(f"the front takes no args, received {show(args)}")
+    return Front.bind()

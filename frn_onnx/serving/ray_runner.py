@@ -1,0 +1,83 @@
+"""``frn-onnx serve --ray``: a Ray of its own on this machine, ended without losing a request.
+
+Ray's ``serve run`` drops what is in flight when it is told to stop. Here the applications are
+deleted first, which waits for their requests, and Ray ends after them.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
+
+_START_SECONDS = 600
+_POLL_SECONDS = 0.2
+
+
+def serve_config(path: str | os.PathLike, *, on_ready: Callable[[str], None]) -> None:
+    """Serves the applications of a YAML file until SIGINT or SIGTERM.
+
+    Always starts a Ray of its own: a cluster takes the same file with Ray's ``serve deploy``.
+
+    Args:
+        path: the YAML, for example from ``ray_config``.
+        on_ready: told the URL when every application runs.
+
+    Raises:
+        ArgumentError: the file is not such a YAML.
+        ModelError: an application did not start; the message is Ray's.
+        DependencyError: the extra ``ray`` is not installed.
+    """
+    # Read by Ray when it is imported; a server should not report to anyone unless asked to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+        import yaml
+        from ray import serve
+        from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
+        from ray.serve.schema import ServeDeploySchema
+    except ImportError as error:
+        raise missing_dependency(error.name or "ray", "ray", "frn-onnx serve --ray") from error
+    try:
+        config = yaml.safe_load(Path(path).read_text())
+        schema = ServeDeploySchema.model_validate(config)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ArgumentError(f"{os.fspath(path)!r} is not a Ray Serve config: {error}") from error
+    stop = threading.Event()
+    context = ray.init(address="local", namespace="serve", log_to_driver=False)
+    handlers = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        ServeSubmissionClient(f"http://{context.dashboard_url}").deploy_applications(config)
+        names = [application.name for application in schema.applications]
+        if _wait(serve, names, stop):
+            http = schema.http_options
+            on_ready(f"http://{http.host}:{http.port}")
+            stop.wait()
+        for name in names:
+            serve.delete(name)
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _wait(serve: Any, names: list[str], stop: threading.Event) -> bool:
+    """Waits until every application runs; False if the server is told to stop before that."""
+    end = time.monotonic() + _START_SECONDS
+    while not stop.is_set():
+        applications = serve.status().applications
+        found = {name: applications[name] for name in names if name in applications}
+        for name, application in found.items():
+            if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+                raise ModelError(f"application {name!r} did not start: {application.message}")
+        if len(found) == len(names) and all(a.status == "RUNNING" for a in found.values()):
+            return True
+        if time.monotonic() > end:
+            raise ModelError(f"the applications did not start within {_START_SECONDS} s: {found}")
+        stop.wait(_POLL_SECONDS)
+    return False
