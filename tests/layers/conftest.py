@@ -76,7 +76,8 @@ def apply_gradient():
 
     def apply(variable, gradient):
         optimizer = keras.optimizers.SGD(1.0)
-        optimizer.apply([np.broadcast_to(gradient, variable.shape)], [variable])
+        gradient = np.broadcast_to(np.float32(gradient), variable.shape)
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
         return keras.ops.convert_to_numpy(variable)
 
     return apply

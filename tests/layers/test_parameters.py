@@ -76,7 +76,7 @@ def test_constraint_of_the_learned_epsilon(apply_gradient):
         {"gamma_initializer": "zeros"},
         {"beta_initializer": "ones"},
         {"tau_initializer": "ones"},
-        {"dtype": "float64"},
+        {"dtype": "mixed_float16"},
     ],
     ids=str,
 )
