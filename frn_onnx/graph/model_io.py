@@ -6,7 +6,7 @@ file is read. It is written again where one file cannot hold the model: protobuf
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import onnx
@@ -24,6 +24,9 @@ LIMIT_BYTES = onnx.checker.MAXIMUM_PROTOBUF
 # Tensors up to this size stay in the model file: shapes and axes must be readable without the
 # external data, and a file is not worth its seek for less.
 _INLINE_BYTES = 1024
+_DATA_FIELDS = frozenset(
+    ("raw_data", "float_data", "double_data", "int32_data", "int64_data", "uint64_data")
+)
 
 # What people pass by mistake, told by its first bytes, and what to do about it.
 _OTHER_FILES = (
@@ -93,6 +96,12 @@ def save(model: onnx.ModelProto, path: str | os.PathLike, *, external_data: bool
     weights = None
     if external_data or byte_size(model) > LIMIT_BYTES:
         model, weights = without_weights(model)
+    if byte_size(model) > LIMIT_BYTES:
+        raise ModelError(
+            f"{path}: the model is larger than 2 GiB, the most an ONNX file can hold, even with "
+            "its initializers in a file of their own; large Constant nodes and weights in "
+            "subgraphs have to become initializers of the main graph first"
+        )
     try:
         if weights:
             data = path.with_name(path.name + ".data")
@@ -102,12 +111,6 @@ def save(model: onnx.ModelProto, path: str | os.PathLike, *, external_data: bool
             temporary.write_bytes(model.SerializeToString())
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
-    except EncodeError as error:
-        raise ModelError(
-            f"{path}: the model is larger than 2 GiB, the most an ONNX file can hold, even "
-            "with its initializers in a file of their own; large Constant nodes and weights in "
-            "subgraphs have to become initializers of the main graph first"
-        ) from error
 
 
 def check_output(path: str | os.PathLike, *sources: object) -> None:
@@ -149,10 +152,10 @@ def external_files(source: str | os.PathLike) -> set[Path]:
     return {Path(source).parent / info.location for info in infos}
 
 
-def byte_size(model: onnx.ModelProto) -> int:
-    """Size of the serialised model; one more than can be serialised where it is too large."""
+def byte_size(message: Message) -> int:
+    """Size of the serialised message; one more than can be where it is too large."""
     try:
-        return model.ByteSize()
+        return message.ByteSize()
     except EncodeError:
         return LIMIT_BYTES + 1
 
@@ -166,21 +169,15 @@ def without_weights(
         The copy, and for each emptied initializer the pair (in the copy, in the model).
     """
     light = onnx.ModelProto()
-    _copy(model, light, without="graph")
-    _copy(model.graph, light.graph, without="initializer")
+    _copy(model, light, without=("graph",))
+    _copy(model.graph, light.graph, without=("initializer",))
     emptied = []
     for tensor in model.graph.initializer:
         copy = light.graph.initializer.add()
-        if tensor.data_type == TensorProto.STRING or tensor.ByteSize() <= _INLINE_BYTES:
+        if tensor.data_type == TensorProto.STRING or byte_size(tensor) <= _INLINE_BYTES:
             copy.CopyFrom(tensor)
             continue
-        copy.name, copy.data_type, copy.doc_string = (
-            tensor.name,
-            tensor.data_type,
-            tensor.doc_string,
-        )
-        copy.dims.extend(tensor.dims)
-        copy.metadata_props.extend(tensor.metadata_props)
+        _copy(tensor, copy, without=_DATA_FIELDS)
         copy.data_location = TensorProto.EXTERNAL
         emptied.append((copy, tensor))
     return light, emptied
@@ -263,10 +260,10 @@ def _refuse_references(model: onnx.ModelProto) -> None:
         )
 
 
-def _copy(source: Message, target: Message, *, without: str) -> None:
-    """Copies every field but one."""
+def _copy(source: Message, target: Message, *, without: Collection[str]) -> None:
+    """Copies every field but some."""
     for field, value in source.ListFields():
-        if field.name == without:
+        if field.name in without:
             continue
         if hasattr(value, "extend"):
             getattr(target, field.name).extend(value)

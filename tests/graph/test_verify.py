@@ -242,7 +242,7 @@ def test_models_that_onnx_runtime_refuses(cnn):
 
 
 def test_models_too_large_for_one_message(cnn, monkeypatch):
-    monkeypatch.setattr(model_io, "LIMIT_BYTES", 2000)
+    monkeypatch.setattr(model_io, "LIMIT_BYTES", 4000)
     assert verify(lower(cnn, "portable"), lower(cnn, "primitives")).ok
 
 

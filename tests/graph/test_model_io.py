@@ -1,0 +1,327 @@
+"""Reading and writing model files: every bad one is told apart, and nothing is half written."""
+
+import os
+import stat
+
+import graph_models
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from frn_onnx.errors import ArgumentError, ModelError
+from frn_onnx.graph import model_io
+from frn_onnx.graph.lower import lower
+
+
+@pytest.fixture
+def cnn(rng):
+    return graph_models.parse(graph_models.CNN, rng)
+
+
+@pytest.fixture
+def external(cnn, tmp_path):
+    """A file whose weights are in external data; returns the path and the model."""
+    path = tmp_path / "model.onnx"
+    copy = onnx.ModelProto()
+    copy.CopyFrom(cnn)
+    onnx.save(copy, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    return path
+
+
+def test_round_trip(cnn, tmp_path):
+    path = tmp_path / "model.onnx"
+    model_io.save(cnn, path)
+    assert model_io.load(path) == cnn
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_loading_copies(cnn):
+    loaded = model_io.load(cnn)
+    loaded.graph.name = "changed"
+    assert cnn.graph.name == "cnn"
+    from_ir = model_io.load(ir.from_proto(cnn))
+    assert [n.name for n in from_ir.graph.node] == [n.name for n in cnn.graph.node]
+
+
+@pytest.mark.parametrize("as_ir", [False, True])
+def test_external_data_is_read(cnn, external, as_ir):
+    loaded = model_io.load(ir.load(external) if as_ir else external)
+    for tensor, original in zip(loaded.graph.initializer, cnn.graph.initializer, strict=True):
+        assert tensor.data_location == TensorProto.DEFAULT
+        np.testing.assert_array_equal(
+            numpy_helper.to_array(tensor), numpy_helper.to_array(original)
+        )
+    assert model_io.external_files(external) == {external.parent / "weights.bin"}
+
+
+def test_external_data_in_subgraphs_and_attributes(rng, tmp_path):
+    weight = numpy_helper.from_array(rng.normal(size=3).astype(np.float32), "w")
+    (tmp_path / "w.bin").write_bytes(weight.raw_data)
+    outside = onnx.TensorProto()
+    outside.CopyFrom(weight)
+    outside.ClearField("raw_data")
+    outside.data_location = TensorProto.EXTERNAL
+    outside.external_data.add(key="location", value="w.bin")
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [3])
+    branch = helper.make_graph(
+        [helper.make_node("Identity", ["w"], ["y"])], "b", [], [y], [outside]
+    )
+    constant = helper.make_graph(
+        [helper.make_node("Constant", [], ["y"], value=outside)], "c", [], [y]
+    )
+    node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=constant)
+    c = helper.make_tensor_value_info("c", TensorProto.BOOL, [])
+    model = helper.make_model(helper.make_graph([node], "g", [c], [y]))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    loaded = model_io.load(tmp_path / "m.onnx")
+    assert [t.raw_data for t in model_io.scopes.tensors(loaded)] == [weight.raw_data] * 2
+
+
+def test_external_data_is_written(cnn, tmp_path, rng):
+    path = tmp_path / "out.onnx"
+    before = cnn.SerializeToString()
+    model_io.save(cnn, path, external_data=True)
+    assert cnn.SerializeToString() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.onnx", "out.onnx.data"]
+    assert path.stat().st_size < (tmp_path / "out.onnx.data").stat().st_size
+    onnx.checker.check_model(str(path))
+    assert model_io.load(path).graph == cnn.graph
+    # A weight stored as floats, not as bytes, is written just as well.
+    weight = cnn.graph.initializer[0]
+    values = numpy_helper.to_array(weight).ravel()
+    weight.CopyFrom(helper.make_tensor(weight.name, TensorProto.FLOAT, weight.dims, values))
+    model_io.save(cnn, path, external_data=True)
+    np.testing.assert_array_equal(
+        numpy_helper.to_array(model_io.load(path).graph.initializer[0]).ravel(), values
+    )
+
+
+def test_models_beyond_one_file(cnn, tmp_path, monkeypatch, rng):
+    """With a limit of 4 KB in place of 2 GiB."""
+    portable = lower(cnn, "portable")
+    monkeypatch.setattr(model_io, "LIMIT_BYTES", 4000)
+    assert model_io.byte_size(portable) > 4000
+    path = tmp_path / "large.onnx"
+    model_io.save(portable, path)
+    assert path.with_name("large.onnx.data").exists()
+    for form in ("custom", "primitives", "portable"):
+        lowered = lower(path, form)
+        model_io.save(lowered, path)
+        onnx.checker.check_model(str(path))
+        assert model_io.load(path) == lowered
+    import onnxruntime as ort
+
+    image = rng.normal(size=(1, 3, 8, 8)).astype(np.float32)
+    expected = graph_models.run(portable, {"image": image})[0]
+    session = ort.InferenceSession(path)
+    np.testing.assert_array_equal(session.run(None, {"image": image})[0], expected)
+
+
+@pytest.mark.slow
+def test_a_model_beyond_2_gib(tmp_path):
+    """The weights come from a sparse file, which takes no room on disk."""
+    shape = [1024, 1024, 513]
+    model = graph_models.parse(
+        f"""<ir_version: 8, opset_import: ["": 18, "frn_onnx": 1]>
+        large (float[N,2,W] x) => (float[N,2,W] y, float[{",".join(map(str, shape))}] z)
+        <float[2,1] gamma, float[2,1] beta>
+        {{
+          y = frn_onnx.FilterResponseNormalization <axes = [2]> (x, gamma, beta)
+          z = Identity (weight)
+        }}""",
+        np.random.default_rng(0),
+    )
+    weight = model.graph.initializer.add(name="weight", data_type=TensorProto.FLOAT, dims=shape)
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="weights.bin")
+    path = tmp_path / "large.onnx"
+    path.write_bytes(model.SerializeToString())
+    with (tmp_path / "weights.bin").open("wb") as file:
+        file.truncate(4 * np.prod(shape))
+    out = tmp_path / "out.onnx"
+    model_io.save(lower(path, "portable"), out)
+    onnx.checker.check_model(str(out))
+    assert (tmp_path / "out.onnx.data").stat().st_size == 4 * np.prod(shape)
+    assert [f.name for f in onnx.load(out, load_external_data=False).functions] == [
+        "FilterResponseNormalization"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "model.onnx: no such file"),
+        (b"", r"the file is empty \(0 bytes\)"),
+        (b"This is not a model.\nAt all.", "this is a text file"),
+        (b'{"irVersion": 8}', "this is a text file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid ", "a Git LFS pointer.*git lfs pull"),
+        (b"PK\x03\x04rest", r"a zip archive, as .keras files are.*frn_onnx.export"),
+        (b"\x89HDF\r\n\x1a\n", r"an HDF5 file.*frn_onnx.export"),
+        (bytes(range(256)), r"\(256 bytes\): the file is truncated or of another format"),
+        (b"\x08\x08", r"\(2 bytes\): the file is truncated"),
+    ],
+)
+def test_files_that_are_no_model(tmp_path, content, message):
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        model_io.load(path)
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
+def test_truncated_files(cnn, tmp_path, kept):
+    content = cnn.SerializeToString()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(ModelError, match="truncated"):
+        model_io.load(path)
+
+
+def test_folders_and_other_types(tmp_path):
+    with pytest.raises(ModelError, match="expected an ONNX file, this is a folder"):
+        model_io.load(tmp_path)
+    with pytest.raises(ArgumentError, match="received bytes"):
+        model_io.load(b"model")
+
+
+def test_files_beyond_2_gib(tmp_path):
+    path = tmp_path / "model.onnx"
+    with path.open("wb") as file:
+        file.truncate(2**31 + 1)
+    with pytest.raises(ModelError, match=r"2147483649 bytes.*external data"):
+        model_io.load(path)
+
+
+def test_missing_external_data(external):
+    (external.parent / "weights.bin").unlink()
+    with pytest.raises(ModelError, match=r"tensor 'w1' is stored in .*weights.bin, which does not"):
+        model_io.load(external)
+
+
+def test_truncated_external_data(external):
+    os.truncate(external.parent / "weights.bin", 1000)
+    with pytest.raises(ModelError, match=r"cannot be read from .*weights.bin.*truncated"):
+        model_io.load(external)
+
+
+def test_external_data_outside_of_the_folder(external):
+    model = onnx.load(external, load_external_data=False)
+    for entry in model.graph.initializer[0].external_data:
+        if entry.key == "location":
+            entry.value = "../weights.bin"
+    (external.parent.parent / "weights.bin").write_bytes(b"\0" * 100000)
+    external.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="tensor 'w1' cannot be read"):
+        model_io.load(external)
+
+
+def test_external_data_that_was_not_loaded(external):
+    model = onnx.load(external, load_external_data=False)
+    with pytest.raises(ModelError, match="'w1' is in external data that was not loaded"):
+        model_io.load(model)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        (
+            "[a] u = Relu (v) [b] v = Neg (u) y = Add (x, v)",
+            r"nodes of 'g' form a cycle: node '[ab]' \(\w+\) -> node '[ab]'",
+        ),
+        ("[a] y = Add (x, lost)", r"node 'a' \(Add\) in 'g' reads 'lost', which nothing defines"),
+        ("y = Relu (x) [twice] y = Neg (x)", "'y' is defined twice in 'g', again by node 'twice'"),
+        ("[a] x = Relu (x) y = Neg (x)", "'x' is defined twice in 'g', again by node 'a'"),
+        ("u = Relu (x)", "the output 'y' of 'g' is defined by nothing"),
+        (
+            "y = If (c) <then_branch = t () => (float[N] z) { z = Relu (lost) }, "
+            "else_branch = e () => (float[N] w) { w = Relu (x) }>",
+            "a Relu node in 't' reads 'lost'",
+        ),
+        (
+            "y = If (c) <then_branch = t () => (float[N] z) { z = Relu (y) }, "
+            "else_branch = e () => (float[N] w) { w = Relu (x) }>",
+            "form a cycle",
+        ),
+    ],
+)
+def test_invalid_graphs(nodes, message):
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 18]> g (float[N] x, bool c) => (float[N] y)'
+        f"{{ {nodes} }}"
+    )
+    with pytest.raises(ModelError, match=f"the graph is invalid: .*{message}"):
+        model_io.load(model)
+
+
+def test_unsorted_nodes_are_no_cycle():
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 18]> g (float[N] x) => (float[N] y)
+        { y = Relu (u) u = Neg (x) }"""
+    )
+    assert model_io.load(model) == model
+
+
+class TestOutput:
+    def test_bad_paths(self, cnn, tmp_path):
+        with pytest.raises(ModelError, match=r"the folder .*missing does not exist"):
+            model_io.save(cnn, tmp_path / "missing" / "model.onnx")
+        with pytest.raises(ModelError, match="this is a folder"):
+            model_io.save(cnn, tmp_path)
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+    def test_no_permission(self, cnn, tmp_path):
+        tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+        try:
+            with pytest.raises(ModelError, match="no permission to write"):
+                model_io.save(cnn, tmp_path / "model.onnx")
+        finally:
+            tmp_path.chmod(stat.S_IRWXU)
+
+    def test_inputs_are_not_overwritten(self, cnn, external):
+        folder = external.parent
+        (folder / "link.onnx").symlink_to(external)
+        for output in (external, folder / "." / "model.onnx", folder / "link.onnx"):
+            with pytest.raises(ModelError, match=r"would overwrite the input .*model.onnx"):
+                model_io.check_output(output, external)
+        with pytest.raises(ModelError, match="would overwrite"):
+            model_io.check_output(folder / "weights.bin", external)
+        model_io.save(cnn, folder / "a", external_data=True)
+        os.replace(folder / "a", folder / "b")
+        with pytest.raises(ModelError, match="would overwrite"):
+            model_io.check_output(folder / "a", folder / "b")
+        model_io.check_output(folder / "new.onnx", external, cnn, folder / "b")
+
+    def test_a_failure_leaves_the_old_file(self, cnn, tmp_path, monkeypatch):
+        path = tmp_path / "model.onnx"
+        path.write_bytes(b"old")
+
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(model_io.Path, "write_bytes", full)
+        with pytest.raises(ModelError, match="cannot be written: No space left on device"):
+            model_io.save(cnn, path)
+        monkeypatch.setattr(model_io, "_write_weights", full)
+        with pytest.raises(ModelError, match="No space left"):
+            model_io.save(cnn, path, external_data=True)
+        assert path.read_bytes() == b"old"
+        assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+
+    def test_what_is_too_large_without_its_weights(self, tmp_path, monkeypatch):
+        constant = numpy_helper.from_array(np.zeros(2000, np.float32))
+        node = helper.make_node("Constant", [], ["y"], value=constant)
+        y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2000])
+        model = helper.make_model(helper.make_graph([node], "g", [], [y]))
+        monkeypatch.setattr(model_io, "LIMIT_BYTES", 4000)
+        with pytest.raises(ModelError, match=r"larger than 2 GiB.*Constant nodes"):
+            model_io.save(model, tmp_path / "model.onnx")
+        assert not list(tmp_path.iterdir())
+
+    def test_permissions_are_those_of_any_new_file(self, cnn, tmp_path):
+        model_io.save(cnn, tmp_path / "model.onnx")
+        (tmp_path / "other").write_bytes(b"")
+        modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+        assert len(modes) == 1
