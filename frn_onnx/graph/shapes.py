@@ -30,6 +30,7 @@ class Shapes:
         self._inferred: dict[ir.Value, onnx.TypeProto.Tensor] = {}
         if not all(map(_is_stated, needed)):
             light, _ = model_io.without_weights(ir.to_proto(model))
+            _state_reordered(light.graph)
             # Shapes that contradict each other leave what the file states, which may do.
             with contextlib.suppress(onnx.shape_inference.InferenceError):
                 inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
@@ -75,6 +76,18 @@ def _is_stated(value: ir.Value) -> bool:
         and value.shape is not None
         and all(isinstance(dim, int) or dim.value is not None for dim in value.shape)
     )
+
+
+def _state_reordered(graph: onnx.GraphProto) -> None:
+    """States what ONNX cannot infer: the outputs of ONNX Runtime's own blocked convolutions."""
+    for node in graph.node:
+        if (node.domain, node.op_type) == ("com.microsoft.nchwc", "ReorderOutput"):
+            given = {attribute.name: attribute.i for attribute in node.attribute}
+            shape: list[int | None] = [None] * 4
+            shape[3 if given.get("channels_last") else 1] = given["channels"]
+            graph.value_info.append(
+                onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, shape)
+            )
 
 
 def _parallel(
