@@ -2,6 +2,7 @@
 
 from frn_onnx.graph.fuse import FuseResult, fuse
 from frn_onnx.graph.lower import lower
+from frn_onnx.graph.schema import register_onnx_schema
 from frn_onnx.graph.verify import Report, verify
 
-__all__ = ["FuseResult", "Report", "fuse", "lower", "verify"]
+__all__ = ["FuseResult", "Report", "fuse", "lower", "register_onnx_schema", "verify"]

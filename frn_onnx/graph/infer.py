@@ -42,7 +42,9 @@ def operands(model: onnx.ModelProto) -> list[Operands]:
         return found
     for scope in scopes(_inferred(model)):
         tagged = [node for node in scope.body.node if node.doc_string.startswith(_TAG)]
-        types = _Types(scope) if tagged else None
+        if not tagged:
+            continue
+        types = _Types(scope)
         for node in tagged:
             number, position = map(int, node.doc_string.removeprefix(_TAG).split())
             tensor = types.of(node.input[0])

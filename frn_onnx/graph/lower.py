@@ -208,7 +208,7 @@ def _body_opset(model: onnx.ModelProto, scope: Scope | None, form: str) -> int:
 
 def _completed(known: Operands, opset: int) -> Operands:
     """Types to write a body for; where inference found none, such as suit any but double."""
-    either = {TensorProto.FLOAT, TensorProto.FLOAT16}
+    either: set[int] = {TensorProto.FLOAT, TensorProto.FLOAT16}
     x_types = known.x_types
     if not x_types and TensorProto.DOUBLE in known.param_types:
         x_types = {TensorProto.DOUBLE}
@@ -225,7 +225,7 @@ def _rewrite(sites: list[Site], replacements: list[list[onnx.NodeProto]]) -> Non
     # Writing a list of nodes copies them with their subgraphs: inner scopes go first.
     for scope, expansions in reversed(by_scope.items()):
         pending = iter(expansions)
-        rewritten = []
+        rewritten: list[onnx.NodeProto] = []
         for node in scope.body.node:
             rewritten.extend(next(pending) if scopes.is_frn(node) else [node])
         del scope.body.node[:]

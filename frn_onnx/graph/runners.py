@@ -137,21 +137,24 @@ def _session(model: onnx.ModelProto, source: model_io.Source, *, plugin: bool) -
         import onnxruntime as ort
     except ImportError as error:
         raise missing_dependency("onnxruntime", "cpu", "Running an ONNX model") from error
-    kind = ort.InferenceSession
+    session = ort.InferenceSession
     if plugin:
-        from frn_onnx.runtime import InferenceSession as kind  # noqa: N813
+        import frn_onnx
+
+        session = frn_onnx.InferenceSession
     options = ort.SessionOptions()
     options.log_severity_level = 3
     with tempfile.TemporaryDirectory() as folder:
-        content: str | bytes = os.path.join(folder, "model.onnx")
+        content: str | bytes
         if isinstance(source, str | os.PathLike):
             content = os.fspath(source)
         elif model_io.byte_size(model) <= model_io.LIMIT_BYTES:
             content = model.SerializeToString()
         else:
-            model_io.save(model, content)
+            content = os.path.join(folder, "model.onnx")
+            model_io.save(model, str(content))
         try:
-            return kind(content, options, providers=["CPUExecutionProvider"])
+            return session(content, options, providers=["CPUExecutionProvider"])
         except ort_errors() as error:
             raise ModelError(f"ONNX Runtime does not take the model: {error}") from error
 

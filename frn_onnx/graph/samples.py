@@ -76,11 +76,12 @@ def given(
         ModelError: the file is missing or no .npz file.
     """
     if isinstance(inputs, str | os.PathLike):
+        path = os.fspath(inputs)
         try:
-            with np.load(inputs, allow_pickle=False) as file:
+            with np.load(path, allow_pickle=False) as file:
                 inputs = dict(file)
         except (OSError, ValueError, TypeError) as error:
-            raise ModelError(f"{os.fspath(inputs)}: not a readable .npz file: {error}") from error
+            raise ModelError(f"{path}: not a readable .npz file: {error}") from error
     names = [spec.name for spec, _ in pairs]
     order = match_names(names, list(inputs))
     if order is None or (set(names) != set(inputs) and len(names) > 1):
