@@ -1,0 +1,47 @@
+"""``frn-onnx``: one module per command, each only parsing and printing."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import frn_onnx
+from frn_onnx.errors import FrnError
+
+# Modules in the order of the help text. Each has add_parser(subparsers); what a command needs
+# beyond argparse it imports when it runs, so that --help answers at once.
+_MODULES = ("demo", "export", "lower", "verify", "bench", "doctor")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns: 0 if it did its work, 1 if it could not (the reason is on stderr), 2 for a command
+    line it does not understand, 130 if it was interrupted.
+    """
+    parser = argparse.ArgumentParser(
+        prog="frn-onnx",
+        description="Filter Response Normalization for ONNX: export, fuse, run, serve.",
+    )
+    parser.add_argument("--version", action="version", version=f"frn_onnx {frn_onnx.__version__}")
+    parser.add_argument(
+        "--traceback", action="store_true", help="show where an error was raised, not only its text"
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in _MODULES:
+        importlib.import_module(f"frn_onnx.cli.{name}").add_parser(subparsers)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (FrnError, OSError) as error:
+        if args.traceback:
+            raise
+        print(f"frn-onnx: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

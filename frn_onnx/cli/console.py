@@ -1,0 +1,39 @@
+"""What the commands print alike: warnings, JSON, and nothing of TensorFlow's own."""
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from typing import Any
+
+
+def quiet_tensorflow() -> None:
+    """Imports TensorFlow, where it is installed, without the lines that its C++ logs as it loads.
+
+    Those come before TensorFlow reads its log level, so standard error itself is turned away.
+    An import that fails raises as ever.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if importlib.util.find_spec("tensorflow") is None:
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow")
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on standard output."""
+    print(json.dumps(value, indent=2))
+
+
+def print_warning(text: str) -> None:
+    """A warning on standard error, in yellow where that is a terminal."""
+    label = "\033[33mwarning:\033[0m" if sys.stderr.isatty() else "warning:"
+    print(f"{label} {text}", file=sys.stderr)

@@ -1,0 +1,31 @@
+"""``frn-onnx doctor``: what is installed, what the library found, and whether it computes."""
+
+import argparse
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "doctor", help="check the installation: packages, library, kernels, execution providers"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    import json
+
+    from frn_onnx.runtime import doctor
+
+    report = doctor.examine()
+    if args.json:
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("check", "result", "", box=None, show_header=False, pad_edge=False)
+        marks = {True: "[green]ok[/]", False: "[red]FAIL[/]", None: "[dim]-[/]"}
+        for check in report.checks:
+            table.add_row(marks[check.ok], check.name, check.detail)
+        Console().print(table)
+    return 0 if report.ok else 1

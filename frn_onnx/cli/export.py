@@ -1,0 +1,59 @@
+"""``frn-onnx export``: a Keras model file becomes an ONNX file."""
+
+import argparse
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser("export", help="turn a Keras model into an ONNX file")
+    parser.add_argument("model", help="a .keras or .h5 file, or a SavedModel folder")
+    parser.add_argument("-o", "--output", required=True, help="the ONNX file to write")
+    parser.add_argument(
+        "--form",
+        choices=("portable", "custom", "primitives"),
+        default="portable",
+        help="portable runs with and without the plugin, custom only with it, primitives holds "
+        "standard ops only (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--layout",
+        choices=("auto", "NCHW", "NHWC"),
+        default="auto",
+        help="layout of the FRN nodes (default: %(default)s, the fewest Transposes)",
+    )
+    parser.add_argument("--opset", type=int, default=18, help="ONNX opset (default: %(default)s)")
+    parser.add_argument(
+        "--verify",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="run both models on random input and compare, before anything is written",
+    )
+    parser.add_argument("--signature", help="which signature of a SavedModel, if it has several")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    import warnings
+
+    from frn_onnx.cli.console import print_warning, quiet_tensorflow
+    from frn_onnx.errors import FrnWarning
+
+    quiet_tensorflow()
+    from frn_onnx.export import export_model
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FrnWarning)
+        result = export_model(
+            args.model,
+            args.output,
+            form=args.form,
+            layout=args.layout,
+            opset=args.opset,
+            signature=args.signature,
+            verify=args.verify,
+        )
+    for warning in caught:
+        if issubclass(warning.category, FrnWarning):
+            print_warning(str(warning.message))
+    print(result)
+    print(f"wrote {args.output} ({args.form}, opset {args.opset})")
+    return 0

@@ -1,0 +1,22 @@
+"""``frn-onnx lower``: the FRN nodes of a file, in another form."""
+
+import argparse
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "lower", help="bring the FRN nodes of an ONNX file into another form"
+    )
+    parser.add_argument("model", help="an ONNX file")
+    parser.add_argument("-o", "--output", required=True, help="the ONNX file to write")
+    parser.add_argument("--form", choices=("portable", "custom", "primitives"), required=True)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from frn_onnx.graph import lower, model_io
+
+    model_io.check_output(args.output, args.model)
+    model_io.save(lower(args.model, args.form), args.output)
+    print(f"wrote {args.output} ({args.form})")
+    return 0
