@@ -5,6 +5,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -133,6 +135,24 @@ py::array FrnAny(const py::array& x, const py::object& gamma, const py::object& 
   throw FrnError("FRN: x must be float32, float64, float16 or bfloat16, received " + dtype + ".");
 }
 
+// One memcpy per thread: what the kernels' throughput is held against.
+void Copy(const py::array& x, py::array out, int threads) {
+  if (x.nbytes() != out.nbytes() || !(x.flags() & out.flags() & py::array::c_style)) {
+    throw FrnError("FRN: copy needs two C-contiguous arrays of the same size in bytes.");
+  }
+  const char* from = static_cast<const char*>(x.data());
+  char* to = static_cast<char*>(out.mutable_data());
+  const int64_t bytes = x.nbytes(), count = ThreadCount(threads);
+  auto copy = [&](int64_t i) {
+    const int64_t begin = bytes * i / count, end = bytes * (i + 1) / count;
+    std::memcpy(to + begin, from + begin, end - begin);
+  };
+  const py::gil_scoped_release release;
+  Team().With(static_cast<int>(count), [&](Executor& team) {
+    team.Run(count, [](void* self, int64_t i) { (*static_cast<decltype(copy)*>(self))(i); }, &copy);
+  });
+}
+
 py::dict BuildInfo() {
   py::list compiled;
   for (const CpuTarget& target : CpuTargets()) {
@@ -197,6 +217,8 @@ PYBIND11_MODULE(_native, module) {
              py::arg("tau") = py::none(), py::kw_only(), py::arg("epsilon"), py::arg("axes"),
              py::arg("out") = py::none(), py::arg("threads") = 0,
              "FRN of a C-contiguous array; parameters (C,) in the compute type.");
+  module.def("copy", Copy, py::arg("x"), py::arg("out"), py::kw_only(), py::arg("threads") = 0,
+             "Copies x to out, one memcpy per thread.");
   module.def("build_info", BuildInfo, "Version, compiler, ABI versions, CPU targets, CUDA.");
   module.def("cpu_targets", UsableTargets, "The targets that FRN_ONNX_CPU_TARGET may name here.");
   module.def("op_contract", OpContract, "The op's contract as the C++ side has it.");

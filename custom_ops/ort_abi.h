@@ -28,15 +28,12 @@ struct OrtValue;
 struct OrtKernelInfo;
 struct OrtKernelContext;
 struct OrtShapeInferContext;
-struct OrtOpAttr;
 
 using OrtStatusPtr = OrtStatus*;
 
-enum OrtErrorCode { ORT_OK = 0, ORT_FAIL = 1, ORT_INVALID_ARGUMENT = 2, ORT_NOT_IMPLEMENTED = 9 };
+enum OrtErrorCode { ORT_OK = 0, ORT_FAIL = 1, ORT_INVALID_ARGUMENT = 2 };
 
 enum OrtMemType { OrtMemTypeDefault = 0 };
-
-enum OrtOpAttrType { ORT_OP_ATTR_INTS = 2 };
 
 enum OrtCustomOpInputOutputCharacteristic { INPUT_OUTPUT_REQUIRED = 0, INPUT_OUTPUT_OPTIONAL = 1 };
 
@@ -55,8 +52,6 @@ enum ONNXTensorElementDataType {
   ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE = 11,
   ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT32 = 12,
   ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT64 = 13,
-  ONNX_TENSOR_ELEMENT_DATA_TYPE_COMPLEX64 = 14,
-  ONNX_TENSOR_ELEMENT_DATA_TYPE_COMPLEX128 = 15,
   ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16 = 16,
   ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E4M3FN = 17,
   ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E4M3FNUZ = 18,

@@ -62,6 +62,7 @@ class FrnCall {
     fold_ = rows ? std::clamp(kFoldedColumns / shape_.channels, int64_t{1}, shape_.outer) : 1;
     shift_ = Repeat(params.beta, &shift_storage_);
     tau_ = Repeat(params.tau, &tau_storage_, -std::numeric_limits<A>::infinity());
+    KeepNanOfTau();
     epsilon_ = params.epsilon;
     if (epsilon_ == nullptr) {
       epsilon_storage_.assign(shape_.channels, params.epsilon_scalar);
@@ -90,6 +91,18 @@ class FrnCall {
       }
     }
     return storage->data();
+  }
+
+  // max(v, tau) of the vector units is v if either is NaN. That is right for v, and where tau is
+  // NaN a shift that is NaN too makes it right.
+  void KeepNanOfTau() {
+    const int64_t count = fold_ * shape_.channels;
+    if (std::none_of(tau_, tau_ + count, [](A tau) { return std::isnan(tau); })) return;
+    if (shift_storage_.empty()) shift_storage_.assign(shift_, shift_ + count);
+    for (int64_t i = 0; i < count; ++i) {
+      if (std::isnan(tau_[i])) shift_storage_[i] = tau_[i];
+    }
+    shift_ = shift_storage_.data();
   }
 
   template <class F>

@@ -1,0 +1,56 @@
+"""The compiled module: the CPU kernels on NumPy arrays, and what the build holds.
+
+Thin on purpose: :func:`frn_onnx.frn` checks and copies, and is what to call.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+def frn(
+    x: np.ndarray,
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    tau: np.ndarray | None = None,
+    *,
+    epsilon: float | np.ndarray,
+    axes: Sequence[int],
+    out: np.ndarray | None = None,
+    threads: int = 0,
+) -> np.ndarray:
+    """y = max(gamma * x / sqrt(mean(x**2) + epsilon) + beta, tau), without the GIL.
+
+    Args:
+        x: rank 3, 4 or 5, C-contiguous; float32, float64, float16 or bfloat16 (ml_dtypes).
+        gamma, beta, tau: (C,), contiguous; float64 where x is, else float32.
+        epsilon: a Python float, or an array as gamma; not negative.
+        axes: the spatial axes.
+        out: written and returned if given: like x, and x itself is allowed.
+        threads: how many to use, the caller's among them; 0 for all of the machine. The
+            result has the same bits for every number.
+
+    Raises:
+        ValueError: an argument is not as described, or FRN_ONNX_CPU_TARGET cannot be had.
+    """
+
+def copy(x: np.ndarray, out: np.ndarray, *, threads: int = 0) -> None:
+    """Copies x to out, one memcpy per thread: what the kernels' throughput is held against.
+
+    Args:
+        x, out: C-contiguous, of the same size in bytes.
+        threads: as for :func:`frn`.
+    """
+
+def build_info() -> dict[str, Any]:
+    """What was built: ``version``, ``compiler``, ``ort_version_min`` (the oldest ONNX Runtime),
+    ``cpu_targets`` (compiled in), ``cpu_target`` (in use), and ``cuda``: None, or a dict with
+    ``toolkit`` and ``architectures``."""
+
+def cpu_targets() -> list[str]:
+    """The targets that FRN_ONNX_CPU_TARGET may name on this machine, best first."""
+
+def op_contract() -> dict[str, Any]:
+    """The op as the C++ side has it: ``domain``, ``name``, ``version``, ``inputs``,
+    ``required_inputs``, ``attributes`` (name to default; None: required), ``dtypes`` (numbers of
+    ``onnx.TensorProto``) and ``ranks``."""

@@ -1,0 +1,106 @@
+"""What _native.frn refuses: it trusts nobody, though frn_onnx.frn has checked before."""
+
+import numpy as np
+import pytest
+
+from frn_onnx import _native, op
+
+X = np.ones((2, 3, 4, 5), np.float32)
+P = np.ones(3, np.float32)
+
+
+def call(x=X, gamma=P, beta=P, tau=None, epsilon=1e-6, axes=(2, 3), **options):
+    return _native.frn(x, gamma, beta, tau, epsilon=epsilon, axes=axes, **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"x": X.astype(np.int8)},
+            "x must be float32, float64, float16 or bfloat16, received int8",
+        ),
+        ({"x": X.transpose(0, 2, 3, 1), "axes": (1, 2)}, "x must be C-contiguous"),
+        ({"axes": (2,)}, r"X must have rank 3 .* received shape \(2, 3, 4, 5\)"),
+        ({"axes": (2, 2)}, r"distinct spatial axes .* received axes=\(2, 2\)"),
+        ({"axes": (0, 3)}, r"received axes=\(0, 3\)"),
+        ({"axes": (2, 4)}, r"received axes=\(2, 4\)"),
+        ({"axes": ()}, r"received axes=\(\)"),
+        ({"axes": (1, 2, 3, 4)}, r"1 to 3 distinct spatial axes"),
+        ({"gamma": P[:2]}, r"gamma must have shape \(3,\), received \(2,\)"),
+        ({"beta": P[:, None]}, r"beta must have shape \(3,\), received \(3, 1\)"),
+        ({"tau": P.astype(np.float64)}, "tau must be a contiguous array of float32"),
+        ({"gamma": np.ones(6, np.float32)[::2]}, "gamma must be a contiguous array of float32"),
+        ({"epsilon": P[:1]}, r"epsilon must have shape \(3,\)"),
+        ({"epsilon": -1e-3}, "epsilon must be finite and not negative, received -0.001"),
+        ({"epsilon": float("nan")}, "epsilon must be finite"),
+        ({"out": X[:1].copy()}, "out must be a writeable C-contiguous array like x"),
+        ({"out": X.astype(np.float64)}, "out must be a writeable C-contiguous array like x"),
+        ({"threads": -1}, "threads must be positive, or 0 for all, received -1"),
+    ],
+)
+def test_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        call(**arguments)
+
+
+@pytest.mark.parametrize("value", ["avx1024", "AVX2", "sse"])
+def test_unknown_target(monkeypatch, value):
+    monkeypatch.setenv("FRN_ONNX_CPU_TARGET", value)
+    usable = ", ".join(_native.cpu_targets())
+    with pytest.raises(
+        ValueError, match=f"FRN_ONNX_CPU_TARGET must be one of {usable}, received '{value}'"
+    ):
+        call()
+    with pytest.raises(ValueError, match="FRN_ONNX_CPU_TARGET"):
+        _native.build_info()
+
+
+def test_target_is_forced(target):
+    assert _native.build_info()["cpu_target"] == target
+
+
+def test_best_target_without_the_variable(monkeypatch):
+    monkeypatch.delenv("FRN_ONNX_CPU_TARGET", raising=False)
+    assert _native.build_info()["cpu_target"] == _native.cpu_targets()[0]
+    monkeypatch.setenv("FRN_ONNX_CPU_TARGET", "")
+    assert _native.build_info()["cpu_target"] == _native.cpu_targets()[0]
+
+
+def test_negative_axes_count_from_the_back():
+    x = np.arange(120, dtype=np.float32).reshape(2, 3, 4, 5)
+    assert (call(x) == call(x, axes=(-1, -2))).all()
+
+
+def test_copy():
+    x = np.arange(1001, dtype=np.float32)
+    out = np.zeros_like(x)
+    _native.copy(x, out, threads=3)
+    assert (out == x).all()
+    with pytest.raises(ValueError, match="the same size in bytes"):
+        _native.copy(x, out[1:])
+
+
+def test_the_contract_is_the_one_of_op_py():
+    assert _native.op_contract() == {
+        "domain": op.DOMAIN,
+        "name": op.OP_TYPE,
+        "version": op.VERSION,
+        "inputs": list(op.INPUTS),
+        "required_inputs": op.REQUIRED_INPUTS,
+        "attributes": {"axes": None, "epsilon": float(np.float32(op.DEFAULT_EPSILON))},
+        "dtypes": list(op.DTYPES),
+        "ranks": op.RANKS,
+    }
+
+
+def test_build_info():
+    import frn_onnx
+
+    info = _native.build_info()
+    assert info["version"] == frn_onnx.__version__
+    assert info["ort_version_min"] == "1.18"
+    assert set(_native.cpu_targets()) <= set(info["cpu_targets"])
+    assert "baseline" in info["cpu_targets"]
+    assert info["compiler"]
+    assert info["cuda"] is None or info["cuda"]["architectures"]

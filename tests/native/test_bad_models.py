@@ -1,0 +1,123 @@
+"""Models that ONNX Runtime with the plugin refuses, and what it then says."""
+
+import numpy as np
+import ort_models
+import pytest
+
+from frn_onnx import op
+
+SHAPE, AXES = (2, 5, 6, 7), (2, 3)
+
+
+def refused(pattern, **changes):
+    """A session of the changed model is refused, when it is created, with a text like this."""
+    arguments = {"x": SHAPE, "axes": AXES, "channels": 5, **changes}
+    with pytest.raises(Exception, match=pattern) as error:
+        ort_models.session(ort_models.frn_model(**arguments))
+    assert "(node 'frn_Y')" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [(2, 2), (0, 1), (2, 4), (-4, 2), (1, 2, 3, 4)],
+    ids=["twice", "batch", "too large", "too small", "rank 6"],
+)
+def test_axes(axes):
+    refused(
+        r"axes must name 1 to 3 distinct spatial axes within .* received axes=\(.*Use for example",
+        axes=axes,
+        x=[None] * (len(axes) + 2),
+    )
+
+
+def test_axes_missing():
+    model = ort_models.frn_model(x=SHAPE, axes=AXES, channels=5)
+    del model.graph.node[0].attribute[0]
+    with pytest.raises(Exception, match=r"the attribute axes \(ints\) is missing.*\[2, 3\]"):
+        ort_models.session(model)
+
+
+def test_rank_of_x():
+    refused(r"X must have rank 3 .* received shape \(2, 5, 6, 7\).*axes one entry", axes=(2,))
+    refused(r"X must have rank 4 .* received shape \(2, 5\)", x=(2, 5))
+
+
+def test_epsilon():
+    refused(r"epsilon must be finite and not negative, received -0\.1.*absolute", epsilon=-0.1)
+    refused("epsilon must be finite", epsilon=float("nan"))
+    refused("epsilon must be a float, received the integer 1", epsilon=1)
+
+
+@pytest.mark.parametrize("param_dtype", ["int8", "float32"])
+def test_type_of_x(param_dtype):
+    refused(
+        "X must be float, float16, bfloat16 or double, received int8. Insert a Cast",
+        dtype="int8",
+        param_dtype=param_dtype,
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "param_dtype", "accepted"),
+    [
+        ("float32", "float64", "float"),
+        ("float32", "float16", "float"),
+        ("float16", "float64", r"float16 \(the type of X\) or float"),
+        ("bfloat16", "float16", r"bfloat16 \(the type of X\) or float"),
+        ("float64", "float16", r"double \(the type of X\) or float"),
+        ("float32", "int8", "float"),
+    ],
+)
+def test_type_of_gamma(dtype, param_dtype, accepted):
+    names = {"float64": "double"}
+    refused(
+        f"gamma must be {accepted}, received {names.get(param_dtype, param_dtype)}",
+        dtype=dtype,
+        param_dtype=param_dtype,
+    )
+
+
+def test_type_of_epsilon():
+    model = ort_models.frn_model(x=SHAPE, axes=AXES, channels=5, inputs=op.INPUTS)
+    model.graph.input[-1].type.tensor_type.elem_type = ort_models.ELEMENT_TYPES["float64"]
+    with pytest.raises(Exception, match="epsilon must be float, received double"):
+        ort_models.session(model)
+
+
+def test_channels_known_to_differ():
+    refused(
+        r"gamma must have shape \(5, 1, 1\): one value for each of the 5 channels of X.*"
+        r"received \(4, 1, 1\). Channels are read from axis 1 of X, which has shape \(2, 5, 6, 7\)",
+        channels=4,
+    )
+
+
+@pytest.mark.parametrize("name", ["gamma", "beta", "tau", "epsilon"])
+@pytest.mark.parametrize("received", [(4, 1, 1), (5,), (5, 1, 2), (1, 5, 1, 1), ()])
+def test_parameter_shape_at_run_time(name, received):
+    model = ort_models.frn_model(x=["N", "C", "H", "W"], axes=AXES, channels=5, inputs=op.INPUTS)
+    for value in model.graph.input:
+        if value.name == name:
+            value.type.tensor_type.ClearField("shape")
+    session = ort_models.session(model)
+    feeds = {n: np.ones((5, 1, 1), np.float32) for n in op.INPUTS[1:]}
+    feeds["X"] = np.ones(SHAPE, np.float32)
+    feeds[name] = np.ones(received, np.float32)
+    shown = str(received).replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(
+        Exception, match=rf"{name} must have shape \(5, 1, 1\).*each of the 5 channels.*{shown}"
+    ):
+        session.run(None, feeds)
+
+
+def test_rank_at_run_time():
+    session = ort_models.session(ort_models.frn_model(x=None, axes=AXES, channels=5))
+    p = np.ones((5, 1, 1), np.float32)
+    with pytest.raises(Exception, match=r"X must have rank 4.*received shape \(2, 5, 6\)"):
+        session.run(None, {"X": np.ones((2, 5, 6), np.float32), "gamma": p, "beta": p, "tau": p})
+
+
+def test_forced_target_is_checked_when_the_session_is_made(monkeypatch):
+    monkeypatch.setenv("FRN_ONNX_CPU_TARGET", "quantum")
+    with pytest.raises(Exception, match=r"FRN_ONNX_CPU_TARGET must be one of .*'quantum'"):
+        ort_models.session(ort_models.frn_model(x=SHAPE, axes=AXES, channels=5))

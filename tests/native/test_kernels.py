@@ -1,0 +1,95 @@
+"""The kernels on arrays: every target, element type and layout at hostile shapes."""
+
+import numpy as np
+import pytest
+from native_cases import CASES, at_offset, channels_of, make_params, make_x, run_and_check
+
+from frn_onnx import _native
+
+
+@pytest.mark.parametrize(("shape", "axes"), CASES, ids=str)
+def test_every_shape(target, dtype, rng, shape, axes):
+    x = make_x(rng, shape, dtype)
+    params = make_params(rng, channels_of(shape, axes), dtype)
+    run_and_check(x, *params, axes=axes, threads=2)
+
+
+@pytest.mark.parametrize("offset", [1, 3, 5])
+@pytest.mark.parametrize(("shape", "axes"), [((2, 5, 9, 7), (2, 3)), ((2, 9, 7, 37), (1, 2))])
+def test_misaligned(target, dtype, rng, shape, axes, offset):
+    x = at_offset(make_x(rng, shape, dtype), offset)
+    out = at_offset(np.zeros_like(x), (offset + 1) % 4)
+    params = make_params(rng, channels_of(shape, axes), dtype)
+    assert run_and_check(x, *params, axes=axes, out=out, threads=1) is out
+
+
+@pytest.mark.parametrize(("shape", "axes"), [c for c in CASES if c[0][0] > 0], ids=str)
+def test_in_place_is_the_same_bits(target, dtype, rng, shape, axes):
+    x = make_x(rng, shape, dtype)
+    params = make_params(rng, channels_of(shape, axes), dtype)
+    apart = _native.frn(x, *params, epsilon=1e-3, axes=axes)
+    over = x.copy()
+    _native.frn(over, *params, epsilon=1e-3, axes=axes, out=over)
+    assert over.tobytes() == apart.tobytes()
+
+
+@pytest.mark.parametrize(("shape", "axes"), CASES, ids=str)
+def test_writes_nothing_else(target, dtype, rng, shape, axes):
+    """Canaries before and behind y stay."""
+    x = make_x(rng, shape, dtype)
+    params = make_params(rng, channels_of(shape, axes), dtype)
+    canary = np.array(-7.0, dtype)
+    around = np.full(x.size + 64, canary, dtype)
+    out = around[32 : 32 + x.size].reshape(shape)
+    _native.frn(x, *params, epsilon=1e-3, axes=axes, out=out)
+    assert (around[:32] == canary).all()
+    assert (around[32 + x.size :] == canary).all()
+
+
+@pytest.mark.parametrize(("shape", "axes"), CASES, ids=str)
+def test_same_bits_for_every_number_of_threads(target, dtype, rng, shape, axes):
+    x = make_x(rng, shape, dtype)
+    params = make_params(rng, channels_of(shape, axes), dtype)
+    results = {
+        _native.frn(x, *params, epsilon=1e-3, axes=axes, threads=n).tobytes() for n in (1, 2, 5)
+    }
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("axes", [(2, 3), (1, 2), (1, 3)])
+class TestEveryParameterCounts:
+    """Each parameter changes the answer, and is read per channel."""
+
+    shape = (2, 6, 7, 9)
+
+    def test_no_threshold(self, target, dtype, rng, axes):
+        x = make_x(rng, self.shape, dtype)
+        gamma, beta, tau = make_params(rng, channels_of(self.shape, axes), dtype)
+        free = run_and_check(x, gamma, beta, axes=axes)
+        assert (free != run_and_check(x, gamma, beta, tau, axes=axes)).any()
+
+    def test_epsilon(self, target, dtype, rng, axes):
+        x = make_x(rng, self.shape, dtype)
+        params = make_params(rng, channels_of(self.shape, axes), dtype)
+        small = run_and_check(x, *params, epsilon=1e-6, axes=axes)
+        large = run_and_check(x, *params, epsilon=2.0, axes=axes)
+        assert (small != large).any()
+
+    def test_epsilon_per_channel(self, target, dtype, rng, axes):
+        x = make_x(rng, self.shape, dtype)
+        gamma, beta, tau = make_params(rng, channels_of(self.shape, axes), dtype)
+        epsilon = np.linspace(0.1, 3.0, gamma.size).astype(gamma.dtype)
+        run_and_check(x, gamma, beta, tau, epsilon=epsilon, axes=axes)
+
+    @pytest.mark.parametrize("index", [0, 1, 2])
+    def test_each_channel_of_each_parameter(self, target, dtype, rng, axes, index):
+        x = make_x(rng, self.shape, dtype)
+        params = make_params(rng, channels_of(self.shape, axes), dtype)
+        params[2][:] -= 4  # no channel lies below its threshold altogether
+        before = run_and_check(x, *params, axes=axes)
+        channel = params[0].size - 2
+        params[index][channel] += 3
+        after = run_and_check(x, *params, axes=axes)
+        moved = np.moveaxis(before != after, ({1, 2, 3} - set(axes)).pop(), 0)
+        assert moved[channel].any()
+        assert not np.delete(moved, channel, axis=0).any()
