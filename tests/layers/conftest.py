@@ -1,14 +1,23 @@
-"""Random input and parameters for the layers."""
+"""Random input and parameters for the layers, and files of the packages before this one."""
 
+import copy
+import json
 import os
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
 from frn_onnx import reference
+
+# What Keras 2.3.1 and keras-frn write of a model: an input, a convolution and an FRN.
+KERAS_FRN_MODEL = json.loads(
+    Path(__file__).with_name("data").joinpath("keras_frn_model.json").read_text()
+)
 
 
 class Case:
@@ -81,3 +90,53 @@ def apply_gradient():
         return keras.ops.convert_to_numpy(variable)
 
     return apply
+
+
+@pytest.fixture
+def write_old_file():
+    """Writes an HDF5 file as Keras 2 does: ``write(path, {layer: {weight: array}}, config)``.
+
+    Without the config of a model it is a file of weights alone.
+    """
+
+    def write(path, weights, config=None):
+        with h5py.File(path, "w") as file:
+            root = file
+            if config is not None:
+                file.attrs["keras_version"] = b"2.3.1"
+                file.attrs["backend"] = b"tensorflow"
+                file.attrs["model_config"] = json.dumps(config).encode()
+                root = file.create_group("model_weights")
+            root.attrs["layer_names"] = [name.encode() for name in weights]
+            root.attrs["keras_version"] = b"2.3.1"
+            root.attrs["backend"] = b"tensorflow"
+            for name, values in weights.items():
+                group = root.create_group(name)
+                group.attrs["weight_names"] = [weight.encode() for weight in values]
+                for weight, value in values.items():
+                    group.create_dataset(weight, data=value)
+
+    return write
+
+
+@pytest.fixture
+def keras_frn_file(rng, tmp_path, write_old_file):
+    """A whole model that Keras 2.3 wrote with keras-frn, which itself fails to load it.
+
+    Gives its path, and gamma, beta and tau of its FRN.
+    """
+    kernel = rng.normal(size=(1, 1, 2, 3)).astype("f4")
+    tau, gamma, beta = (rng.normal(size=3).astype("f4") for _ in range(3))
+    weights = {
+        "conv2d_1": {"conv2d_1/kernel:0": kernel},
+        "frn_1": {"frn_1/tau:0": tau, "frn_1/gamma:0": gamma, "frn_1/beta:0": beta},
+    }
+    path = tmp_path / "keras_frn.h5"
+    write_old_file(path, weights, KERAS_FRN_MODEL)
+    return path, (gamma, beta, tau)
+
+
+@pytest.fixture
+def keras_frn_config():
+    """What get_config() of keras-frn's layer gives."""
+    return copy.deepcopy(KERAS_FRN_MODEL["config"]["layers"][-1]["config"])
