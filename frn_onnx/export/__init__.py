@@ -8,7 +8,7 @@
 ``source``          what kinds of models there are
 ``convert``         tf2onnx
 ``transposes``      its optimisers, the rule for FRN, layouts
-``agreement``       the comparison on random input
+``verification``    the comparison on random input
 ==================  ============================================================
 """
 

@@ -11,14 +11,14 @@ import onnx
 
 import frn_onnx
 from frn_onnx.errors import ArgumentError, FrnWarning
-from frn_onnx.export import agreement, convert, transposes
-from frn_onnx.export.agreement import OutputAgreement
+from frn_onnx.export import convert, transposes, verification
 from frn_onnx.export.source import load
 from frn_onnx.export.trace import Source
 from frn_onnx.graph import model_io
 from frn_onnx.graph.fuse import FuseResult, Skipped, fuse
 from frn_onnx.graph.lower import Form, check_form, lower, lower_nodes
 from frn_onnx.graph.scopes import scopes
+from frn_onnx.graph.verify import Report
 
 LAYOUTS = ("auto", "NCHW", "NHWC")
 _LOGGER = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class ExportResult:
         skipped: what looks like FRN and was left in standard ops, with the reasons.
         shortfall: None, or a text that says that not every FRN layer became a node.
         nodes: how many nodes of each op the model has.
-        outputs: how far each output is from the original's; None if it was not verified.
+        report: how far the outputs are from the original's; None if that was not verified.
     """
 
     model: onnx.ModelProto
@@ -45,7 +45,7 @@ class ExportResult:
     skipped: Sequence[Skipped]
     shortfall: str | None
     nodes: Counter
-    outputs: Sequence[OutputAgreement] | None
+    report: Report | None
 
     def __str__(self) -> str:
         known = "" if self.frn_layers is None else f" of {len(self.frn_layers)} FRN layers"
@@ -54,10 +54,7 @@ class ExportResult:
             f"{self.nodes['Transpose']} of them Transposes"
         ]
         lines += [f"not fused: {s.nodes[-1]}: {s.reason}" for s in self.skipped]
-        if self.outputs is None:
-            lines.append("not compared with the original")
-        else:
-            lines += [f"compared with the original: {output}" for output in self.outputs]
+        lines.append("not verified" if self.report is None else str(self.report))
         return "\n".join(lines)
 
 
@@ -143,18 +140,18 @@ def _run(model, path, form, layout, opset, signature, verify) -> ExportResult:
     if path is not None:
         model_io.check_output(path, model)
     if verify:
-        agreement.check_available()
+        verification.check_available()
 
     source = load(model, signature)
     fused = fuse(convert.to_onnx(source, opset), form="custom")
     result = transposes.arrange(fused.model, layout)
     lower_nodes(result, form)
     result.producer_name, result.producer_version = "frn_onnx", frn_onnx.__version__
-    outputs = None
+    report = None
     if verify:
         needs_plugin = form == "custom" and fused.fused
         runnable = lower(result, "portable") if needs_plugin else result
-        outputs = agreement.compare(source, runnable)
+        report = verification.compare(source, runnable)
     if path is not None:
         model_io.save(result, path)
     graphs = [s.body for s in scopes(result) if s.function is None]
@@ -165,7 +162,7 @@ def _run(model, path, form, layout, opset, signature, verify) -> ExportResult:
         skipped=fused.skipped,
         shortfall=_shortfall(source, fused),
         nodes=Counter(node.op_type for graph in graphs for node in graph.node),
-        outputs=outputs,
+        report=report,
     )
 
 

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 
 import onnx
 import tensorflow as tf
+import tf2onnx
 from tf2onnx import constants, optimizer, tf_loader, tfonnx
 from tf2onnx.optimizer.const_fold_optimizer import ConstFoldOptimizer
 
 from frn_onnx.errors import ArgumentError, ExportError
-from frn_onnx.export.trace import Source
+from frn_onnx.export.trace import Source, brief
+from frn_onnx.graph.scopes import scopes
 
 # ReduceSum, Squeeze and Unsqueeze took their axes as an input from opset 13 on; before that the
 # element types of Max and others were fewer, too.
@@ -74,8 +76,24 @@ def to_onnx(source: Source, opset: int) -> onnx.ModelProto:
             )
             model = converted.make_model(source.name, graph_name=source.name)
     except Exception as error:
-        raise ExportError(f"export: tf2onnx cannot convert {source.name!r}: {error}") from error
+        raise ExportError(
+            f"export: tf2onnx cannot convert {source.name!r}: {brief(error)}"
+        ) from error
+    _refuse_unknown(model, source.name, opset)
     return model
+
+
+def _refuse_unknown(model: onnx.ModelProto, name: str, opset: int) -> None:
+    """tf2onnx leaves an operation that it does not know in the graph, and goes on."""
+    nodes = [node for scope in scopes(model) for node in scope.body.node]
+    unknown = [n for n in nodes if not onnx.defs.has(n.op_type, opset, n.domain)]
+    if unknown:
+        named = ", ".join(f"{node.op_type} ({node.name})" for node in unknown)
+        raise ExportError(
+            f"export: {name!r} has TensorFlow operations that tf2onnx {tf2onnx.__version__} cannot "
+            f"write in opset {opset}: {named}; replace them, or try another opset (up to "
+            f"{NEWEST_OPSET})"
+        )
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ for stops them. FRN can let them pass: its axes are permuted and its parameters 
 """
 
 import functools
+import logging
 from collections import OrderedDict
 
 import numpy as np
@@ -19,6 +20,8 @@ from frn_onnx import op
 from frn_onnx.export.convert import quiet
 from frn_onnx.graph.lower import lower_nodes
 from frn_onnx.graph.scopes import Scope, is_frn, scopes
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class FrnTransposeOptimizer(TransposeOptimizer):
@@ -123,8 +126,18 @@ def arrange(model: onnx.ModelProto, layout: str) -> onnx.ModelProto:
 def _optimise(model: onnx.ModelProto, *, push_through: bool) -> onnx.ModelProto:
     optimizers = OrderedDict(optimizer._get_optimizers())
     optimizers["optimize_transpose"] = functools.partial(FrnTransposeOptimizer, push_through)
-    with quiet():
-        result = GraphUtil.optimize_model_proto(model, catch_errors=False, optimizers=optimizers)
+
+    def run(catch_errors: bool) -> onnx.ModelProto:
+        with quiet():
+            return GraphUtil.optimize_model_proto(
+                model, catch_errors=catch_errors, optimizers=optimizers
+            )
+
+    try:
+        result = run(catch_errors=False)
+    except Exception as error:  # Any of a dozen passes, over any graph.
+        _LOGGER.warning("export: an optimiser of tf2onnx failed and is left out: %r", error)
+        result = run(catch_errors=True)
     # tf2onnx's shapes of ops that it does not know; lower states them anew.
     del result.graph.value_info[:]
     return result
