@@ -116,9 +116,9 @@ def arrange(model: onnx.ModelProto, layout: str) -> onnx.ModelProto:
         lower_nodes(model, "custom")
         return _optimise(model, push_through=False)
     pushed = _optimise(model, push_through=True)
-    # One Transpose for each input and output is what a channels-last model needs anyway. Where
-    # there are more, an FRN may have let one pass that then was wanted on several branches.
-    if count(pushed) <= len(model.graph.input) + len(model.graph.output):
+    # One is what an image in channels last costs. Where there are more, a Transpose that passed
+    # an FRN node may have been wanted on several branches behind it.
+    if count(pushed) <= 1:
         return pushed
     return min(pushed, _optimise(model, push_through=False), key=count)
 

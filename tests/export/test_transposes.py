@@ -1,0 +1,286 @@
+"""Transposes pushed through FRN nodes, on graphs made by hand."""
+
+import itertools
+
+import export_cases
+import numpy as np
+import onnx
+import pytest
+import tolerances
+from onnx import TensorProto, helper, numpy_helper
+
+from frn_onnx import op, reference
+from frn_onnx.export import transposes
+from frn_onnx.graph import lower
+from frn_onnx.graph.lower import lower_nodes
+
+# One size for each axis, so that no two axes can be mistaken for each other.
+SHAPE = (2, 3, 5, 4, 7)
+
+
+def model_of(nodes, initializers, inputs, outputs, opset=18):
+    """A canonical model; inputs and outputs are names with shapes."""
+    graph = helper.make_graph(
+        nodes,
+        "by_hand",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()],
+        [numpy_helper.from_array(value, name) for name, value in initializers.items()],
+    )
+    imports = [helper.make_opsetid("", opset), helper.make_opsetid(op.DOMAIN, op.VERSION)]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=8)
+    lower_nodes(model, "custom")
+    return model
+
+
+def transpose(x, y, perm):
+    return helper.make_node("Transpose", [x], [y], y, perm=perm)
+
+
+def parameters(rng, axes, channels, count=3, prefix=""):
+    """Distinct gamma, beta, tau and epsilon, by name."""
+    shape = op.param_shape(axes, channels)
+    values = {
+        prefix + name: rng.normal(size=shape).astype(np.float32)
+        for name in op.INPUTS[1 : 1 + count]
+    }
+    return {n: np.abs(v) + 0.1 if n.endswith("epsilon") else v for n, v in values.items()}
+
+
+def run(model, feeds):
+    return export_cases.run(lower(model, "portable"), feeds)
+
+
+def all_perms():
+    for rank in op.RANKS:
+        for rest in itertools.permutations(range(1, rank)):
+            for channel in range(1, rank):
+                yield pytest.param((0, *rest), channel, id=f"{(0, *rest)}-C{channel}")
+
+
+@pytest.mark.parametrize(("perm", "channel"), list(all_perms()))
+def test_a_transpose_passes_frn(rng, perm, channel):
+    """FRN(Transpose(x)) becomes Transpose(FRN(x)), or FRN(x) where a second one undoes it."""
+    rank = len(perm)
+    shape = SHAPE[:rank]
+    moved = [shape[p] for p in perm]
+    axes = tuple(a for a in range(1, rank) if a != channel)
+    weights = parameters(rng, axes, moved[channel])
+    back = [perm.index(a) for a in range(rank)]
+    nodes = [
+        transpose("x", "t", perm),
+        op.node(["t", *weights], "f", axes=axes, epsilon=0.1, name="frn"),
+        transpose("f", "b", back),
+        helper.make_node("Neg", ["b"], ["y"]),
+    ]
+    model = model_of(nodes, weights, {"x": shape}, {"y": shape})
+    result = transposes.arrange(model, "auto")
+    assert transposes.count(result) == 0
+    (node,) = export_cases.frn_nodes(result)
+    expected_axes = tuple(sorted(perm[a] for a in axes))
+    assert export_cases.attributes(node) == (expected_axes, pytest.approx(0.1))
+    for found, given in zip(
+        export_cases.channel_values(result, node), weights.values(), strict=True
+    ):
+        np.testing.assert_array_equal(found, given.reshape(-1))
+
+    x = export_cases.normal(rng, *shape)
+    values = [v.reshape(-1) for v in weights.values()]
+    case = {"epsilon": 0.1, "axes": expected_axes}
+    bound = tolerances.frn_bound(x, *values, **case)
+    (y,) = run(result, {"x": x})
+    tolerances.assert_within(-y, reference.frn(x, *values, **case), bound)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_optional_parameters_move_with_the_channels(rng, count):
+    axes, perm = (1, 2), (0, 2, 3, 1)
+    weights = parameters(rng, axes, 3, count)
+    if count == 4:
+        weights["tau"] = weights["tau"] - 3
+    nodes = [
+        transpose("x", "t", perm),
+        op.node(["t", *weights], "f", axes=axes, epsilon=0.1),
+        transpose("f", "b", (0, 3, 1, 2)),
+        helper.make_node("Neg", ["b"], ["y"]),
+    ]
+    shape = (2, 3, 5, 4)
+    model = model_of(nodes, weights, {"x": shape}, {"y": shape})
+    result = transposes.arrange(model, "auto")
+    assert transposes.count(result) == 0
+    (node,) = export_cases.frn_nodes(result)
+    assert len(node.input) == 1 + count
+    x = export_cases.normal(rng, *shape)
+    np.testing.assert_array_equal(run(result, {"x": x})[0], run(model, {"x": x})[0])
+
+
+def test_parameters_shared_with_a_node_that_stays(rng):
+    """Two nodes share all parameters; a Transpose passes through one of them only."""
+    weights = parameters(rng, (1, 2), 3)
+    nodes = [
+        transpose("a", "t", (0, 2, 3, 1)),
+        op.node(["t", *weights], "f", axes=(1, 2), epsilon=0.1, name="moves"),
+        transpose("f", "u", (0, 3, 1, 2)),
+        helper.make_node("Neg", ["u"], ["y"]),
+        op.node(["b", *weights], "z", axes=(1, 2), epsilon=0.1, name="stays"),
+    ]
+    nchw, nhwc = (2, 3, 5, 4), (2, 5, 4, 3)
+    model = model_of(nodes, weights, {"a": nchw, "b": nhwc}, {"y": nchw, "z": nhwc})
+    result = transposes.arrange(model, "auto")
+    assert transposes.count(result) == 0
+    axes = {node.name: export_cases.attributes(node)[0] for node in export_cases.frn_nodes(result)}
+    assert axes == {"moves": (2, 3), "stays": (1, 2)}
+    feeds = {"a": export_cases.normal(rng, *nchw), "b": export_cases.normal(rng, *nhwc)}
+    for after, before in zip(run(result, feeds), run(model, feeds), strict=True):
+        np.testing.assert_array_equal(after, before)
+
+
+def test_a_transpose_that_moves_the_batch_stays(rng):
+    weights = parameters(rng, (2, 3), 2)
+    nodes = [
+        transpose("x", "t", (1, 0, 2, 3)),
+        op.node(["t", *weights], "f", axes=(2, 3)),
+        transpose("f", "b", (1, 0, 2, 3)),
+        helper.make_node("Neg", ["b"], ["y"]),
+    ]
+    model = model_of(nodes, weights, {"x": (2, 3, 5, 4)}, {"y": (2, 3, 5, 4)})
+    result = transposes.arrange(model, "auto")
+    assert transposes.count(result) == 2
+    x = export_cases.normal(rng, 2, 3, 5, 4)
+    np.testing.assert_array_equal(run(result, {"x": x})[0], run(model, {"x": x})[0])
+
+
+def test_an_op_of_the_same_name_in_another_domain_stays():
+    nodes = [
+        transpose("x", "t", (0, 2, 3, 1)),
+        helper.make_node(op.OP_TYPE, ["t"], ["f"], "other", domain="other", axes=[1, 2]),
+        transpose("f", "y", (0, 3, 1, 2)),
+    ]
+    model = model_of(nodes, {}, {"x": (2, 3, 5, 4)}, {"y": (2, 3, 5, 4)})
+    model.opset_import.append(helper.make_opsetid("other", 1))
+    assert transposes.count(transposes.arrange(model, "auto")) == 2
+
+
+@pytest.mark.parametrize("opset", [13, 17, 18])
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("axes", [(1, 2), (1,), (2, 3), (-1,), (3, 1)])
+def test_a_transpose_passes_a_mean(rng, opset, keepdims, axes):
+    """The pooling at the end of a network; its axes left over keep their order."""
+    kept = len(axes) if not keepdims else 0
+    initializers, inputs, more = {}, ["t"], {"axes": axes}
+    if opset >= 18:
+        initializers["axes"] = np.array(axes, dtype=np.int64)
+        inputs, more = ["t", "axes"], {}
+    nodes = [
+        transpose("x", "t", (0, 2, 3, 1)),
+        helper.make_node("ReduceMean", inputs, ["m"], "m", keepdims=keepdims, **more),
+        helper.make_node("Neg", ["m"], ["y"]),
+    ]
+    shape = (2, 3, 5, 4)
+    output = [f"d{i}" for i in range(4 - kept)]
+    model = model_of(nodes, initializers, {"x": shape}, {"y": output}, opset)
+    result = transposes.arrange(model, "auto")
+    if opset >= 18 and {a % 4 for a in axes} == {1, 2} and not keepdims:
+        assert transposes.count(result) == 0
+    onnx.checker.check_model(result, full_check=True)
+    x = export_cases.normal(rng, *shape)
+    before = export_cases.run(model, {"x": x})[0]
+    (after,) = export_cases.run(result, {"x": x})
+    assert after.shape == before.shape
+    # The mean is of the same numbers; only the order in which they are summed may differ.
+    bound = 20 * tolerances.unit_roundoff(np.float32) * np.abs(x).max()
+    tolerances.assert_within(after, before, bound)
+
+
+def branches(rng):
+    """Conv, FRN, and two outputs that keep channels last: passing FRN costs a Transpose more."""
+    weights = parameters(rng, (1, 2), 6)
+    weights["w"] = rng.normal(size=(6, 3, 1, 1)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "conv"),
+        transpose("c", "t", (0, 2, 3, 1)),
+        op.node(["t", "gamma", "beta", "tau"], "f", axes=(1, 2), epsilon=0.1, name="frn"),
+        helper.make_node("Sigmoid", ["f"], ["y"], "y"),
+        helper.make_node("Tanh", ["f"], ["z"], "z"),
+        helper.make_node("Sqrt", ["y"], ["p"], "p"),
+        helper.make_node("Neg", ["z"], ["q"], "q"),
+    ]
+    nhwc = (2, 5, 4, 6)
+    return model_of(nodes, weights, {"x": (2, 3, 5, 4)}, {"p": nhwc, "q": nhwc})
+
+
+def test_auto_takes_the_fewest_transposes(rng):
+    model = branches(rng)
+    counts = {
+        push: transposes.count(transposes._optimise(model, push_through=push))
+        for push in (True, False)
+    }
+    assert counts == {True: 2, False: 1}
+    assert transposes.count(transposes.arrange(model, "auto")) == 1
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("rank", op.RANKS)
+@pytest.mark.parametrize("channel_first", [True, False])
+def test_a_layout_that_is_asked_for(rng, layout, rank, channel_first):
+    shape = SHAPE[:rank]
+    channel = 1 if channel_first else rank - 1
+    axes = tuple(a for a in range(1, rank) if a != channel)
+    weights = parameters(rng, axes, shape[channel])
+    nodes = [
+        helper.make_node("Neg", ["x"], ["n"]),
+        op.node(["n", *weights], "f", axes=axes, epsilon=0.1, name="frn"),
+        helper.make_node("Neg", ["f"], ["y"]),
+    ]
+    model = model_of(nodes, weights, {"x": shape}, {"y": shape})
+    result = transposes.arrange(model, layout)
+    (node,) = export_cases.frn_nodes(result)
+    wanted = 1 if layout == "NCHW" else rank - 1
+    assert op.channel_axis(export_cases.attributes(node)[0]) == wanted
+    assert transposes.count(result) == (0 if wanted == channel else 2)
+    x = export_cases.normal(rng, *shape)
+    np.testing.assert_allclose(run(result, {"x": x})[0], run(model, {"x": x})[0], rtol=0, atol=0)
+
+
+def test_frn_in_a_subgraph(rng):
+    """The parameters of a node in a branch of an If can be outside of it."""
+    weights = parameters(rng, (1, 2), 3)
+
+    def branch(name, epsilon):
+        nodes = [
+            transpose("x", f"{name}_t", (0, 2, 3, 1)),
+            op.node([f"{name}_t", *weights], f"{name}_f", axes=(1, 2), epsilon=epsilon, name=name),
+            transpose(f"{name}_f", f"{name}_b", (0, 3, 1, 2)),
+            helper.make_node("Neg", [f"{name}_b"], [f"{name}_y"]),
+        ]
+        output = helper.make_tensor_value_info(f"{name}_y", TensorProto.FLOAT, (2, 3, 5, 4))
+        return helper.make_graph(nodes, name, [], [output])
+
+    node = helper.make_node(
+        "If", ["c"], ["y"], "if", then_branch=branch("a", 0.1), else_branch=branch("b", 2.0)
+    )
+    shape = (2, 3, 5, 4)
+    model = model_of([node], weights, {"x": shape}, {"y": shape})
+    model.graph.input.append(helper.make_tensor_value_info("c", TensorProto.BOOL, []))
+    assert transposes.count(model) == 4
+    x = export_cases.normal(rng, *shape)
+    feeds = [{"x": x, "c": np.array(c)} for c in (True, False)]
+    expected = [run(model, f)[0] for f in feeds]
+    assert not np.array_equal(*expected)
+    for layout, left in (("auto", 0), ("NCHW", 0), ("NHWC", 4)):
+        result = transposes.arrange(model, layout)
+        assert transposes.count(result) == left, layout
+        for before, f in zip(expected, feeds, strict=True):
+            np.testing.assert_array_equal(run(result, f)[0], before)
+
+
+def test_an_optimiser_that_fails_is_left_out_and_named(rng, monkeypatch, caplog):
+    def fail(self, graph):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(transposes.optimizer.ConstFoldOptimizer, "_optimize", fail)
+    result = transposes.arrange(branches(rng), "auto")
+    assert len(export_cases.frn_nodes(result)) == 1
+    assert (
+        "an optimiser of tf2onnx failed and is left out: RuntimeError('out of luck')" in caplog.text
+    )
