@@ -8,6 +8,7 @@ import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def _run_all(model: Any, portable: onnx.ModelProto, data: Digits) -> tuple[list[
     }
     feed = {portable.graph.input[0].name: data.test_x}
     timed = compare(
-        {name: lambda s=session: s.run(None, feed) for name, (_, session) in sessions.items()},
+        {name: partial(session.run, None, feed) for name, (_, session) in sessions.items()},
         seconds=4.0,
     )
     expected = np.asarray(model.predict_on_batch(data.test_x))

@@ -33,9 +33,9 @@ def draw(
 
     figure = Figure(figsize=(12, 5.2), dpi=120, facecolor="white")
     FigureCanvasAgg(figure)
-    left, right = figure.subfigures(1, 2, width_ratios=[1.15, 1])
-    _digits(left, images, classes, predicted)
-    _bars(right, [row for row in rows if row.latency], len(images))
+    parts = figure.subfigures(1, 2, width_ratios=[1.15, 1])
+    _digits(parts[0], images, classes, predicted)
+    _bars(parts[1], [row for row in rows if row.latency], len(images))
     temporary = path.with_name(f".{path.name}.tmp")
     figure.savefig(temporary, format="png")
     temporary.replace(path)

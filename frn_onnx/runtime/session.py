@@ -9,7 +9,7 @@ import onnx
 from frn_onnx import op
 from frn_onnx.runtime import library
 
-ort = library.onnxruntime()
+ort: Any = library.onnxruntime()
 
 # The library has kernels for the first two; Azure takes only its own nodes. Every other
 # provider compiles as much of the graph as it knows: a kernel would cut a hole into that.

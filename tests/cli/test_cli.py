@@ -1,0 +1,141 @@
+"""The commands: what they print, their exit codes, and that a failure leaves files alone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from frn_onnx import op
+from frn_onnx.cli import main
+
+
+@pytest.fixture
+def model(tmp_path, rng):
+    """The path of a portable file: Conv -> FRN, at unknown H and W."""
+    types = {TensorProto.FLOAT}
+    weights = {
+        "W": rng.normal(size=(4, 3, 3, 3)),
+        **{name: rng.normal(size=(4, 1, 1)) for name in op.INPUTS[1:4]},
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["X", "W"], ["conv"], pads=[1, 1, 1, 1], name="conv"),
+            op.node(["conv", *op.INPUTS[1:4]], "Y", axes=(2, 3), name="frn"),
+        ],
+        "conv_frn",
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, ["N", 3, "H", "W_"])],
+        [helper.make_tensor_value_info("Y", TensorProto.FLOAT, ["N", 4, "H", "W_"])],
+        [numpy_helper.from_array(w.astype(np.float32), name) for name, w in weights.items()],
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(
+        helper.make_model(
+            graph,
+            functions=[op.function_proto(opset=18, inputs=4, x_types=types, param_types=types)],
+            opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid(op.DOMAIN, 1)],
+            ir_version=op.FUNCTION_IR_VERSION,
+        ),
+        path,
+    )
+    return str(path)
+
+
+def ops(path):
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+def test_importing_the_package_imports_no_framework():
+    heavy = "{'tensorflow', 'keras', 'onnxruntime', 'tf2onnx', 'torch'}"
+    code = f"import sys, frn_onnx, frn_onnx.cli; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_every_public_name_is_there():
+    import frn_onnx
+
+    for name in frn_onnx.__all__:
+        assert getattr(frn_onnx, name) is not None, name
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = frn_onnx.nonsense
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_help_and_version(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 0
+    assert "frn" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["lower", "a.onnx"]])
+def test_what_it_does_not_understand_is_exit_2(arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+
+
+def test_lower_and_fuse_are_inverse(model, tmp_path, capsys):
+    primitives, fused = str(tmp_path / "p.onnx"), str(tmp_path / "f.onnx")
+    assert main(["lower", model, "-o", primitives, "--form", "primitives"]) == 0
+    assert op.OP_TYPE not in ops(primitives)
+    assert main(["fuse", primitives, "-o", fused]) == 0
+    assert ops(fused) == ops(model)
+    assert main(["verify", model, fused]) == 0
+    assert "equal within tolerance" in capsys.readouterr().out
+
+
+def test_verify_says_where_models_differ(model, tmp_path, capsys):
+    changed = onnx.load(model)
+    gamma = next(t for t in changed.graph.initializer if t.name == "gamma")
+    gamma.CopyFrom(numpy_helper.from_array(1.5 * numpy_helper.to_array(gamma), "gamma"))
+    other = str(tmp_path / "other.onnx")
+    onnx.save(changed, other)
+    assert main(["verify", model, other, "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert not report["ok"]
+    assert report["outputs"][0]["name"] == "Y"
+
+
+def test_bench_needs_the_unknown_sizes(model, capsys):
+    assert main(["bench", model]) == 1
+    assert "--shape X=1,224,224,3" in capsys.readouterr().err
+    assert main(["bench", model, "--shape", "X=1,3,8,8", "--seconds", "0.1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["speedup"] > 0
+    assert main(["bench", model, "--shape", "X=1,5,8,8"]) == 1
+    assert "received (1, 5, 8, 8)" in capsys.readouterr().err
+
+
+def test_doctor(capsys):
+    assert main(["doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"]
+
+
+@pytest.mark.parametrize("command", ["lower", "fuse"])
+def test_a_failure_leaves_the_output_as_it_was(command, tmp_path, capsys):
+    output, bad = tmp_path / "out.onnx", tmp_path / "bad.onnx"
+    output.write_bytes(b"precious")
+    bad.write_text("this is no model")
+    arguments = [command, str(bad), "-o", str(output), "--form", "custom"]
+    assert main(arguments) == 1
+    assert "bad.onnx" in capsys.readouterr().err
+    assert output.read_bytes() == b"precious"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.onnx", "out.onnx"]
+
+
+@pytest.mark.parametrize("command", ["lower", "fuse"])
+def test_the_input_is_never_overwritten(command, model, capsys):
+    before = Path(model).read_bytes()
+    assert main([command, model, "-o", model, "--form", "custom"]) == 1
+    assert "would overwrite the input" in capsys.readouterr().err
+    assert Path(model).read_bytes() == before
+
+
+def test_traceback_is_there_for_who_asks(tmp_path):
+    with pytest.raises(Exception, match="nowhere"):
+        main(["--traceback", "lower", "nowhere.onnx", "-o", "x.onnx", "--form", "custom"])
