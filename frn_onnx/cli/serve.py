@@ -1,40 +1,60 @@
-"""``frn-onnx serve`` and ``frn-onnx ray-config``: a model over the Open Inference Protocol."""
+"""``frn-onnx serve`` and ``frn-onnx ray-config``: models over the Open Inference Protocol."""
 
 import argparse
 
 
 def add_parser(subparsers) -> None:
-    parser = subparsers.add_parser(
+    serve = subparsers.add_parser(
         "serve", help="serve a model: Open Inference Protocol (V2), JSON and binary tensors"
     )
-    parser.add_argument("model", nargs="?", metavar="MODEL.onnx", help="the model to serve")
-    parser.add_argument(
-        "--ray", metavar="APP.yaml", help="serve what ray-config wrote, with Ray Serve, instead"
+    serve.add_argument("model", nargs="?", metavar="MODEL.onnx", help="the model")
+    serve.add_argument(
+        "--ray", metavar="APP.yaml", help="serve what ray-config wrote instead, with Ray Serve"
     )
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="default: %(default)s, this machine only"
-    )
-    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (%(default)s)")
-    add_model_arguments(parser)
-    parser.add_argument(
-        "--max-body", type=int, default=64, metavar="MB", help="largest body (default: %(default)s)"
-    )
-    parser.add_argument(
+    _add_name(serve)
+    _add_address(serve)
+    _add_model_options(serve, threads=0, threads_help="ONNX Runtime's threads (default: automatic)")
+    serve.add_argument(
         "--metrics",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="Prometheus figures under /metrics (default: on)",
     )
-    parser.set_defaults(run=run)
+    serve.set_defaults(run=run)
 
-
-def add_model_arguments(parser) -> None:
-    """The options of ``frn_onnx.serving.service.ModelOptions``."""
-    parser.add_argument("--name", help="served name (default: that of the file)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument(
-        "--threads", type=int, default=0, help="ONNX Runtime's threads (default: 0, automatic)"
+    config = subparsers.add_parser("ray-config", help="write the YAML for Ray Serve and KubeRay")
+    config.add_argument("models", nargs="+", metavar="MODEL.onnx", help="the models")
+    config.add_argument("-o", "--output", required=True, help="the YAML file to write")
+    _add_name(config)
+    _add_address(config)
+    _add_model_options(config, threads=1, threads_help="threads and CPUs of a replica (default: 1)")
+    config.add_argument(
+        "--replicas", type=int, default=1, help="replicas of a model (default: %(default)s)"
     )
+    config.add_argument(
+        "--max-replicas", type=int, help="autoscale up to so many (default: no autoscaling)"
+    )
+    config.add_argument(
+        "--num-gpus", type=float, default=0, help="GPUs of a replica; 0.5 shares one (default: 0)"
+    )
+    config.set_defaults(run=run_ray_config)
+
+
+def _add_name(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", help="served name (default: that of the file)")
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="default: %(default)s, for this machine only"
+    )
+    parser.add_argument("--port", type=int, default=8000, help="default: %(default)s")
+
+
+def _add_model_options(parser: argparse.ArgumentParser, *, threads: int, threads_help: str) -> None:
+    """The options of ``frn_onnx.serving.service.ModelOptions``, and the limit on a body."""
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--threads", type=int, default=threads, help=threads_help)
     parser.add_argument(
         "--max-batch",
         type=int,
@@ -47,33 +67,68 @@ def add_model_arguments(parser) -> None:
         default=128,
         help="most requests that wait; one more gets 503 (default: %(default)s)",
     )
+    parser.add_argument(
+        "--max-body", type=int, default=64, metavar="MB", help="largest body (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     from frn_onnx.errors import ArgumentError
-    from frn_onnx.serving import embedded
-    from frn_onnx.serving.service import ModelOptions
 
     if (args.model is None) == (args.ray is None):
         raise ArgumentError("pass either MODEL.onnx or --ray APP.yaml")
+    if args.ray is not None:
+        from frn_onnx.serving.ray_runner import serve_config
+
+        serve_config(args.ray, on_ready=lambda url: print(f"ready at {url}", flush=True))
+        return 0
+
+    from frn_onnx.serving import embedded
+    from frn_onnx.serving.service import Limits
 
     def announce(url: str, served) -> None:
-        print(f"{served.signature.name} at {url} ({served.model.provider})", flush=True)
+        print(f"{served.signature.name} ({served.model.provider}) at {url}")
         print(f"batching: {served.batching}", flush=True)
 
     embedded.serve(
-        ModelOptions(
-            args.model,
-            name=args.name,
-            device=args.device,
-            threads=args.threads,
-            max_batch=args.max_batch,
-            max_queue=args.max_queue,
-        ),
+        _options(args, args.model),
         host=args.host,
         port=args.port,
         metrics=args.metrics,
-        body_bytes=args.max_body * 2**20,
+        limits=Limits(body_bytes=args.max_body * 2**20),
         on_ready=announce,
     )
     return 0
+
+
+def run_ray_config(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from frn_onnx.errors import ArgumentError
+    from frn_onnx.serving import ray_config
+
+    if args.name is not None and len(args.models) > 1:
+        raise ArgumentError("--name names one model, and several were given; rename their files")
+    ray_config.write(
+        args.output,
+        [_options(args, model) for model in args.models],
+        ray_config.Scale(args.replicas, args.max_replicas, args.num_gpus),
+        host=args.host,
+        port=args.port,
+        max_body_mb=args.max_body,
+    )
+    print(f"wrote {Path(args.output)}; serve it with: frn-onnx serve --ray {args.output}")
+    return 0
+
+
+def _options(args: argparse.Namespace, model: str):
+    from frn_onnx.serving.service import ModelOptions
+
+    return ModelOptions(
+        model,
+        name=args.name,
+        device=args.device,
+        threads=args.threads,
+        max_batch=args.max_batch,
+        max_queue=args.max_queue,
+    )
