@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -26,7 +25,7 @@ from frn_onnx.serving import content, openapi
 from frn_onnx.serving.codec import LENGTH_HEADER
 from frn_onnx.serving.errors import NotFoundError, RequestError, RequestTimeoutError, show
 from frn_onnx.serving.metrics import Metrics, PrometheusMetrics
-from frn_onnx.serving.service import Answer, Service
+from frn_onnx.serving.service import Answer, Limits, Service
 
 LOG = logging.getLogger("frn_onnx.serving")
 _JSON = "application/json"
@@ -40,21 +39,6 @@ _PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a client may ask for.
-
-    Attributes:
-        body_bytes: most bytes of a body, before and after a content coding is undone.
-        body_seconds: within this time a body must have arrived.
-        head_seconds: within this time the head of a request must have arrived.
-    """
-
-    body_bytes: int = 64 * 2**20
-    body_seconds: float = 60.0
-    head_seconds: float = 15.0
 
 
 class _Handlers:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from frn_onnx.errors import ArgumentError, missing_dependency
 from frn_onnx.serving.metrics import Metrics, PrometheusMetrics
-from frn_onnx.serving.service import ModelOptions, ServedModel, Service
+from frn_onnx.serving.service import Limits, ModelOptions, ServedModel, Service
 
 # What is in flight when the server is told to stop may take this long.
 GRACE_SECONDS = 30
@@ -21,7 +21,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     metrics: bool = True,
-    body_bytes: int | None = None,
+    limits: Limits | None = None,
     on_ready: Callable[[str, ServedModel], None] = lambda url, served: None,
 ) -> None:
     """Serves a model until SIGINT or SIGTERM, and then answers what is in flight.
@@ -34,7 +34,7 @@ def serve(
         host: address to listen on; ``"0.0.0.0"`` is every interface.
         port: 0 takes a free one.
         metrics: whether ``/metrics`` is there.
-        body_bytes: most bytes of a request's body; None takes the default.
+        limits: on what a client may send; None takes the defaults.
         on_ready: told the URL and the model when the server answers.
 
     Raises:
@@ -48,7 +48,7 @@ def serve(
         from frn_onnx.serving import app, logs, server
     except ImportError as error:
         raise missing_dependency(error.name or "uvicorn", "serve", "frn-onnx serve") from error
-    limits = app.Limits() if body_bytes is None else app.Limits(body_bytes=body_bytes)
+    limits = limits or Limits()
     kept: Metrics = PrometheusMetrics() if metrics else Metrics()
     with _listen(host, port) as listener:
         served = ServedModel(options, kept)

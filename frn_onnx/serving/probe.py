@@ -5,7 +5,8 @@ normalise over the batch. Requests are put together only for a model that gave, 
 at once, what it gives for each alone.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,10 +28,12 @@ class Probe:
     Attributes:
         stacks: whether requests may be put together along axis 0.
         reason: why, or why not.
+        shapes: input name -> shape of one sample that the model took; empty if it took none.
     """
 
     stacks: bool
     reason: str
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def probe(model: Model) -> Probe:
@@ -44,23 +47,28 @@ def probe(model: Model) -> Probe:
         except Exception as error:
             failure = failure or error
             continue
+        shapes = {name: array.shape for name, array in first.items()}
         if not model.signature.has_batch_axis:
-            return Probe(False, "axis 0 of an input or output has a fixed length")
-        return _compare(model, first, second, alone)
+            return Probe(False, "axis 0 of an input or output has a fixed length", shapes)
+        obstacle = _obstacle(model, first, second, alone)
+        if obstacle:
+            return Probe(False, obstacle, shapes)
+        return Probe(True, "two samples at once give what each gives alone", shapes)
     return Probe(False, f"it fails on a random sample, so nothing is known: {failure}")
 
 
-def _compare(model: Model, first: dict, second: dict, alone: list[dict]) -> Probe:
+def _obstacle(model: Model, first: dict, second: dict, alone: list[dict]) -> str | None:
+    """What forbids to run two samples at once; None if nothing does."""
     both = {name: np.concatenate([first[name], second[name]]) for name in first}
     try:
         together = model.run(both, list(model.signature.outputs))
     except Exception as error:
-        return Probe(False, f"it fails on two samples at once: {error}")
+        return f"it fails on two samples at once: {error}"
     for name, spec in model.signature.outputs.items():
         apart = np.concatenate([outputs[name] for outputs in alone])
         if together[name].shape != apart.shape or not _same(together[name], apart, spec.datatype):
-            return Probe(False, f"two samples at once change each other's output {name!r}")
-    return Probe(True, "two samples at once give what each gives alone")
+            return f"two samples at once change each other's output {name!r}"
+    return None
 
 
 def _sample(model: Model, rng: np.random.Generator, length: int) -> dict[str, np.ndarray]:

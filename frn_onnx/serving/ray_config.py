@@ -1,9 +1,11 @@
 """Writes the YAML that Ray Serve, ``frn-onnx serve --ray`` and KubeRay all take."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.serving.model import model_name
@@ -83,6 +85,23 @@ class Scale:
             )
         if self.num_gpus < 0:
             raise ArgumentError(f"num_gpus must be at least 0, received {self.num_gpus}")
+
+
+def write(
+    path: str | os.PathLike,
+    models: Sequence[ModelOptions],
+    scale: Scale,
+    **options: Any,
+) -> None:
+    """Writes the YAML to a file; ``options`` are those of :func:`render`."""
+    target = Path(path)
+    part = target.with_name(f".{target.name}.part")
+    text = render(models, scale, **options)
+    try:
+        part.write_text(text)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def render(

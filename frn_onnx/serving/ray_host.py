@@ -17,12 +17,12 @@ from ray.serve import metrics as ray_metrics
 from starlette.types import Receive, Scope, Send
 
 from frn_onnx.errors import ArgumentError
-from frn_onnx.serving.app import Limits, build_app
+from frn_onnx.serving.app import build_app
 from frn_onnx.serving.errors import NotFoundError, show
 from frn_onnx.serving.metrics import FIGURES, Metrics
 from frn_onnx.serving.model import model_name
 from frn_onnx.serving.ray_config import FRONT_DEPLOYMENT, MODEL_DEPLOYMENT
-from frn_onnx.serving.service import ModelOptions, ServedModel, Service
+from frn_onnx.serving.service import Limits, ModelOptions, ServedModel, Service
 
 
 class RayMetrics(Metrics):
@@ -133,11 +133,11 @@ def model(args: dict[str, Any]) -> serve.Application:
             f"the args of a model must be among {fields}, max_body_mb, with model: {error}"
         ) from None
     model_name(options.model, options.name)
-    return ModelReplica.bind(options, limits)
+    return ModelReplica.bind(options, limits)  # type: ignore[attr-defined]
 
 
 def front(args: dict[str, Any]) -> serve.Application:
     """The front's application; it takes no args."""
     if args:
         raise ArgumentError(f"the front takes no args, received {show(args)}")
-    return Front.bind()
+    return Front.bind()  # type: ignore[attr-defined]

@@ -44,6 +44,21 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a client may ask for.
+
+    Attributes:
+        body_bytes: most bytes of a body, before and after a content coding is undone.
+        body_seconds: within this time a body must have arrived.
+        head_seconds: within this time the head of a request must have arrived.
+    """
+
+    body_bytes: int = 64 * 2**20
+    body_seconds: float = 60.0
+    head_seconds: float = 15.0
+
+
+@dataclass(frozen=True)
 class Answer:
     """The answer to an inference request.
 

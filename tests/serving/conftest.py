@@ -8,9 +8,9 @@ import httpx
 import pytest
 from serving import example_models
 
-from frn_onnx.serving.app import Limits, build_app
+from frn_onnx.serving.app import build_app
 from frn_onnx.serving.metrics import PrometheusMetrics
-from frn_onnx.serving.service import ModelOptions, ServedModel, Service
+from frn_onnx.serving.service import Limits, ModelOptions, ServedModel, Service
 
 
 class Client:

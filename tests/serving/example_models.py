@@ -143,6 +143,45 @@ def lookup(folder: Path) -> Path:
     )
 
 
+def slow(folder: Path, steps: int = 1500) -> Path:
+    """y = x, after a loop that takes about half a second for each sample."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Sin", ["v"], ["v_next"]),
+            helper.make_node("Identity", ["go_on"], ["go_on_next"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("go_on_next", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v_next", FLOAT, None),
+        ],
+    )
+    return _save(
+        folder,
+        "slow",
+        [
+            helper.make_node("Expand", ["x", "wide"], ["start"]),
+            helper.make_node("Loop", ["steps", "", "start"], ["end"], body=body),
+            helper.make_node("ReduceMean", ["end", "one"], ["mean"], keepdims=1),
+            helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+            helper.make_node("Add", ["x", "nothing"], ["y"]),
+        ],
+        [("x", FLOAT, ["N", 1])],
+        [("y", FLOAT, ["N", 1])],
+        [
+            ("wide", np.array([1, 50_000], np.int64)),
+            ("steps", np.array(steps, np.int64)),
+            ("one", np.array([1], np.int64)),
+            ("zero", np.zeros(1, np.float32)),
+        ],
+    )
+
+
 def batch_mean(folder: Path) -> Path:
     """x minus its mean over axis 0: samples in one run change each other."""
     return _save(

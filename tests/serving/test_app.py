@@ -13,8 +13,8 @@ from serving import example_models
 from serving.example_models import DATATYPES, WEIGHTS
 
 from frn_onnx import reference
-from frn_onnx.serving.app import Limits
 from frn_onnx.serving.codec import LENGTH_HEADER
+from frn_onnx.serving.service import Limits
 
 INFER = "/v2/models/linear/infer"
 

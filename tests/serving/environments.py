@@ -1,0 +1,51 @@
+"""Environments of their own for other projects' programs, made once under .envs/ and kept.
+
+``clients`` holds Triton's client, whose gRPC half wants another protobuf, and schemathesis;
+``ray`` holds Ray Serve. Where packages cannot be fetched the tests skip visibly;
+FRN_ONNX_REQUIRE_ENVS=1, as CI sets it, makes that a failure.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+_ENVS = ROOT / ".envs"
+_PACKAGES = {
+    "clients": ("tritonclient[http,grpc]", "schemathesis"),
+    # What the extra [ray] and the package itself need; frn_onnx comes from the source tree.
+    "ray": (
+        *("ray[serve]", "httptools", "orjson", "prometheus_client", "starlette", "uvicorn"),
+        *("uvloop", "onnx", "onnx-ir", "onnxruntime", "numpy", "rich"),
+    ),
+}
+
+
+def python(name: str) -> Path:
+    """The interpreter of an environment, which is made if it is not there."""
+    folder = _ENVS / f"serving-{name}"
+    interpreter = folder / "bin" / "python"
+    complete = folder / ".complete"
+    if not complete.exists():
+        _ENVS.mkdir(exist_ok=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        pip = [interpreter, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+        result = subprocess.run([*pip, *_PACKAGES[name]], capture_output=True, text=True)
+        if result.returncode:
+            reason = f"the environment {name!r} cannot be made: {result.stderr.strip()[-500:]}"
+            if os.environ.get("FRN_ONNX_REQUIRE_ENVS") == "1":
+                pytest.fail(reason)
+            pytest.skip(reason)
+        complete.touch()
+    return interpreter
+
+
+def run(name: str, *args: str | Path, timeout: float = 120) -> str:
+    """What a script prints in an environment; its failure fails the test, with its output."""
+    command = [python(name), *args]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+    return result.stdout

@@ -1,0 +1,70 @@
+"""Everything that tritonclient[http] does against a server with the models linear and frn.
+
+Runs in the environment ``clients``: triton_client.py HOST:PORT. Compares with NumPy itself.
+"""
+
+import sys
+
+import numpy as np
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
+
+WEIGHTS = np.random.default_rng(7).normal(size=(4, 3)).astype(np.float32)
+
+
+def infer(client, x, *, binary_in=True, binary_out=True, **options):
+    tensor = triton.InferInput("x", list(x.shape), "FP32")
+    tensor.set_data_from_numpy(x, binary_data=binary_in)
+    wanted = [triton.InferRequestedOutput("y", binary_data=binary_out)]
+    return client.infer("linear", [tensor], outputs=wanted, **options)
+
+
+client = triton.InferenceServerClient(sys.argv[1], network_timeout=60)
+assert client.is_server_live()
+assert client.is_server_ready()
+assert client.is_model_ready("linear")
+assert client.is_model_ready("linear", "1")
+assert not client.is_model_ready("nope")
+assert client.get_server_metadata()["name"] == "frn_onnx"
+metadata = client.get_model_metadata("linear", "1")
+assert metadata["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}], metadata
+assert "linear" in [model["name"] for model in client.get_model_repository_index()]
+
+rng = np.random.default_rng(1)
+for rows in (1, 5):
+    x = rng.normal(size=(rows, 4)).astype(np.float32)
+    for options in (
+        {},
+        {"binary_in": False},
+        {"binary_out": False},
+        {"binary_in": False, "binary_out": False},
+        {"request_id": "abc"},
+        {"model_version": "1"},
+        {"request_compression_algorithm": "gzip"},
+        {"request_compression_algorithm": "deflate"},
+        {"response_compression_algorithm": "gzip"},
+        {"response_compression_algorithm": "deflate"},
+    ):
+        result = infer(client, x, **options)
+        np.testing.assert_allclose(result.as_numpy("y"), x @ WEIGHTS, rtol=1e-5, atol=1e-6)
+        assert result.get_response().get("id", "") == options.get("request_id", "")
+
+pending = []
+for _ in range(20):
+    x = rng.normal(size=(2, 4)).astype(np.float32)
+    tensor = triton.InferInput("x", [2, 4], "FP32").set_data_from_numpy(x)
+    pending.append((x, client.async_infer("linear", [tensor])))
+for x, request in pending:
+    np.testing.assert_allclose(
+        request.get_result().as_numpy("y"), x @ WEIGHTS, rtol=1e-5, atol=1e-6
+    )
+
+refusal = None
+try:
+    infer(client, rng.normal(size=(2, 5)).astype(np.float32))
+except InferenceServerException as error:
+    refusal = error
+assert refusal is not None
+assert refusal.status() == "400", refusal
+assert "must have shape [-1, 4]" in refusal.message(), refusal
+print("ok")

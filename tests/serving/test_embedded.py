@@ -1,0 +1,262 @@
+"""The embedded host as a process: start, signals, hostile connections."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from serving import example_models, processes
+from serving.environments import ROOT
+
+# The host with short time limits; its arguments: the model, then head and body seconds.
+IMPATIENT = """
+import sys
+from frn_onnx.serving.embedded import serve
+from frn_onnx.serving.service import Limits, ModelOptions
+limits = Limits(head_seconds=float(sys.argv[2]), body_seconds=float(sys.argv[3]))
+serve(ModelOptions(sys.argv[1]), port=0, limits=limits,
+      on_ready=lambda url, served: print(url, flush=True))
+"""
+X = [[1.0, -2.0, 0.5, 3.0]]
+REQUEST = json.dumps(
+    {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": X}]}
+).encode()
+HEAD = b"POST /v2/models/linear/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
+
+
+@pytest.fixture
+def linear(tmp_path):
+    path = example_models.linear(tmp_path)
+    with processes.start(
+        *processes.CLI, "serve", path, "--port", "0", log=tmp_path / "log"
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def impatient(tmp_path):
+    path = example_models.linear(tmp_path)
+    with processes.start("-c", IMPATIENT, path, "1", "1", log=tmp_path / "log") as server:
+        yield server
+
+
+def answers_correctly(server) -> None:
+    status, message = server.infer("linear", X)
+    assert status == 200
+    expected = np.float32(X) @ example_models.WEIGHTS
+    np.testing.assert_allclose(message["outputs"][0]["data"], expected[0], rtol=1e-6)
+
+
+def test_serves_and_logs_one_line_per_request(linear):
+    answers_correctly(linear)
+    assert linear.request("GET", "/v2/health/ready")[0] == 200
+    assert linear.infer("nope", X)[0] == 404
+    time.sleep(0.2)
+    first, second, third = (r for r in linear.records() if r["event"] == "request")
+    assert first["method"] == "POST"
+    assert first["path"] == "/v2/models/linear/infer"
+    assert (first["status"], first["model"], first["batch"]) == (200, "linear", 1)
+    assert first["bytes_in"] > 0 < first["bytes_out"]
+    assert first["ms"] >= first["run_ms"] > 0
+    assert (second["path"], second["status"]) == ("/v2/health/ready", 200)
+    assert third["status"] == 404
+    assert "there is no model 'nope'" in third["error"]
+
+
+def test_listens_on_this_machine_only(linear):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: asks which address would be used
+        except OSError:
+            pytest.skip("this machine has no address but the loopback's")
+        address = probe.getsockname()[0]
+    if address.startswith("127."):
+        pytest.skip("this machine has no address but the loopback's")
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection((address, linear.port), timeout=5)
+
+
+def test_no_metrics(tmp_path):
+    path = example_models.linear(tmp_path)
+    command = ("serve", path, "--port", "0", "--no-metrics", "--name", "m", "--max-body", "1")
+    with processes.start(*processes.CLI, *command, log=tmp_path / "log") as server:
+        assert server.request("GET", "/metrics")[0] == 404
+        assert server.infer("m", X)[0] == 200
+        status, _, body = server.request("POST", "/v2/models/m/infer", bytes(2**20 + 1))
+        assert status == 413
+        assert b"--max-body" in body
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["nope.onnx"], "there is no model file at 'nope.onnx'"),
+        ([], "pass either MODEL.onnx or --ray APP.yaml"),
+        (["MODEL", "--host", "no.such.host.invalid"], "cannot listen on no.such.host.invalid"),
+        (["MODEL", "--port", "70000"], "cannot listen on 127.0.0.1, port 70000"),
+        (["MODEL", "--port", "TAKEN"], "choose another with --host and --port"),
+        (["MODEL", "--max-batch", "0"], "max_batch must be at least 1, received 0"),
+        (["MODEL", "--name", "a b"], "pass another with --name"),
+    ],
+)
+def test_what_cannot_start_says_why(tmp_path, arguments, expected):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        values = {
+            "MODEL": str(example_models.linear(tmp_path)),
+            "TAKEN": str(taken.getsockname()[1]),
+        }
+        result = subprocess.run(
+            [sys.executable, *processes.CLI, "serve", *[values.get(a, a) for a in arguments]],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+    assert result.returncode == 1
+    assert expected in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_shutdown_answers_what_is_in_flight(tmp_path, number):
+    path = example_models.slow(tmp_path)
+    answers = []
+    with processes.start(
+        *processes.CLI, "serve", path, "--port", "0", log=tmp_path / "log"
+    ) as server:
+
+        def client(i):
+            answers.append((i, *server.infer("slow", [[float(i)]])))
+
+        clients = [threading.Thread(target=client, args=(i,)) for i in range(8)]
+        for thread in clients:
+            thread.start()
+        deadline = time.monotonic() + 20
+        while b"in_flight" not in _in_flight(server, 8) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        server.process.send_signal(number)
+        for thread in clients:
+            thread.join(60)
+        server.process.wait(30)
+    assert sorted(answers, key=lambda a: a[0]) == [
+        (
+            i,
+            200,
+            {**answers[0][2], "outputs": [{**answers[0][2]["outputs"][0], "data": [float(i)]}]},
+        )
+        for i in range(8)
+    ]
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", server.port), timeout=5)
+
+
+def _in_flight(server, count: int) -> bytes:
+    """b"in_flight" once one request runs and the others wait for it."""
+    _, _, text = server.request("GET", "/metrics")
+    waiting = f'frn_onnx_queue_requests{{model="slow"}} {count - 1}.0'.encode()
+    return b"in_flight" if waiting in text else b""
+
+
+def test_slow_head_is_408_and_an_idle_connection_is_closed(impatient):
+    answer = impatient.send(HEAD % 5)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"the head of a request must be complete within 1 s" in answer
+    assert impatient.send(b"") == b""
+    answers_correctly(impatient)
+
+
+def test_slow_second_head_on_a_kept_connection(impatient):
+    answer = impatient.send(HEAD % len(REQUEST) + b"\r\n" + REQUEST + b"GET /v2 HTT")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1 408 ") == 1
+
+
+def test_slow_body_is_408(impatient):
+    answer = impatient.send(HEAD % 5 + b"\r\n12")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"must arrive within 1 s; 2 bytes came of 5" in answer
+
+
+def test_endless_head_is_431(linear):
+    answer = linear.send(HEAD % 5 + b"X-Pad: " + b"a" * 100_000)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    answers_correctly(linear)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\0\1\2\3\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"BREW /v2 HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # the start of TLS
+        b"POST /v2/models/linear/infer HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+        b"POST /v2/models/linear/infer HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        b"POST /v2/models/linear/infer HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+        b"GET /v2/models/%00%ff HTTP/1.1\r\nConnection: close\r\n\r\n",
+        b"GET /v2/models/..%2f..%2fetc HTTP/1.1\r\nConnection: close\r\n\r\n",
+    ],
+)
+def test_what_is_not_http_harms_nobody(impatient, data):
+    answer = impatient.send(data)
+    assert answer.startswith(b"HTTP/1.1 4") or not answer
+    answers_correctly(impatient)
+
+
+def test_a_client_that_leaves_in_the_middle_harms_nobody(linear):
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", linear.port)) as connection:
+            connection.sendall(HEAD % len(REQUEST) + b"\r\n" + REQUEST[:20])
+    answers_correctly(linear)
+    assert not [r for r in linear.records() if r["level"] in ("error", "critical")]
+
+
+def test_too_large_a_body_is_read_and_answered(tmp_path):
+    """A client that sends everything before it reads gets its 413, not a broken connection."""
+    path = example_models.linear(tmp_path)
+    command = ("serve", path, "--port", "0", "--max-body", "1")
+    with processes.start(*processes.CLI, *command, log=tmp_path / "log") as server:
+        for _ in range(5):
+            status, _, _ = server.request("POST", "/v2/models/linear/infer", bytes(20 * 2**20))
+            assert status == 413
+        answers_correctly(server)
+
+
+def test_a_thousand_connections(linear):
+    """Half of them never finish their request; the others are answered: 200, or 503 at worst."""
+
+    async def stalled():
+        _, writer = await asyncio.open_connection("127.0.0.1", linear.port)
+        writer.write(HEAD % len(REQUEST) + b"\r\n" + REQUEST[:-1])
+        await writer.drain()
+        return writer
+
+    async def complete():
+        reader, writer = await asyncio.open_connection("127.0.0.1", linear.port)
+        writer.write(HEAD % len(REQUEST) + b"Connection: close\r\n\r\n" + REQUEST)
+        await writer.drain()
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    async def play():
+        writers = await asyncio.gather(*[stalled() for _ in range(500)])
+        answers = await asyncio.gather(*[complete() for _ in range(500)])
+        for writer in writers:
+            writer.close()
+        return answers
+
+    answers = asyncio.run(play())
+    codes = [int(answer[9:12]) for answer in answers]
+    assert set(codes) <= {200, 503}
+    assert codes.count(200) > 100
+    refused = next((answer for answer in answers if answer[9:12] == b"503"), None)
+    assert refused is None or b"retry-after: 1" in refused.lower()
+    answers_correctly(linear)
