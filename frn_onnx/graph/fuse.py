@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from frn_onnx import op
-from frn_onnx.graph import model_io
+from frn_onnx.graph import functions, model_io
 from frn_onnx.graph.anchor import REDUCTIONS, AnchorFinder
 from frn_onnx.graph.constants import Constants
 from frn_onnx.graph.lower import Form, check_form, lower_nodes
@@ -47,10 +47,7 @@ class FusedNode:
     @property
     def layout(self) -> str:
         """The layout in letters, for example "NCHW"."""
-        spatial = "DHW"[-len(self.axes) :] if len(self.axes) > 1 else "W"
-        letters = list("N" + spatial)
-        letters.insert(op.channel_axis(self.axes), "C")
-        return "".join(letters)
+        return op.layout(self.axes)
 
 
 @dataclass(frozen=True)
@@ -104,37 +101,42 @@ def fuse(model: model_io.Source, *, form: Form = "portable") -> FuseResult:
 
 def fuse_in_place(model: ir.Model) -> tuple[list[FusedNode], list[Skipped]]:
     """Fuses a model in place, to form "custom": nodes with all parameters, no function."""
-    return _Fusion(model).run()
+    if names := functions.candidates(model):
+        trial = _Fusion(functions.tagged_copy(model, names))
+        trial.run()
+        holding = {functions.origin(node) for match in trial.matches for node in match.cone}
+        functions.inline(model, holding & names)
+    fusion = _Fusion(model)
+    fusion.run()
+    return fusion.fused, fusion.skipped()
 
 
 class _Fusion:
-    """One run over one model."""
+    """One run over the main graph of a model and its subgraphs."""
 
     def __init__(self, model: ir.Model) -> None:
         self._model = model
-        functions = [f for f in model.functions.values() if f.domain != op.DOMAIN]
-        parts = (model.graph, *(function.graph for function in functions))
-        for part in parts:
-            # ONNX Runtime's float16 tool appends its casts behind everything else.
-            if not _in_order(part):
-                part.sort()
-        nodes = [node for part in parts for node in part.all_nodes()]
+        # ONNX Runtime's float16 tool appends its casts behind everything else.
+        if not _in_order(model.graph):
+            model.graph.sort()
+        nodes = list(model.graph.all_nodes())
         self._order = {node: place for place, node in enumerate(nodes)}
         self._reductions = [
             n for n in nodes if n.op_type in REDUCTIONS and n.domain == "" and n.inputs[0]
         ]
-        self._bodies = frozenset(graph for f in functions for graph in (f.graph, *f.subgraphs()))
-        self._fused: list[FusedNode] = []
         self._missed: list[Miss] = []
+        self.matches: list[Match] = []
+        self.fused: list[FusedNode] = []
 
-    def run(self) -> tuple[list[FusedNode], list[Skipped]]:
+    def run(self) -> None:
+        """Fuses everything that is found."""
         if not self._reductions:
-            return [], []
+            return
         constants = Constants(self._model)
         shapes = Shapes(self._model, [node.inputs[0] for node in self._reductions])
         finder = AnchorFinder(constants, shapes)
         matcher = Matcher(constants, shapes, self._order)
-        rewriter = Rewriter(self._model, shapes, self._order, self._bodies)
+        rewriter = Rewriter(self._model, shapes, self._order)
         searched: set[tuple[ir.Value, int | None]] = set()
         for node in self._reductions:
             if node.graph is None or (anchor := finder.anchor(node)) is None:
@@ -154,14 +156,14 @@ class _Fusion:
                 if any(isinstance(match, Match) for match in found):
                     break
             self._missed += missed
-        if self._fused:
+        if self.fused:
             self._model.opset_imports.setdefault(op.DOMAIN, op.VERSION)
-        return self._fused, self._skipped()
 
     def _apply(self, rewriter: Rewriter, match: Match) -> None:
         names = tuple(map(_name, match.cone))
         node, _ = rewriter.apply(match)
-        self._fused.append(
+        self.matches.append(match)
+        self.fused.append(
             FusedNode(
                 name=node.name,
                 replaced=names,
@@ -172,7 +174,7 @@ class _Fusion:
             )
         )
 
-    def _skipped(self) -> list[Skipped]:
+    def skipped(self) -> list[Skipped]:
         """The misses that are still there, each once."""
         skipped: dict[tuple[str, ...], Skipped] = {}
         for miss in self._missed:

@@ -23,20 +23,12 @@ class Rewriter:
     Args:
         order: the place of each node in the graph's order; new nodes take the place of the
             ones they replace.
-        functions: graphs that are bodies of functions, and cannot hold initializers.
     """
 
-    def __init__(
-        self,
-        model: ir.Model,
-        shapes: Shapes,
-        order: dict[ir.Node, int],
-        functions: frozenset[ir.Graph],
-    ) -> None:
+    def __init__(self, model: ir.Model, shapes: Shapes, order: dict[ir.Node, int]) -> None:
         self._shapes = shapes
         self._order = order
-        self._functions = functions
-        self._names = {name for graph in _graphs(model) for name in _names(graph)}
+        self._names = {name for graph in model.graphs() for name in _names(graph)}
 
     def apply(self, match: Match) -> tuple[ir.Node, tuple[ir.Node, ...]]:
         """Puts one FRN node in the place of a match.
@@ -53,9 +45,7 @@ class Rewriter:
         new: list[ir.Node] = []
 
         def add(domain, op_type, inputs, attributes, suffix, dtype) -> ir.Value:
-            node = ir.node(
-                op_type, inputs, attributes, domain=domain, name=self._free(name + suffix)
-            )
+            node = ir.node(op_type, inputs, attributes, domain=domain, name=name + suffix)
             self._order[node] = place
             node.outputs[0].name = self._free(f"{node.name}_output")
             node.outputs[0].dtype = dtype
@@ -78,7 +68,6 @@ class Rewriter:
             value = add("", "Cast", [value], {"to": y_dtype.value}, "/Cast", y_dtype)
         graph.insert_before(last, new)
         self._take_over(match.y, value)
-        graph.opset_imports.setdefault(op.DOMAIN, op.VERSION)
         return frn, remove_unused(last)
 
     def _take_over(self, old: ir.Value, new: ir.Value) -> None:
@@ -115,12 +104,6 @@ class Rewriter:
 
     def _constant(self, graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
         tensor = ir.Tensor(array, name=name)
-        if graph in self._functions:
-            node = ir.node("Constant", [], {"value": tensor}, name=name)
-            node.outputs[0].name = name
-            self._order[node] = -1
-            graph.insert_before(graph[0], node)
-            return node.outputs[0]
         value = ir.Value(
             name=name,
             type=ir.TensorType(tensor.dtype),
@@ -174,13 +157,6 @@ def _common_name(nodes: tuple[ir.Node, ...]) -> str:
 
 def _agreed(parts: tuple[str, ...]) -> str | None:
     return parts[0] if len(set(parts)) == 1 else None
-
-
-def _graphs(model: ir.Model) -> list[ir.Graph]:
-    graphs = list(model.graphs())
-    for function in model.functions.values():
-        graphs += [function.graph, *function.subgraphs()]
-    return graphs
 
 
 def _names(graph: ir.Graph) -> list[str]:

@@ -1,0 +1,54 @@
+"""FRN inside model-local functions.
+
+The parameters of a layer that was exported as a function are the function's inputs, other ones at
+each call, so the FRN in it can only be proved, and have its parameters stored, call by call. A
+function that holds FRN is therefore inlined; every other function stays.
+"""
+
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
+
+from frn_onnx import op
+from frn_onnx.graph.anchor import REDUCTIONS
+
+_TAG = "frn_onnx.function"
+
+
+def candidates(model: ir.Model) -> set[ir.OperatorIdentifier]:
+    """The functions that may hold FRN: those with a reduction in them."""
+    return {
+        name
+        for name, function in model.functions.items()
+        if function.domain != op.DOMAIN
+        and any(node.op_type in REDUCTIONS for node in function.all_nodes())
+    }
+
+
+def inline(model: ir.Model, names: set[ir.OperatorIdentifier]) -> None:
+    """Inlines the calls of these functions, and of those that call them, in place."""
+    callers = set(names)
+    grown = True
+    while grown:
+        grown = False
+        for name, function in model.functions.items():
+            calls = {node.op_identifier() for node in function.all_nodes()}
+            if name not in callers and calls & callers:
+                callers.add(name)
+                grown = True
+    InlinePass(lambda function: function.identifier() in callers)(model)
+
+
+def tagged_copy(model: ir.Model, names: set[ir.OperatorIdentifier]) -> ir.Model:
+    """A copy of the model with these functions inlined, whose nodes tell where they came from."""
+    copy = model.clone()
+    for name in names:
+        for node in copy.functions[name].all_nodes():
+            node.metadata_props[_TAG] = "\0".join(name)
+    inline(copy, names)
+    return copy
+
+
+def origin(node: ir.Node) -> ir.OperatorIdentifier | None:
+    """The function that a node of a tagged copy came from."""
+    tag = node.metadata_props.get(_TAG)
+    return None if tag is None else tuple(tag.split("\0"))
