@@ -17,7 +17,8 @@ def unet(
 
     Args:
         input_shape: (H, W, C), or (C, H, W) for channels first; H and W are multiples of 16,
-            or None, and then every input's must be.
+            or None, and then every input's must be. With channels first tf2onnx 1.17 needs them:
+            it cuts a transposed convolution of unknown size along the axes of channels last.
         classes: channels of the mask.
         width: channels of the first level; each level below has twice as many.
         norm: one of ``NORMS``, or a function with their signature.
