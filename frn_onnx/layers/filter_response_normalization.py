@@ -62,8 +62,10 @@ class FilterResponseNormalization(PerChannelLayer):
         arXiv 1911.09737, section 3.
 
     Example:
-        >>> y = FilterResponseNormalization(activation=None)(keras.ops.full((1, 4, 4, 2), -3.0))
-        >>> y.shape, float(y[0, 0, 0, 0])
+        >>> layer = FilterResponseNormalization(epsilon=16.0, activation=None)
+        >>> y = layer(keras.ops.full((1, 4, 4, 2), -3.0))
+        >>> keras.ops.convert_to_numpy(y)[0, 0, 0]
+        array([-0.6, -0.6], dtype=float32)
     """
 
     _WEIGHT_ORDER = ("gamma", "beta", "tau")
