@@ -20,6 +20,7 @@
 #include "frn_op.h"
 #include "frn_shape.h"
 #ifdef FRN_ONNX_WITH_CUDA
+#include "cuda/bind.h"
 #include "cuda/cuda_info.h"
 #endif
 
@@ -222,6 +223,9 @@ PYBIND11_MODULE(_native, module) {
   module.def("build_info", BuildInfo, "Version, compiler, ABI versions, CPU targets, CUDA.");
   module.def("cpu_targets", UsableTargets, "The targets that FRN_ONNX_CPU_TARGET may name here.");
   module.def("op_contract", OpContract, "The op's contract as the C++ side has it.");
+#ifdef FRN_ONNX_WITH_CUDA
+  BindCuda(module);
+#endif
 }
 
 }  // namespace frn

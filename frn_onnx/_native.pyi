@@ -50,6 +50,60 @@ def build_info() -> dict[str, Any]:
 def cpu_targets() -> list[str]:
     """The targets that FRN_ONNX_CPU_TARGET may name on this machine, best first."""
 
+def frn_cuda(
+    *,
+    x: int,
+    y: int,
+    shape: Sequence[int],
+    dtype: str,
+    axes: Sequence[int],
+    gamma: tuple[int, str],
+    beta: tuple[int, str],
+    tau: tuple[int, str] | None = None,
+    epsilon: float,
+    epsilons: int | None = None,
+    device: int,
+    stream: int,
+) -> None:
+    """Enqueues FRN of contiguous CUDA arrays. Only where ``build_info()["cuda"]`` is not None.
+
+    Args:
+        x, y: addresses on the device; y may be x.
+        shape: of x and y, rank 3, 4 or 5.
+        dtype: of x and y: ``"float32"``, ``"float16"`` or ``"bfloat16"``.
+        axes: the spatial axes.
+        gamma, beta, tau: address and dtype of (C,) values; the dtype is x's, or float32.
+        epsilon: not negative; used where epsilons is None.
+        epsilons: address of (C,) float32 values.
+        device: ordinal of the CUDA device that holds all of them.
+        stream: a cudaStream_t as a number; 0 is the default stream.
+
+    Raises:
+        ValueError: an argument is not as described.
+        RuntimeError: CUDA reported an error; the text has kernel, shape and dtype.
+    """
+
+class DlpackArray:
+    """What ``x.__dlpack__()`` returned; keeps x's memory. Only with CUDA, as frn_cuda.
+
+    Raises:
+        ValueError: not an unused DLPack capsule.
+    """
+
+    def __init__(self, capsule: object) -> None: ...
+    @property
+    def address(self) -> int: ...
+    @property
+    def shape(self) -> list[int]: ...
+    @property
+    def dtype(self) -> str:
+        """As NumPy and ml_dtypes name it."""
+    @property
+    def device(self) -> tuple[int, int]:
+        """DLPack's device type (2: CUDA) and the ordinal."""
+    @property
+    def contiguous(self) -> bool: ...
+
 def op_contract() -> dict[str, Any]:
     """The op as the C++ side has it: ``domain``, ``name``, ``version``, ``inputs``,
     ``required_inputs``, ``attributes`` (name to default; None: required), ``dtypes`` (numbers of

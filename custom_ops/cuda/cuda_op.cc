@@ -1,0 +1,76 @@
+// The CUDA kernels as ONNX Runtime custom ops, one per element type. There is none for double:
+// ONNX Runtime gives such a node to the CPU kernel, and copies.
+
+#include <array>
+#include <vector>
+
+#include "cuda/call.h"
+#include "cuda/launch.h"
+#include "frn_op.h"
+
+namespace frn {
+namespace {
+
+#ifdef FRN_SIMT
+constexpr const char* kProvider = nullptr;  // under the emulator, pointers are the CPU's
+#else
+constexpr const char* kProvider = "CUDAExecutionProvider";
+#endif
+
+cuda::ElementType ElementTypeOf(ONNXTensorElementDataType type) {
+  switch (type) {
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT:
+      return cuda::ElementType::kFloat;
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16:
+      return cuda::ElementType::kF16;
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16:
+      return cuda::ElementType::kBF16;
+    default:
+      throw FrnError("FRN: there is no CUDA kernel for " + TypeName(type) + ".");
+  }
+}
+
+// Parameters stay where they are: on the device, read by the kernel.
+class CudaKernel {
+ public:
+  CudaKernel(const OrtApi& api, FrnNode node)
+      : api_(api), node_(node), type_(ElementTypeOf(node.types[kX])) {}
+
+  void Compute(OrtKernelContext* context) const {
+    const FrnTensors tensors = ReadTensors(api_, node_, context);
+    cuda::KernelParams params;
+    params.x = tensors.inputs[kX];
+    params.y = tensors.y;
+    params.gamma = VectorOf(tensors, kGamma);
+    params.beta = VectorOf(tensors, kBeta);
+    params.tau = VectorOf(tensors, kTau);
+    params.epsilon = static_cast<const float*>(tensors.inputs[kEpsilon]);
+    params.epsilon_value = node_.epsilon;
+    cuda::SetShape(tensors.shape, &params);
+
+    void* stream = nullptr;
+    Check(api_, api_.KernelContext_GetGPUComputeStream(context, &stream));
+    cuda::Launch(params, type_, stream);
+  }
+
+ private:
+  cuda::ChannelVector VectorOf(const FrnTensors& tensors, InputIndex input) const {
+    return {tensors.inputs[input], node_.types[input] == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT};
+  }
+
+  const OrtApi& api_;
+  FrnNode node_;
+  cuda::ElementType type_;
+};
+
+}  // namespace
+
+void AppendCudaOps(const OrtRuntime& runtime, std::vector<FrnCustomOp>* ops) {
+  for (const ONNXTensorElementDataType type :
+       {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
+        ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16}) {
+    ops->push_back(MakeFrnOp<CudaKernel>(runtime, type, kProvider));
+  }
+}
+
+}  // namespace frn
