@@ -86,6 +86,13 @@ def channel_axis(axes: Sequence[int]) -> int:
     return next(axis for axis in range(1, len(axes) + 2) if axis not in axes)
 
 
+def layout(axes: Sequence[int]) -> str:
+    """The layout that ``axes`` (normalised) carry, in letters: "NCHW", "NHWC", "NCW" ..."""
+    letters = list("N" + {1: "W", 2: "HW", 3: "DHW"}[len(axes)])
+    letters.insert(channel_axis(axes), "C")
+    return "".join(letters)
+
+
 def param_shape(axes: Sequence[int], channels: int) -> tuple[int, ...]:
     """The shape that gamma, beta, tau and epsilon have: (C,) and a 1 for each axis behind."""
     return (channels,) + (1,) * (len(axes) + 1 - channel_axis(axes))

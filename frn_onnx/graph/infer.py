@@ -40,6 +40,7 @@ def operands(model: onnx.ModelProto) -> list[Operands]:
     found = [Operands() for _ in frn_sites(model)]
     if not found:
         return found
+    symbols = _symbols(model)
     for scope in scopes(_inferred(model)):
         tagged = [node for node in scope.body.node if node.doc_string.startswith(_TAG)]
         if not tagged:
@@ -52,13 +53,57 @@ def operands(model: onnx.ModelProto) -> list[Operands]:
                 continue
             if position == 0:
                 found[number].x_types.add(tensor.elem_type)
-                if tensor.HasField("shape") and tensor.shape not in found[number].x_shapes:
-                    found[number].x_shapes.append(tensor.shape)
+                shape = _without_made_up(tensor.shape, symbols)
+                if tensor.HasField("shape") and shape not in found[number].x_shapes:
+                    found[number].x_shapes.append(shape)
             elif position < 4:
                 found[number].param_types.add(tensor.elem_type)
                 if tensor.shape.dim:
                     found[number].channels = tensor.shape.dim[0].dim_value
     return found
+
+
+def value_shapes(model: onnx.ModelProto, scope: Scope) -> dict[str, tuple[int | str | None, ...]]:
+    """The shapes of the values in a scope of the model, as far as they can be inferred."""
+    same = (s for s in scopes(_inferred(model)) if s.where == scope.where)
+    found = next(same, None)
+    if found is None:
+        return {}
+    tables = reversed([_Types.table(s.body) for s in found.outward()])
+    types = {name: tensor for table in tables for name, tensor in table.items()}
+    symbols = _symbols(model)
+    return {
+        name: sizes(_without_made_up(tensor.shape, symbols))
+        for name, tensor in types.items()
+        if tensor.HasField("shape")
+    }
+
+
+def sizes(shape: onnx.TensorShapeProto) -> tuple[int | str | None, ...]:
+    """A shape in Python's types: a symbol, or None, where a size is open."""
+    return tuple(
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in shape.dim
+    )
+
+
+def _symbols(model: onnx.ModelProto) -> set[str]:
+    """The symbols that the model itself uses for sizes; inference makes up more."""
+    values = [
+        value
+        for scope in scopes(model)
+        if isinstance(scope.body, GraphProto)
+        for value in (*scope.body.input, *scope.body.output, *scope.body.value_info)
+    ]
+    return {dim.dim_param for value in values for dim in value.type.tensor_type.shape.dim}
+
+
+def _without_made_up(shape: onnx.TensorShapeProto, symbols: set[str]) -> onnx.TensorShapeProto:
+    plain = onnx.TensorShapeProto()
+    plain.CopyFrom(shape)
+    for dim in plain.dim:
+        if dim.dim_param not in symbols:
+            dim.ClearField("dim_param")
+    return plain
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -87,10 +132,10 @@ class _Types:
     """Looks up tensor types by name, from a scope outwards."""
 
     def __init__(self, scope: Scope) -> None:
-        self._tables = [self._table(s.body) for s in scope.outward()]
+        self._tables = [self.table(s.body) for s in scope.outward()]
 
     @staticmethod
-    def _table(body: GraphProto | onnx.FunctionProto) -> dict[str, onnx.TypeProto.Tensor]:
+    def table(body: GraphProto | onnx.FunctionProto) -> dict[str, onnx.TypeProto.Tensor]:
         table = {}
         if isinstance(body, GraphProto):
             for tensor in body.initializer:

@@ -105,9 +105,9 @@ def save(model: onnx.ModelProto, path: str | os.PathLike, *, external_data: bool
     try:
         if weights:
             data = path.with_name(path.name + ".data")
-            with _replacing(data) as temporary:
+            with replacing(data) as temporary:
                 _write_weights(weights, temporary, data.name)
-        with _replacing(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_bytes(model.SerializeToString())
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -289,7 +289,7 @@ def _write_weights(
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary path that replaces ``path`` on success and is removed on failure."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

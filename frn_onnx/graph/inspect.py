@@ -1,0 +1,232 @@
+"""What is in an ONNX file: its form, its FRN nodes, and what it needs to run."""
+
+import collections
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from frn_onnx import op
+from frn_onnx.graph import infer, model_io, scopes
+from frn_onnx.graph.fuse import fuse
+from frn_onnx.graph.lower import form_of, lower_nodes
+from frn_onnx.graph.scopes import Site
+
+# Domains that ONNX Runtime brings along.
+_BUILT_IN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+_BUILT_IN_PREFIX = "com.microsoft"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """gamma, beta, tau or a per-channel epsilon of an FRN node, where it is a constant.
+
+    Attributes:
+        name: of the tensor.
+        dtype: for example "float16".
+        shape: as stored.
+        minimum, maximum: over the channels; NaN counts as both.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class FrnNode:
+    """One FRN node.
+
+    Attributes:
+        name: with the subgraph or function that it is in.
+        layout: for example "NCHW".
+        axes: the spatial axes.
+        shape: of X and Y; a symbol or None where a size is open; None if even the rank is.
+        dtype: of X, where it is known.
+        channels: C; None where it is unknown.
+        epsilon: the attribute; a per-channel one, which overrides it, is in ``parameters``.
+        parameters: "gamma", "beta" and, where the node has them, "tau" and "epsilon"; the
+            value is None for one that is not a constant.
+    """
+
+    name: str
+    layout: str
+    axes: tuple[int, ...]
+    shape: tuple[int | str | None, ...] | None
+    dtype: str | None
+    channels: int | None
+    epsilon: float
+    parameters: Mapping[str, Parameter | None]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is in a model.
+
+    Attributes:
+        name: the path, or the graph's name.
+        form: "portable", "custom" or "primitives".
+        opset: version of the standard opset.
+        opsets: version of every domain imported.
+        ir_version: of the ONNX file format.
+        producer: name and version of what wrote the file.
+        size_bytes: of the weights and the graph together.
+        external_files: the files that weights are stored in.
+        inputs, outputs: name and type, such as "float32 [N, 3, 224, 224]".
+        nodes: how many, subgraphs and functions included, the FRN op's own function not.
+        ops: how many of each op, the most frequent first.
+        frn: the FRN nodes.
+        fusible: how many FRN layers are written in standard ops, which ``fuse`` would find.
+        runs_without_plugin: whether ONNX Runtime alone can run the FRN nodes.
+        foreign_domains: domains of ops that neither ONNX Runtime nor this package has, and
+            for which the file has no function.
+    """
+
+    name: str
+    form: str
+    opset: int
+    opsets: Mapping[str, int]
+    ir_version: int
+    producer: str
+    size_bytes: int
+    external_files: Sequence[str]
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    nodes: int
+    ops: Mapping[str, int]
+    frn: Sequence[FrnNode]
+    fusible: int
+    runs_without_plugin: bool
+    foreign_domains: Sequence[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only, for JSON."""
+        return dataclasses.asdict(self)
+
+
+def inspect(model: model_io.Source) -> ModelInfo:
+    """What is in a model.
+
+    Args:
+        model: path of an ONNX file, ``onnx.ModelProto`` or ``onnx_ir.Model``; left as it is.
+
+    Raises:
+        ModelError: the model cannot be read or is invalid.
+    """
+    proto = model_io.load(model)
+    is_path = isinstance(model, str | os.PathLike)
+    form = form_of(proto)
+    canonical = onnx.ModelProto()
+    canonical.CopyFrom(proto)
+    lower_nodes(canonical, "custom")
+    sites = scopes.frn_sites(canonical)
+    all_scopes = [s for s in scopes.scopes(proto) if not _is_frn_function(s)]
+    ops = collections.Counter(node.op_type for s in all_scopes for node in s.body.node)
+    local = {(f.domain, f.name) for f in proto.functions}
+    foreign = {
+        node.domain
+        for s in all_scopes
+        for node in s.body.node
+        if (node.domain, node.op_type) not in local and _is_foreign(node.domain)
+    }
+    return ModelInfo(
+        name=os.fspath(model) if is_path else proto.graph.name,  # type: ignore[arg-type]
+        form=form,
+        opset=scopes.opset(proto),
+        opsets={entry.domain: entry.version for entry in proto.opset_import},
+        ir_version=proto.ir_version,
+        producer=f"{proto.producer_name} {proto.producer_version}".strip(),
+        size_bytes=_size_bytes(proto),
+        external_files=sorted(map(str, model_io.external_files(model))) if is_path else [],  # type: ignore[arg-type]
+        inputs={v.name: _type_text(v.type) for v in _true_inputs(proto.graph)},
+        outputs={v.name: _type_text(v.type) for v in proto.graph.output},
+        nodes=ops.total(),
+        ops=dict(ops.most_common()),
+        frn=[_node(s, known) for s, known in zip(sites, infer.operands(canonical), strict=True)],
+        fusible=len(fuse(proto, form="custom").fused),
+        runs_without_plugin=form != "custom",
+        foreign_domains=sorted(foreign),
+    )
+
+
+def shape_text(shape: Sequence[int | str | None] | None) -> str:
+    """A shape in words: open sizes are question marks, an unknown rank is dots.
+
+    "unk__7" is what tf2onnx and ONNX write for an open size.
+    """
+    if shape is None:
+        return "..."
+    words = ["?" if size is None else str(size) for size in shape]
+    return "x".join("?" if word.startswith("unk__") else word for word in words)
+
+
+def _node(site: Site, known: infer.Operands) -> FrnNode:
+    axes, epsilon = site.attributes()
+    shape = known.x_shapes[0] if len(known.x_shapes) == 1 else None
+    types = [helper.tensor_dtype_to_np_dtype(t).name for t in sorted(known.x_types)]
+    given = zip(op.INPUTS[1:], site.node.input[1:], strict=False)
+    parameters = {name: _parameter(site, value) for name, value in given if value}
+    return FrnNode(
+        name=site.label,
+        layout=op.layout(axes),
+        axes=axes,
+        shape=None if shape is None else infer.sizes(shape),
+        dtype=" and ".join(types) or None,
+        channels=known.channels or None,
+        epsilon=epsilon,
+        parameters=parameters,
+    )
+
+
+def _parameter(site: Site, name: str) -> Parameter | None:
+    tensor = site.scope.constant(name)
+    if tensor is None:
+        return None
+    values = numpy_helper.to_array(tensor).astype(np.float64)
+    low, high = (float(values.min()), float(values.max())) if values.size else (np.nan, np.nan)
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type).name
+    return Parameter(name, dtype, tuple(tensor.dims), low, high)
+
+
+def _is_frn_function(scope: scopes.Scope) -> bool:
+    function = scope.function
+    return function is not None and (function.domain, function.name) == (op.DOMAIN, op.OP_TYPE)
+
+
+def _is_foreign(domain: str) -> bool:
+    return (
+        domain not in _BUILT_IN_DOMAINS
+        and domain != op.DOMAIN
+        and not domain.startswith(_BUILT_IN_PREFIX)
+    )
+
+
+def _size_bytes(model: onnx.ModelProto) -> int:
+    light, weights = model_io.without_weights(model)
+    return light.ByteSize() + sum(_tensor_bytes(tensor) for _, tensor in weights)
+
+
+def _tensor_bytes(tensor: TensorProto) -> int:
+    return len(tensor.raw_data) or numpy_helper.to_array(tensor).nbytes
+
+
+def _true_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """The inputs that are no weights; up to IR version 3 weights are inputs, too."""
+    weights = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in weights]
+
+
+def _type_text(type_: onnx.TypeProto) -> str:
+    kind = type_.WhichOneof("value")
+    if kind != "tensor_type":
+        return (kind or "unknown").removesuffix("_type")
+    tensor = type_.tensor_type
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    return f"{dtype} {shape_text(infer.sizes(tensor.shape) if tensor.HasField('shape') else None)}"
