@@ -35,7 +35,16 @@ def unit_roundoff(dtype) -> float:
 
 
 def frn_bound(
-    x, gamma, beta, tau=None, *, epsilon=1e-6, axes=None, dtype=np.float32, levels=None
+    x,
+    gamma,
+    beta,
+    tau=None,
+    *,
+    epsilon=1e-6,
+    axes=None,
+    dtype=np.float32,
+    levels=None,
+    roundings=0,
 ) -> np.ndarray:
     """The largest |y - reference| that correct arithmetic in ``dtype`` can give, per element.
 
@@ -44,6 +53,8 @@ def frn_bound(
             rounding to its own type.
         dtype: the type of y. The statistic is in float32, in float64 for float64.
         levels: longest chain of additions in the mean; None: blocks of 128, then pairs.
+        roundings: how many steps more than the op's own a graph takes from x to y, each of
+            which rounds once, to ``dtype``, a term no larger than the sum of all.
     """
     x64 = np.asarray(x, dtype=np.float64)
     rank = x64.ndim
@@ -64,7 +75,8 @@ def frn_bound(
     threshold = 0.0 if tau is None else magnitude(tau)
     relative = 0.5 * (levels + 3) * u + 4 * u
     smallest = float(_smallest_subnormal(dtype))
-    return (affine + offset) * (relative + u_out) + threshold * u_out + smallest
+    steps = roundings * unit_roundoff(dtype) * (affine + offset + threshold)
+    return (affine + offset) * (relative + u_out) + threshold * u_out + smallest + steps
 
 
 def _smallest_subnormal(dtype) -> float:

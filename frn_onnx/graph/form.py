@@ -198,11 +198,13 @@ def power(frame: Frame, a: Form, exponent: float) -> Form | None:
     # sqrt(x**2) is |x|, and 1/x is no part of FRN.
     if x_power not in (0, 1, 2) or a.x_power == 2:
         return None
-    if np.any(a.scale <= 0) and not (float(exponent).is_integer() and exponent > 0):
+    if not float(exponent).is_integer() and np.any(a.scale <= 0):
         return None
+    with np.errstate(divide="ignore"):
+        scale = a.scale**exponent
     return _finite(
         a.but(
-            scale=a.scale**exponent,
+            scale=scale,
             x_power=x_power,
             nu_power=a.nu_power * exponent,
             sizes=a.sizes**exponent,

@@ -148,7 +148,8 @@ def _subtract(context, node, args):
 
 def _unary(operate: Callable[[Frame, Form], Form | None]) -> Rule:
     def rule(context, node, args):
-        return operate(context.frame, args[0]) if isinstance(args[0], Form) else None
+        form = as_form(context.frame, args[0], ())
+        return form and operate(context.frame, form)
 
     return rule
 

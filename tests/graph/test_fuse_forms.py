@@ -1,0 +1,702 @@
+"""Every way of writing FRN that is this function is fused, in every layout."""
+
+import dataclasses
+
+import graph_models
+import numpy as np
+import pytest
+from fuse_models import LAYOUTS, Layout, Net, Params, assert_fused, bound, data, expected, op_types
+from onnx import TensorProto
+
+from frn_onnx.graph.fuse import fuse
+
+NCHW, NHWC, NCW = LAYOUTS[0], LAYOUTS[1], LAYOUTS[2]
+
+
+class Build(Net):
+    """A graph from x to FRN of x, whose pieces a test replaces one at a time."""
+
+    def __init__(self, layout: Layout, params: Params, *, opset: int = 18, static: bool = False):
+        super().__init__(opset)
+        self.layout, self.params = layout, params
+        self.dtype = params.gamma.dtype
+        self.x = self.input("x", layout.shape if static else layout.dynamic, self.dtype)
+        for name in ("gamma", "beta", "tau"):
+            values = getattr(params, name)
+            setattr(
+                self, name, self.const(layout.param(values), name) if values is not None else ""
+            )
+
+    def scalar(self, value) -> str:
+        return self.const(np.asarray(value, dtype=self.dtype))
+
+    def square(self) -> str:
+        return self("Mul", self.x, self.x)
+
+    def nu2(self) -> str:
+        return self.reduce("ReduceMean", self.square(), self.layout.axes)
+
+    def shifted(self) -> str:
+        return self("Add", self.nu2(), self.scalar(self.params.epsilon))
+
+    def inverse(self) -> str:
+        return self("Reciprocal", self("Sqrt", self.shifted()))
+
+    def normal(self) -> str:
+        return self("Mul", self.x, self.inverse())
+
+    def affine(self) -> str:
+        return self("Add", self("Mul", self.gamma, self.normal()), self.beta)
+
+    def y(self) -> str:
+        return self("Max", self.affine(), self.tau)
+
+
+FORMS: dict[str, type[Build]] = {}
+
+
+def form(*overrides):
+    """Registers a Build subclass with these methods, named after the first of them."""
+
+    def register(cls):
+        FORMS[cls.__name__] = cls
+        return cls
+
+    return register(overrides[0])
+
+
+@form
+class Paper(Build):
+    pass
+
+
+@form
+class OneTimesOverRoot(Build):
+    def normal(self):
+        return self("Div", self("Mul", self.x, self.scalar(1)), self("Sqrt", self.shifted()))
+
+
+@form
+class Division(Build):
+    def normal(self):
+        return self("Div", self.x, self("Sqrt", self.shifted()))
+
+
+@form
+class OneOverRoot(Build):
+    def inverse(self):
+        return self("Div", self.scalar(1), self("Sqrt", self.shifted()))
+
+
+@form
+class PowerMinusHalf(Build):
+    def inverse(self):
+        return self("Pow", self.shifted(), self.scalar(-0.5))
+
+
+@form
+class PowerHalf(Build):
+    def normal(self):
+        return self("Div", self.x, self("Pow", self.shifted(), self.scalar(0.5)))
+
+
+@form
+class RootOfReciprocal(Build):
+    def inverse(self):
+        return self("Sqrt", self("Reciprocal", self.shifted()))
+
+
+@form
+class SquareByPower(Build):
+    def square(self):
+        return self("Pow", self.x, self.scalar(2))
+
+
+@form
+class SquareOfScaled(Build):
+    """mean((x / 4)**2) * 16, against overflow."""
+
+    def square(self):
+        quarter = self("Mul", self.x, self.scalar(0.25))
+        return self("Mul", quarter, quarter)
+
+    def shifted(self):
+        nu2 = self("Mul", self.nu2(), self.scalar(16))
+        return self("Add", nu2, self.scalar(self.params.epsilon))
+
+
+@form
+class EpsilonInsideTheMean(Build):
+    def square(self):
+        return self("Add", super().square(), self.scalar(self.params.epsilon))
+
+    def shifted(self):
+        return self.nu2()
+
+
+@form
+class EpsilonTwice(Build):
+    def shifted(self):
+        half = self.scalar(self.params.epsilon / 2)
+        return self("Add", half, self("Add", self.nu2(), half))
+
+
+@form
+class EpsilonAbsolute(Build):
+    """Abs of a (1,) variable, as XSeg and TensorFlow Addons have it."""
+
+    def shifted(self):
+        variable = self.const(np.array([-self.params.epsilon], self.dtype))
+        return self("Add", self.nu2(), self("Abs", variable))
+
+
+@form
+class EpsilonFromChain(Build):
+    """Abs, Concat, Reshape, Expand, as jax2onnx has it."""
+
+    def shifted(self):
+        variable = self("Abs", self.const(np.array([self.params.epsilon], self.dtype)))
+        ones = self.const(np.ones(1, np.int64))
+        shape = self("Concat", ones, *[ones] * (self.layout.rank - 1), axis=0)
+        return self("Add", self.nu2(), self("Expand", self("Reshape", variable, shape), shape))
+
+
+@form
+class EpsilonScaledOut(Build):
+    """sqrt(4 * nu2 + 4 * epsilon) / 2."""
+
+    def inverse(self):
+        four = self.scalar(4)
+        sum_ = self("Add", self("Mul", four, self.nu2()), self.scalar(4 * self.params.epsilon))
+        return self("Div", self.scalar(2), self("Sqrt", sum_))
+
+
+@form
+class FloorBelowEpsilon(Build):
+    """max(nu2 + epsilon, tiny) never takes the second."""
+
+    def shifted(self):
+        return self("Max", super().shifted(), self.scalar(self.params.epsilon / 2))
+
+
+@form
+class AbsoluteStatistic(Build):
+    def shifted(self):
+        return self("Abs", super().shifted())
+
+
+@form
+class ReversedNegativeAxes(Build):
+    def nu2(self):
+        axes = [axis - self.layout.rank for axis in self.layout.axes][::-1]
+        return self.reduce("ReduceMean", self.square(), axes)
+
+
+@form
+class OneMeanPerAxis(Build):
+    def nu2(self):
+        result = self.square()
+        for axis in self.layout.axes:
+            result = self.reduce("ReduceMean", result, [axis])
+        return result
+
+
+@form
+class DimensionsDropped(Build):
+    def nu2(self):
+        dropped = self.reduce("ReduceMean", self.square(), self.layout.axes, keepdims=0)
+        return self("Unsqueeze", dropped, self.const(np.array(self.layout.axes, np.int64)))
+
+
+@form
+class DimensionsDroppedAndReshaped(Build):
+    def inverse(self):
+        dropped = self.reduce("ReduceMean", self.square(), self.layout.axes, keepdims=0)
+        shifted = self("Add", dropped, self.scalar(self.params.epsilon))
+        shape = [1] * self.layout.rank
+        shape[0], shape[self.layout.channel] = 0 if self.layout.channel == 1 else -1, 3
+        root = self("Sqrt", self("Reshape", shifted, self.const(np.array(shape, np.int64))))
+        return self("Reciprocal", root)
+
+
+@form
+class SumOverCount(Build):
+    """The number of terms from the shape, whatever it is at run time."""
+
+    def nu2(self):
+        sum_ = self.reduce("ReduceSum", self.square(), self.layout.axes)
+        sizes = self("Gather", self("Shape", self.x), self.const(np.array(self.layout.axes)))
+        count = self("ReduceProd", sizes, keepdims=0)
+        kind = TensorProto.DOUBLE if self.dtype == np.float64 else TensorProto.FLOAT
+        return self("Div", sum_, self("Cast", count, to=kind))
+
+
+@form
+class SumOfSquares(Build):
+    def nu2(self):
+        sum_ = self.reduce("ReduceSumSquare", self.x, self.layout.axes)
+        count = None
+        for axis in self.layout.axes:
+            size = self("Gather", self("Shape", self.x), self.const(np.array(axis)))
+            count = size if count is None else self("Mul", count, size)
+        kind = TensorProto.DOUBLE if self.dtype == np.float64 else TensorProto.FLOAT
+        return self("Mul", sum_, self("Reciprocal", self("Cast", count, to=kind)))
+
+
+@form
+class ExpandedStatistic(Build):
+    def normal(self):
+        return self("Mul", self.x, self("Expand", self.inverse(), self("Shape", self.x)))
+
+
+@form
+class IdentityEverywhere(Build):
+    def __call__(self, op_type, *inputs, **attributes):
+        name = super().__call__(op_type, *inputs, **attributes)
+        return super().__call__("Identity", name)
+
+
+@form
+class GammaInTheSmallTensor(Build):
+    def affine(self):
+        small = self("Mul", self.gamma, self.inverse())
+        return self("Add", self("Mul", self.x, small), self.beta)
+
+
+@form
+class GammaOverRoot(Build):
+    """The order the op's own body has."""
+
+    def affine(self):
+        small = self("Div", self.gamma, self("Sqrt", self.shifted()))
+        return self("Add", self("Mul", self.x, small), self.beta)
+
+
+@form
+class GammaFirst(Build):
+    def affine(self):
+        return self("Add", self("Mul", self("Mul", self.gamma, self.x), self.inverse()), self.beta)
+
+
+@form
+class GammaDividesRoot(Build):
+    def affine(self):
+        small = self("Div", self("Sqrt", self.shifted()), self.gamma)
+        positive = np.all(self.params.gamma != 0)
+        assert positive
+        return self("Add", self("Div", self.x, small), self.beta)
+
+
+@form
+class BetaInsideGamma(Build):
+    """gamma * (normal + beta / gamma)."""
+
+    def affine(self):
+        inner = self.const(self.layout.param(self.params.beta / self.params.gamma))
+        return self("Mul", self.gamma, self("Add", self.normal(), inner))
+
+
+@form
+class BetaSubtracted(Build):
+    def affine(self):
+        return self("Sub", self("Mul", self.gamma, self.normal()), self("Neg", self.beta))
+
+
+@form
+class NormalSubtracted(Build):
+    def affine(self):
+        return self("Sub", self.beta, self("Mul", self("Neg", self.gamma), self.normal()))
+
+
+@form
+class VariadicSum(Build):
+    def affine(self):
+        return self("Sum", self("Mul", self.gamma, self.normal()), self.beta)
+
+
+@form
+class ParametersReshaped(Build):
+    """(C,) parameters with a Reshape node each."""
+
+    def __init__(self, layout, params, **options):
+        super().__init__(layout, params, **options)
+        shape = self.const(np.array(layout.param(params.gamma).shape, np.int64))
+        for name in ("gamma", "beta", "tau"):
+            flat = self.const(getattr(params, name))
+            setattr(self, name, self("Reshape", flat, shape))
+
+
+@form
+class ParametersFullRank(Build):
+    """(1, C, 1, 1) parameters, transposed from (1, 1, 1, C)."""
+
+    def __init__(self, layout, params, **options):
+        super().__init__(layout, params, **options)
+        last = layout.rank - 1
+        perm = list(range(last))
+        perm.insert(layout.channel, last)
+        for name in ("gamma", "beta", "tau"):
+            values = getattr(params, name).reshape((1,) * last + (-1,))
+            setattr(self, name, self("Transpose", self.const(values), perm=perm))
+
+
+@form
+class ReluAndShift(Build):
+    """relu(y - tau) + tau."""
+
+    def y(self):
+        return self("Add", self("Relu", self("Sub", self.affine(), self.tau)), self.tau)
+
+
+@form
+class ReluFoldedShift(Build):
+    """The same as tf2onnx folds it: relu(gamma * normal + (beta - tau)) + tau."""
+
+    def affine(self):
+        folded = self.const(self.layout.param(self.params.beta - self.params.tau))
+        return self("Add", self("Mul", self.gamma, self.normal()), folded)
+
+    def y(self):
+        return self("Add", self("Relu", self.affine()), self.tau)
+
+
+@form
+class WhereGreater(Build):
+    def y(self):
+        affine = self.affine()
+        return self("Where", self("Greater", affine, self.tau), affine, self.tau)
+
+
+@form
+class WhereLess(Build):
+    def y(self):
+        affine = self.affine()
+        return self("Where", self("LessOrEqual", affine, self.tau), self.tau, affine)
+
+
+@form
+class WhereTauFirst(Build):
+    def y(self):
+        affine = self.affine()
+        return self("Where", self("Less", self.tau, affine), affine, self.tau)
+
+
+@form
+class MaxOfThree(Build):
+    def y(self):
+        least = self.scalar(np.min(self.params.tau) - 1)
+        return self("Max", least, self.affine(), self.tau)
+
+
+@form
+class ScaledAfterThreshold(Build):
+    """2 * max(y / 2, tau / 2)."""
+
+    def y(self):
+        two = self.scalar(2)
+        half = self("Max", self("Div", self.affine(), two), self("Div", self.tau, two))
+        return self("Mul", half, two)
+
+
+@form
+class RootMeanSquareByNorm(Build):
+    """(l2(x) ** 2) / N."""
+
+    def nu2(self):
+        norm = self.reduce("ReduceL2", self.x, self.layout.axes)
+        sizes = self("Gather", self("Shape", self.x), self.const(np.array(self.layout.axes)))
+        kind = TensorProto.DOUBLE if self.dtype == np.float64 else TensorProto.FLOAT
+        count = self("Cast", self("ReduceProd", sizes, keepdims=0), to=kind)
+        return self("Div", self("Mul", norm, norm), count)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+@pytest.mark.parametrize("name", FORMS)
+def test_form(name, layout, rng):
+    params = Params.random(rng)
+    graph = FORMS[name](layout, params)
+    assert_fused(graph.model(graph.y()), data(rng, layout), params, layout)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_form_static_shape(name, rng):
+    params = Params.random(rng)
+    graph = FORMS[name](NHWC, params, static=True)
+    assert_fused(graph.model(graph.y()), data(rng, NHWC), params, NHWC)
+
+
+@pytest.mark.parametrize("opset", [13, 17, 18, 21, 23])
+def test_opset(opset, rng):
+    params = Params.random(rng)
+    graph = Build(NCHW, params, opset=opset)
+    graph.ir_version = 11 if opset == 23 else 8
+    assert_fused(graph.model(graph.y()), data(rng, NCHW), params, NCHW)
+
+
+def test_double(rng):
+    params = Params.random(rng, dtype=np.float64)
+    graph = Build(NCHW, params)
+    # The op's epsilon is a float32 attribute: what float32 cannot hold, it cannot keep.
+    graph.params = dataclasses.replace(params, epsilon=np.float64(0.375))
+    assert_fused(graph.model(graph.y()), data(rng, NCHW, np.float64), graph.params, NCHW)
+
+
+class TestThreshold:
+    def test_relu(self, rng):
+        params = dataclasses.replace(Params.random(rng), tau=np.zeros(3, np.float32))
+        graph = Build(NCHW, params)
+        model = graph.model(graph("Relu", graph.affine()))
+        assert_fused(model, data(rng, NCHW), params, NCHW)
+
+    @pytest.mark.parametrize("opset", [10, 11, 18])
+    def test_clip_from_below(self, rng, opset):
+        params = dataclasses.replace(Params.random(rng), tau=np.full(3, -0.3, np.float32))
+        graph = Build(NCHW, params, opset=opset)
+        affine = graph.affine()
+        if opset < 11:
+            model = graph.model(graph("Clip", affine, min=float(np.float32(-0.3))))
+            result = fuse(model, form="custom")
+            assert op_types(result.model) == ["FilterResponseNormalization"]
+            assert result.fused[0].has_tau
+            return
+        model = graph.model(graph("Clip", affine, graph.scalar(-0.3)))
+        if opset >= 13:
+            assert_fused(model, data(rng, NCHW), params, NCHW)
+        assert len(fuse(model, form="custom").fused) == 1
+
+    def test_clip_from_above_stays(self, rng):
+        params = dataclasses.replace(Params.random(rng), tau=None)
+        graph = Build(NCHW, params)
+        clipped = graph("Clip", graph.affine(), graph.scalar(0), graph.scalar(6))
+        custom = fuse(graph.model(clipped), form="custom")
+        assert op_types(custom.model) == ["FilterResponseNormalization", "Clip"]
+        assert not custom.fused[0].has_tau
+
+    def test_scalar(self, rng):
+        params = dataclasses.replace(Params.random(rng), tau=np.full(3, 0.2, np.float32))
+        graph = Build(NHWC, params)
+        model = graph.model(graph("Max", graph.affine(), graph.scalar(0.2)))
+        assert_fused(model, data(rng, NHWC), params, NHWC)
+
+    def test_none(self, rng):
+        params = dataclasses.replace(Params.random(rng), tau=None)
+        graph = Build(NHWC, params)
+        result = assert_fused(graph.model(graph.affine()), data(rng, NHWC), params, NHWC)
+        assert not result.fused[0].has_tau
+
+    def test_of_the_whole_activation_stays_outside(self, rng):
+        """The TLU of TensorFlow Addons has a tau of shape (H, W, C)."""
+        graph = Build(NHWC, Params.random(rng), static=True)
+        tau = graph.const(rng.normal(size=(5, 4, 3)).astype(np.float32))
+        result = fuse(graph.model(graph("Max", graph.affine(), tau)), form="custom")
+        assert op_types(result.model) == ["FilterResponseNormalization", "Max"]
+
+    def test_affine_stays_outside(self, rng):
+        """max(y, alpha * y + tau)."""
+        graph = Build(NCHW, Params.random(rng))
+        affine = graph.affine()
+        alpha = graph.const(NCHW.param(rng.normal(size=3).astype(np.float32)))
+        other = graph("Add", graph("Mul", alpha, affine), graph.tau)
+        result = fuse(graph.model(graph("Max", affine, other)), form="custom")
+        assert op_types(result.model) == ["FilterResponseNormalization", "Mul", "Add", "Max"]
+
+    @pytest.mark.parametrize("activation", ["Sigmoid", "Tanh", "LeakyRelu", "Elu", "HardSwish"])
+    def test_activation_stays_outside(self, rng, activation):
+        graph = Build(NCHW, Params.random(rng))
+        result = fuse(graph.model(graph(activation, graph.affine())), form="custom")
+        assert op_types(result.model) == ["FilterResponseNormalization", activation]
+
+    @pytest.mark.parametrize("threshold", [False, True])
+    def test_swish_after(self, rng, threshold):
+        graph = Build(NCHW, Params.random(rng))
+        y = graph.y() if threshold else graph.affine()
+        result = fuse(graph.model(graph("Mul", y, graph("Sigmoid", y))), form="custom")
+        assert op_types(result.model) == ["FilterResponseNormalization", "Sigmoid", "Mul"]
+        assert result.fused[0].has_tau == threshold
+
+    def test_where_of_something_else_stays(self, rng):
+        """where(y > tau, y, other) is a threshold only if other is tau."""
+        graph = Build(NCHW, Params.random(rng))
+        affine = graph.affine()
+        where = graph("Where", graph("Greater", affine, graph.tau), affine, graph.beta)
+        result = fuse(graph.model(where), form="custom")
+        assert op_types(result.model) == ["FilterResponseNormalization", "Greater", "Where"]
+
+    def test_negative_factor_after_it_stays(self, rng):
+        """-max(y, tau) is a minimum."""
+        graph = Build(NCHW, Params.random(rng))
+        result = fuse(graph.model(graph("Neg", graph.y())), form="custom")
+        assert op_types(result.model) == ["FilterResponseNormalization", "Neg"]
+
+
+class TestParameters:
+    def test_neither_gamma_nor_beta(self, rng):
+        params = Params(np.ones(3, np.float32), np.zeros(3, np.float32), None, np.float32(0.37))
+        graph = Build(NHWC, params)
+        assert_fused(graph.model(graph.normal()), data(rng, NHWC), params, NHWC)
+
+    def test_beta_only(self, rng):
+        params = dataclasses.replace(Params.random(rng), gamma=np.ones(3, np.float32), tau=None)
+        graph = Build(NHWC, params)
+        model = graph.model(graph("Add", graph.normal(), graph.beta))
+        assert_fused(model, data(rng, NHWC), params, NHWC)
+
+    def test_scalars(self, rng):
+        params = Params(
+            np.full(3, 1.5, np.float32), np.full(3, -0.25, np.float32), None, np.float32(0.37)
+        )
+        graph = Build(NCHW, params)
+        scaled = graph("Mul", graph.scalar(1.5), graph.normal())
+        model = graph.model(graph("Add", scaled, graph.scalar(-0.25)))
+        assert_fused(model, data(rng, NCHW), params, NCHW)
+
+    @pytest.mark.parametrize("layout", [NCHW, NHWC], ids=["NCHW", "NHWC"])
+    def test_epsilon_per_channel(self, rng, layout):
+        epsilon = np.array([0.01, 1.0, 3.0], np.float32)
+        params = dataclasses.replace(Params.random(rng), epsilon=epsilon)
+        graph = Build(layout, params)
+        graph.scalar = lambda value: graph.const(layout.param(value))
+        result = assert_fused(graph.model(graph.y()), data(rng, layout), params, layout)
+        assert result.fused[0].epsilon == pytest.approx(0.01)
+
+    def test_epsilon_equal_in_all_channels_is_the_attribute(self, rng):
+        params = dataclasses.replace(Params.random(rng), epsilon=np.full(3, 0.5, np.float32))
+        graph = Build(NCHW, params)
+        graph.scalar = lambda value: graph.const(NCHW.param(value))
+        result = assert_fused(graph.model(graph.y()), data(rng, NCHW), params, NCHW)
+        (node,) = [n for n in result.model.graph.node if n.op_type.startswith("Filter")]
+        assert len(node.input) == 4
+
+    def test_zero_gamma(self, rng):
+        params = Params.random(rng)
+        params.gamma[1] = 0
+        graph = Build(NCHW, params)
+        assert_fused(graph.model(graph.y()), data(rng, NCHW), params, NCHW)
+
+    def test_one_channel(self, rng):
+        layout = NCHW
+        params = Params.random(rng, channels=1)
+        graph = Build(layout, params)
+        graph.inputs.clear()
+        graph.input("x", ["N", 1, "H", "W"])
+        x = data(rng, layout)[:, :1]
+        assert_fused(graph.model(graph.y()), x, params, layout)
+
+    @pytest.mark.parametrize("shape", [(1, 3, 1, 1), (1, 3, 5, 4), (2, 3, 1, 4), (2, 1, 5, 4)])
+    def test_axes_of_size_one(self, rng, shape):
+        """An axis of size 1 fits anywhere; it must not be taken for another."""
+        params = Params.random(rng, channels=shape[1])
+        graph = Build(NCHW, params)
+        graph.inputs.clear()
+        graph.input("x", shape)
+        x = (rng.normal(size=shape) + 0.5).astype(np.float32)
+        assert_fused(graph.model(graph.y()), x, params, NCHW)
+
+
+class TestStatistic:
+    def test_global_average_pool(self, rng):
+        params = Params.random(rng)
+        for layout in (NCW, NCHW, LAYOUTS[4]):
+            graph = Build(layout, params)
+            graph.nu2 = lambda g=graph: g("GlobalAveragePool", g.square())
+            assert_fused(graph.model(graph.y()), data(rng, layout), params, layout)
+
+    def test_average_pool_over_the_plane(self, rng):
+        params = Params.random(rng)
+        graph = Build(NCHW, params, static=True)
+        graph.nu2 = lambda: graph("AveragePool", graph.square(), kernel_shape=[5, 4])
+        assert_fused(graph.model(graph.y()), data(rng, NCHW), params, NCHW)
+
+    def test_global_lp_pool(self, rng):
+        params = Params.random(rng)
+        graph = Build(NCHW, params, static=True)
+
+        def nu2():
+            norm = graph("GlobalLpPool", graph.x, p=2)
+            return graph("Div", graph("Pow", norm, graph.scalar(2)), graph.scalar(20))
+
+        graph.nu2 = nu2
+        assert_fused(graph.model(graph.y()), data(rng, NCHW), params, NCHW)
+
+    def test_sum_over_static_count(self, rng):
+        params = Params.random(rng)
+        graph = Build(NHWC, params, static=True)
+
+        def nu2():
+            sum_ = graph.reduce("ReduceSum", graph.square(), NHWC.axes)
+            return graph("Mul", sum_, graph.scalar(1 / 20))
+
+        graph.nu2 = nu2
+        result = assert_fused(graph.model(graph.y()), data(rng, NHWC), params, NHWC)
+        # 20 * float32(1/20) is 1: gamma is not to be touched by its rounding.
+        gamma = next(t for t in result.model.graph.initializer if t.name.endswith("gamma"))
+        assert np.array_equal(np.frombuffer(gamma.raw_data, np.float32), params.gamma)
+
+    def test_flattened_plane(self, rng):
+        """x reshaped to (N, C, H * W), normalised there, and reshaped back."""
+        params = Params.random(rng)
+        graph = Build(NCHW, params)
+        flat = graph("Reshape", graph.x, graph.const(np.array([0, 0, -1])))
+        nu2 = graph.reduce("ReduceMean", graph("Mul", flat, flat), [-1])
+        root = graph("Sqrt", graph("Add", nu2, graph.scalar(params.epsilon)))
+        back = graph("Reshape", graph("Div", flat, root), graph("Shape", graph.x))
+        graph.normal = lambda: back
+        result = assert_fused(graph.model(graph.y()), data(rng, NCHW), params, NCHW)
+        assert result.fused[0].axes == (2, 3)
+
+    def test_statistic_of_the_transposed_input(self, rng):
+        """The mean in NHWC of an NCHW tensor, taken back to NCHW."""
+        params = Params.random(rng)
+        graph = Build(NCHW, params)
+
+        def nu2():
+            last = graph("Transpose", graph.x, perm=[0, 2, 3, 1])
+            mean = graph.reduce("ReduceMean", graph("Mul", last, last), [1, 2])
+            return graph("Transpose", mean, perm=[0, 3, 1, 2])
+
+        graph.nu2 = nu2
+        assert_fused(graph.model(graph.y()), data(rng, NCHW), params, NCHW)
+
+    def test_between_transposes(self, rng):
+        """NCHW outside, NHWC inside: the transposes go with the rest."""
+        params = Params.random(rng)
+        graph = Build(NHWC, params)
+        graph.inputs.clear()
+        outer = graph.input("outer", NCHW.dynamic)
+        graph.x = graph("Transpose", outer, perm=[0, 2, 3, 1])
+        model = graph.model(graph("Transpose", graph.y(), perm=[0, 3, 1, 2]))
+        result = assert_fused(model, data(rng, NCHW), params, NCHW)
+        assert result.fused[0].layout == "NCHW"
+
+    def test_transpose_before_the_threshold(self, rng):
+        """tf2onnx at a graph output: NCHW, Add, Transpose, Max with a (C,) tau."""
+        params = Params.random(rng)
+        graph = Build(NCHW, params)
+        last = graph("Transpose", graph.affine(), perm=[0, 2, 3, 1])
+        model = graph.model(graph("Max", last, graph.const(params.tau)))
+        result = fuse(model, form="portable")
+        assert op_types(result.model) == ["FilterResponseNormalization", "Transpose"]
+        assert result.fused[0].has_tau
+        x = data(rng, NCHW)
+        (y,) = graph_models.run(result.model, {"x": x})
+        np.testing.assert_array_less(
+            np.abs(y - expected(x, params, NCHW).transpose(0, 2, 3, 1)),
+            bound(x, params, NCHW).transpose(0, 2, 3, 1),
+        )
+
+    def test_rms_normalization_over_the_plane(self, rng):
+        """Opset 23."""
+        params = Params.random(rng)
+        graph = Build(NCHW, params, opset=23)
+        graph.ir_version = 11
+        ones = graph.const(np.ones((5, 4), np.float32))
+        graph.normal = lambda: graph(
+            "RMSNormalization", graph.x, ones, axis=2, epsilon=float(params.epsilon)
+        )
+        model = graph.model(graph.y())
+        result = fuse(model, form="custom")
+        assert op_types(result.model) == ["FilterResponseNormalization"]
+        assert result.fused[0].epsilon == pytest.approx(float(params.epsilon))
+        x = data(rng, NCHW)
+        (y,) = graph_models.run(fuse(model).model, {"x": x})
+        assert np.all(np.abs(y - expected(x, params, NCHW)) <= bound(x, params, NCHW))
