@@ -95,13 +95,18 @@ def onnx_runner(source: model_io.Source) -> Runner:
     plugin = bool(scopes.frn_sites(model)) and scopes.frn_function(model) is None
     session = _session(model, source, plugin=plugin)
     names = [value.name for value in session.get_outputs()]
-    inputs = [Spec(v.name, _dtype(v.type, v.name), tuple(v.shape)) for v in session.get_inputs()]
+    inputs = specs(session)
 
     def run(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         feeds = {spec.name: array for spec, array in zip(inputs, arrays, strict=True)}
         return session.run(names, feeds)
 
     return Runner(label, inputs, names, run, _depth(model), _roundoff(model))
+
+
+def specs(session: Any) -> list[Spec]:
+    """What an ONNX Runtime session takes."""
+    return [Spec(v.name, _dtype(v.type, v.name), tuple(v.shape)) for v in session.get_inputs()]
 
 
 def keras_runner(model: Any, label: str) -> Runner:
