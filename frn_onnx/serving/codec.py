@@ -125,14 +125,14 @@ def _json(data: bytes, has_binary: bool) -> dict[str, Any]:
     try:
         message = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        cure = (
-            f"check {LENGTH_HEADER}, which says that it has {len(data)} bytes"
-            if has_binary
-            else f"where raw tensors follow the JSON, {LENGTH_HEADER} must hold its length"
-        )
+        if b"NaN" in data or b"Infinity" in data:
+            cure = "NaN and Infinity are not JSON; binary tensors carry them"
+        elif has_binary:
+            cure = f"check {LENGTH_HEADER}, which says that it has {len(data)} bytes"
+        else:
+            cure = f"where raw tensors follow the JSON, {LENGTH_HEADER} must hold its length"
         raise RequestError(
-            f"the body must be a V2 inference request in JSON, and is not: {error}; NaN and "
-            f"Infinity are not JSON, binary tensors carry them; {cure}"
+            f"the body must be a V2 inference request in JSON, and is not: {error}; {cure}"
         ) from None
     if not isinstance(message, dict):
         raise RequestError(f"the request must be a JSON object, received {show(message)}")

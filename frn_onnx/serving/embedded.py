@@ -72,6 +72,8 @@ def serve(
 @contextlib.contextmanager
 def _listen(host: str, port: int) -> Iterator[socket.socket]:
     """A bound socket."""
+    if not 0 <= port <= 65535:  # getaddrinfo takes more, modulo 65536
+        raise ArgumentError(f"port must be within 0..65535, received {port}; 0 takes a free one")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -79,7 +81,7 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ArgumentError(
             f"cannot listen on {host}, port {port}: {error}; choose another with --host and --port "
             "(--port 0 takes a free one)"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import tolerances
 from onnx import TensorProto, helper, numpy_helper
 
 from frn_onnx import op
@@ -60,6 +61,13 @@ def linear(folder: Path, batch: int | str = "N") -> Path:
         [("y", FLOAT, [batch, 3])],
         [("w", WEIGHTS)],
     )
+
+
+def assert_linear(y, x) -> None:
+    """y is what :func:`linear` gives for x, within float32's rounding of 4 products and sums."""
+    x, weights = np.asarray(x, np.float64), WEIGHTS.astype(np.float64)
+    bound = 4 * tolerances.unit_roundoff(np.float32) * (np.abs(x) @ np.abs(weights))
+    tolerances.assert_within(np.reshape(np.float32(y), (len(x), 3)), x @ weights, bound)
 
 
 def images(folder: Path) -> Path:

@@ -44,11 +44,6 @@ def raw_output(response, dtype=np.float32):
     return np.frombuffer(response.content[length:], dtype).reshape(output["shape"])
 
 
-def bound(x):
-    """float32 dot products of length 4: the largest error, per element."""
-    return tolerances.unit_roundoff(np.float32) * 4 * (np.abs(x) @ np.abs(WEIGHTS.astype(float)))
-
-
 @pytest.fixture
 def x(rng):
     return rng.normal(size=(3, 4)).astype(np.float32)
@@ -95,17 +90,14 @@ def test_json_in_json_out(serve, x):
     )
     (output,) = message["outputs"]
     assert (output["name"], output["shape"], output["datatype"]) == ("y", [3, 3], "FP32")
-    y = np.float32(output["data"]).reshape(3, 3)
-    tolerances.assert_within(y, x.astype(float) @ WEIGHTS.astype(float), bound(x))
+    example_models.assert_linear(output["data"], x)
 
 
 def test_binary_in_binary_out(serve, x):
     request = binary_v2(x, parameters={"binary_data_output": True})
     response = serve("linear").post(INFER, **request)
     assert response.headers["content-type"] == "application/octet-stream"
-    tolerances.assert_within(
-        raw_output(response), x.astype(float) @ WEIGHTS.astype(float), bound(x)
-    )
+    example_models.assert_linear(raw_output(response), x)
 
 
 def test_frn_runs_in_the_plugin(serve, rng):
@@ -368,9 +360,7 @@ def test_bad_requests_among_good_ones_change_nothing(serve, rng):
 
     responses = client.run(play)
     for sample, response in zip(x, responses[::2], strict=True):
-        y = np.float32(response.json()["outputs"][0]["data"])[None]
-        expected = sample.astype(float) @ WEIGHTS.astype(float)
-        tolerances.assert_within(y, expected, bound(sample))
+        example_models.assert_linear(response.json()["outputs"][0]["data"], sample)
     assert {response.status_code for response in responses[1::2]} == {400}
 
 

@@ -273,7 +273,7 @@ def test_deep_json_is_refused_and_its_message_is_short():
 
 def test_nan_in_json_names_the_way_out():
     body = json.dumps(changed(data=[float("nan"), 1])).encode()
-    with pytest.raises(RequestError, match="NaN and Infinity are not JSON, binary tensors carry"):
+    with pytest.raises(RequestError, match="NaN and Infinity are not JSON; binary tensors carry"):
         codec.decode(body, None, ONE)
 
 

@@ -1,0 +1,60 @@
+"""The embedded host under clients that are not ours: tritonclient, and schemathesis."""
+
+import json
+import re
+
+import pytest
+from serving import environments, example_models, processes
+
+SCRIPTS = environments.ROOT / "tests" / "serving" / "scripts"
+pytestmark = pytest.mark.clients
+
+
+def test_tritonclient(tmp_path):
+    path = example_models.linear(tmp_path)
+    with processes.start(
+        *processes.CLI, "serve", path, "--port", "0", log=tmp_path / "log"
+    ) as server:
+        output = environments.run(
+            "clients", SCRIPTS / "triton_client.py", f"127.0.0.1:{server.port}"
+        )
+    assert output == "ok\n"
+
+
+# A schema cannot say that the number of elements is the product of the shape, nor that the header
+# is the length of the JSON part: a request may fit the schema and be refused all the same.
+EXCLUDED = "positive_data_acceptance"
+
+
+@pytest.mark.parametrize("model", ["linear", "two_inputs"])
+def test_schemathesis(tmp_path, model):
+    """Requests made from the OpenAPI description, valid and broken ones: never a 5xx."""
+    path = getattr(example_models, model)(tmp_path)
+    with processes.start(
+        *processes.CLI, "serve", path, "--port", "0", log=tmp_path / "log"
+    ) as server:
+        output = environments.run(
+            "clients",
+            "-m",
+            "schemathesis.cli",
+            "run",
+            f"http://127.0.0.1:{server.port}/openapi.json",
+            f"--exclude-checks={EXCLUDED}",
+            "--max-examples=30",
+            "--seed=1",
+            timeout=300,
+        )
+        assert server.request("GET", f"/v2/models/{model}/ready")[0] == 200
+    assert not [r for r in server.records() if r.get("status", 0) >= 500]
+    assert re.search(r"generated, \d+ passed", output), output
+
+
+def test_the_description_is_written_from_the_model(tmp_path):
+    path = example_models.two_inputs(tmp_path)
+    with processes.start(
+        *processes.CLI, "serve", path, "--port", "0", log=tmp_path / "log"
+    ) as server:
+        description = json.loads(server.request("GET", "/openapi.json")[2])
+    assert "/v2/models/two_inputs/versions/1/infer" in description["paths"]
+    infer = description["paths"]["/v2/models/two_inputs/infer"]["post"]
+    assert set(infer["responses"]) >= {"200", "400", "404", "408", "413", "415", "500", "503"}
