@@ -1,0 +1,153 @@
+"""The CUDA part without a GPU: kernels, planner and ONNX Runtime glue under the SIMT emulator.
+
+The kernels' own source is compiled as C++ (custom_ops/tests/simt). This runs the quick subset;
+``make simt`` runs the full one.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import ort_models
+import pytest
+import tolerances
+from native_cases import CASES, DTYPES, channels_of, make_params, make_x
+
+from frn_onnx import op, reference
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulator needs ucontext")
+
+# Emulation takes microseconds per thread.
+SMALL = [case for case in CASES if np.prod(case[0]) <= 20_000]
+HALVES_AND_FLOAT = [name for name in DTYPES if name != "float64"]
+
+
+@pytest.fixture(scope="session")
+def built() -> Path:
+    """The folder with the emulator's programs, built where they are not up to date."""
+    folder = ROOT / "build" / "simt"
+    source = ROOT / "custom_ops" / "tests" / "simt"
+    for command in (
+        ["cmake", "-S", source, "-B", folder, "-G", "Ninja"],
+        ["cmake", "--build", folder],
+    ):
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+    return folder
+
+
+@pytest.mark.parametrize("program", ["simt_test", "planner_test", "kernels_test"])
+def test_program(built, program):
+    result = subprocess.run([built / program], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout[-4000:]
+
+
+@pytest.fixture(scope="session")
+def session(built):
+    """Makes sessions whose FRN nodes run the CUDA op, its kernels emulated."""
+
+    def make(model) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        options.register_custom_ops_library(str(built / "libemulated_ops.so"))
+        return ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    return make
+
+
+def feeds_for(rng, shape, axes, dtype, inputs, param_dtype) -> dict[str, np.ndarray]:
+    channels = channels_of(shape, axes)
+    expanded = op.param_shape(op.normalize_axes(axes), channels)
+    values = [a.astype(param_dtype) for a in make_params(rng, channels, np.float32)]
+    values.append(np.linspace(0.2, 1.5, channels, dtype=np.float32))
+    named = dict(zip(op.INPUTS[1:], values, strict=True))
+    feeds = {name: a.reshape(expanded) for name, a in named.items() if name in inputs}
+    return {"X": make_x(rng, shape, dtype), **feeds}
+
+
+def check(y, feeds, axes, epsilon=1e-3) -> None:
+    axes = op.normalize_axes(axes)
+    x, gamma, beta = (feeds[name] for name in ("X", "gamma", "beta"))
+    rest = {"epsilon": feeds.get("epsilon", np.float32(epsilon)), "axes": axes}
+    expected = reference.frn(x, gamma, beta, feeds.get("tau"), **rest)
+    assert y.dtype == x.dtype
+    if y.size == 0:
+        assert y.shape == expected.shape
+        return
+    # No cut sums with fewer than 4 threads; 48: within packs, over lanes, warps and blocks.
+    size = int(np.prod([x.shape[axis] for axis in axes]))
+    bound = tolerances.frn_bound(
+        x, gamma, beta, feeds.get("tau"), dtype=x.dtype, levels=size // 4 + 48, **rest
+    )
+    tolerances.assert_within(y, expected, bound)
+
+
+@pytest.mark.parametrize("name", HALVES_AND_FLOAT)
+@pytest.mark.parametrize(("shape", "axes"), SMALL, ids=str)
+def test_every_shape(rng, session, name, shape, axes):
+    feeds = feeds_for(rng, shape, axes, DTYPES[name], op.INPUTS[:4], DTYPES[name])
+    channels = channels_of(shape, axes)
+    model = ort_models.frn_model(x=shape, axes=axes, channels=channels, dtype=name)
+    check(ort_models.run(session(model), feeds), feeds, axes)
+
+
+@pytest.mark.parametrize("param_dtype", ["float32", "as X"])
+@pytest.mark.parametrize(
+    "inputs",
+    [op.INPUTS[:3], op.INPUTS[:4], op.INPUTS, ("X", "gamma", "beta", "", "epsilon")],
+    ids=["no tau", "tau", "tau and epsilon", "epsilon"],
+)
+@pytest.mark.parametrize("name", HALVES_AND_FLOAT)
+def test_every_combination_of_inputs(rng, session, name, inputs, param_dtype):
+    shape, axes = (2, 6, 7, 5), (1, 2)
+    param_dtype = name if param_dtype == "as X" else param_dtype
+    feeds = feeds_for(rng, shape, axes, DTYPES[name], inputs, DTYPES[param_dtype])
+    model = ort_models.frn_model(
+        x=shape, axes=axes, channels=5, inputs=inputs, dtype=name, param_dtype=param_dtype
+    )
+    check(ort_models.run(session(model), feeds), feeds, axes)
+
+
+def test_parameters_of_different_types(rng, session):
+    shape, axes = (1, 2, 3, 4), (2, 3)
+    feeds = feeds_for(rng, shape, axes, DTYPES["float16"], op.INPUTS[:4], np.float16)
+    model = ort_models.frn_model(x=shape, axes=axes, channels=2, dtype="float16")
+    for value in model.graph.input:
+        if value.name == "beta":
+            value.type.tensor_type.elem_type = ort_models.ELEMENT_TYPES["float32"]
+            feeds["beta"] = feeds["beta"].astype(np.float32)
+    check(session(model).run(None, feeds)[0], feeds, axes)
+
+
+def test_nodes_in_a_row(rng, session):
+    """Where ONNX Runtime lets a node write over its input, the bits are the same."""
+    shape, axes = (2, 8, 9, 16), (1, 2)
+    feeds = feeds_for(rng, shape, axes, DTYPES["float32"], op.INPUTS[:4], np.float32)
+    row = ort_models.frn_model(x=shape, axes=axes, channels=16, nodes=3)
+    single = session(ort_models.frn_model(x=shape, axes=axes, channels=16))
+    y = feeds["X"]
+    for _ in range(3):
+        y = single.run(None, {**feeds, "X": y})[0]
+    np.testing.assert_array_equal(session(row).run(None, feeds)[0], y)
+
+
+def test_wrong_parameter_shape_is_an_error(rng, session):
+    model = ort_models.frn_model(x=["N", "C", "H", "W"], axes=(2, 3), channels=3)
+    for value in model.graph.input[1:]:
+        value.type.tensor_type.shape.dim[0].dim_param = "C"
+    feeds = feeds_for(rng, (1, 3, 4, 4), (2, 3), DTYPES["float32"], op.INPUTS[:4], np.float32)
+    feeds["gamma"] = feeds["gamma"][:2]
+    with pytest.raises(Exception, match=r"gamma must have shape \(3, 1, 1\)"):
+        session(model).run(None, feeds)
+
+
+def test_double_has_no_cuda_kernel(session):
+    """So that with a GPU ONNX Runtime takes the CPU's, which is not in the emulated library."""
+    model = ort_models.frn_model(x=(1, 2, 3, 4), axes=(2, 3), channels=2, dtype="float64")
+    with pytest.raises(Exception, match="FilterResponseNormalization"):
+        session(model)
