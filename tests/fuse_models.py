@@ -56,7 +56,10 @@ class Net:
         # Output types, which a valid model states, from inference.
         inferred = onnx.shape_inference.infer_shapes(model)
         del model.graph.output[:]
-        model.graph.output.extend(inferred.graph.output)
+        for value in inferred.graph.output:
+            if not value.type.HasField("tensor_type"):
+                value.type.CopyFrom(model.graph.input[0].type)
+            model.graph.output.append(value)
         onnx.checker.check_model(model)
         return model
 

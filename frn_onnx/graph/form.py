@@ -9,7 +9,7 @@ or one per channel, shape (C,), in float64. The algebra is closed under exactly 
 keep this shape; each returns None when the result is something else. However products,
 quotients, roots and sums were nested, the same function ends up as the same Form, and
 
-    x_power = 1, nu_power = -1/2, epsilon given
+    x_power = 1, nu_power = -1/2, epsilon given, no factor left over
 
 *is* FRN with gamma = scale, beta = offset, tau = threshold.
 
@@ -27,6 +27,11 @@ from frn_onnx.graph.axes import Axes, Frame, Size
 
 # A factor this close to 1 is 1 written in float32 arithmetic, for example 49 * float32(1/49).
 _ONE_FLOAT32 = 2.0**-23
+
+FLOOR = "epsilon is a floor under the mean square, max(nu2, epsilon), not added"
+OUTSIDE = "epsilon is added outside the root: x / (sqrt(nu2) + epsilon)"
+UNKNOWN_COUNT = "epsilon is added to the sum of squares, and how many squares it sums is not known"
+NOT_CONSTANT = "what is added to the mean square is not a constant"
 
 
 def _zero() -> np.ndarray:
@@ -88,11 +93,9 @@ class Form:
 
     @property
     def looks_like_frn(self) -> bool:
-        return self.x_power == 1 and self.nu_power == -0.5 and not self.sizes.powers
-
-    @property
-    def is_frn(self) -> bool:
-        return self.looks_like_frn and self.flaw is None and self.epsilon is not None
+        """It is FRN, or would be without its flaw."""
+        count_left = bool(self.sizes.powers) and self.flaw is None
+        return self.x_power == 1 and self.nu_power == -0.5 and not count_left
 
     def floor(self) -> np.ndarray:
         """The least value that a statistic can take: x**2 and nu2 are never negative."""
@@ -179,21 +182,14 @@ def power(frame: Frame, a: Form, exponent: float) -> Form | None:
     if exponent == 1:
         return a
     a = settled(frame, a)
-    flaw = a.flaw
     if a.threshold is not None:
         if not a.is_statistic:
             return None
-        flaw = flaw or "epsilon is a floor under the mean square, max(nu2, epsilon), not added"
-        a = a.but(threshold=None)
+        a = settled(frame, a.but(threshold=None, flaw=a.flaw or FLOOR))
     if np.any(a.offset):
-        if not a.is_statistic or a.x_power or exponent > 0:
+        if not a.is_statistic or a.x_power or (a.nu_power != 1 and exponent > 0):
             return None
-        flaw = flaw or (
-            "epsilon is added to the sum of squares, and how many squares it sums is not known"
-            if a.nu_power == 1
-            else "epsilon is added outside the root: x / (sqrt(nu2) + epsilon)"
-        )
-        a = a.but(offset=_zero())
+        a = a.but(offset=_zero(), flaw=a.flaw or (UNKNOWN_COUNT if a.nu_power == 1 else OUTSIDE))
     x_power = a.x_power * exponent
     # sqrt(x**2) is |x|, and 1/x is no part of FRN.
     if x_power not in (0, 1, 2) or a.x_power == 2:
@@ -208,7 +204,6 @@ def power(frame: Frame, a: Form, exponent: float) -> Form | None:
             x_power=x_power,
             nu_power=a.nu_power * exponent,
             sizes=a.sizes**exponent,
-            flaw=flaw,
         )
     )
 

@@ -18,7 +18,7 @@ from frn_onnx.graph.anchor import Anchor
 from frn_onnx.graph.axes import Axes, Frame
 from frn_onnx.graph.constants import Constants
 from frn_onnx.graph.form import Form
-from frn_onnx.graph.rules import Context, Known, evaluate, reduced_positions
+from frn_onnx.graph.rules import Context, Known, evaluate, evaluate_unknown, reduced_positions
 from frn_onnx.graph.shapes import FLOATS, Shapes
 from frn_onnx.graph.sizes import size_of_value
 
@@ -124,8 +124,9 @@ class Matcher:
                 break
             args = [self._argument(context, known, value) for value in node.inputs]
             if any(a is None and v is not None for a, v in zip(args, node.inputs, strict=True)):
-                continue
-            result = evaluate(context, node, args)
+                result = evaluate_unknown(node, args)
+            else:
+                result = evaluate(context, node, args)
             if result is not None:
                 known[node.outputs[0]] = result
                 push(node.outputs[0])

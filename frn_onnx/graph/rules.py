@@ -76,6 +76,16 @@ def evaluate(context: Context, node: ir.Node, args: list[Known | None]) -> Known
     return None if rule is None else rule(context, node, args)
 
 
+def evaluate_unknown(node: ir.Node, args: list[Known | None]) -> Known | None:
+    """The output of a node with an input of which nothing is known: a flawed form, or None."""
+    if node.domain != "" or node.op_type not in ("Add", "Sum"):
+        return None
+    form = next((arg for arg in args if isinstance(arg, Form)), None)
+    if form is None or not (form.is_statistic and (form.nu_power == 1 or form.over)):
+        return None
+    return form.but(flaw=form.flaw or fm.NOT_CONSTANT)
+
+
 # Elementwise arithmetic.
 
 
@@ -440,7 +450,10 @@ def _rms_normalization(context, node, args):
         return None
     shifted = fm.add(nu2, fm.constant(np.asarray(epsilon), ()), nu2.axes)
     root = shifted and fm.power(frame, shifted, -0.5)
-    normal = root and fm.multiply(frame, x, root, x.axes)
+    if root is None or root.flaw is not None:
+        # Over other axes it is another norm, and says so by its name.
+        return None
+    normal = fm.multiply(frame, x, root, x.axes)
     both = normal and pair(context, [normal, args[1]])
     return both and fm.multiply(frame, *both)
 

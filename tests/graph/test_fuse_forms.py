@@ -5,51 +5,13 @@ import dataclasses
 import graph_models
 import numpy as np
 import pytest
-from fuse_models import LAYOUTS, Layout, Net, Params, assert_fused, bound, data, expected, op_types
+from fuse_builds import Build
+from fuse_models import LAYOUTS, Params, assert_fused, bound, data, expected, op_types
 from onnx import TensorProto
 
 from frn_onnx.graph.fuse import fuse
 
 NCHW, NHWC, NCW = LAYOUTS[0], LAYOUTS[1], LAYOUTS[2]
-
-
-class Build(Net):
-    """A graph from x to FRN of x, whose pieces a test replaces one at a time."""
-
-    def __init__(self, layout: Layout, params: Params, *, opset: int = 18, static: bool = False):
-        super().__init__(opset)
-        self.layout, self.params = layout, params
-        self.dtype = params.gamma.dtype
-        self.x = self.input("x", layout.shape if static else layout.dynamic, self.dtype)
-        for name in ("gamma", "beta", "tau"):
-            values = getattr(params, name)
-            setattr(
-                self, name, self.const(layout.param(values), name) if values is not None else ""
-            )
-
-    def scalar(self, value) -> str:
-        return self.const(np.asarray(value, dtype=self.dtype))
-
-    def square(self) -> str:
-        return self("Mul", self.x, self.x)
-
-    def nu2(self) -> str:
-        return self.reduce("ReduceMean", self.square(), self.layout.axes)
-
-    def shifted(self) -> str:
-        return self("Add", self.nu2(), self.scalar(self.params.epsilon))
-
-    def inverse(self) -> str:
-        return self("Reciprocal", self("Sqrt", self.shifted()))
-
-    def normal(self) -> str:
-        return self("Mul", self.x, self.inverse())
-
-    def affine(self) -> str:
-        return self("Add", self("Mul", self.gamma, self.normal()), self.beta)
-
-    def y(self) -> str:
-        return self("Max", self.affine(), self.tau)
 
 
 FORMS: dict[str, type[Build]] = {}
