@@ -14,7 +14,7 @@ from frn_onnx.graph.runners import Runner, Spec, runner
 
 # How far one operation may drive two results apart, in units of roundoff: a dot product of K terms
 # is off by about sqrt(K) of them, K is up to 1000 or so, and both results are off.
-_ROUNDOFFS_PER_OPERATION = 64
+ROUNDOFFS_PER_OPERATION = 64
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def verify(
             f"{', '.join(second.outputs)} in {second.label}"
         )
     depth = max(first.depth, second.depth, 1)
-    scaled = _ROUNDOFFS_PER_OPERATION * depth**0.5 * max(first.roundoff, second.roundoff)
+    scaled = ROUNDOFFS_PER_OPERATION * depth**0.5 * max(first.roundoff, second.roundoff)
     comparisons = [_Comparison(name, scaled, rtol, atol) for name in first.outputs]
     used = []
     rng = np.random.default_rng(seed)
