@@ -213,8 +213,13 @@ def add(a: Form, b: Form, axes: Axes) -> Form | None:
     if a.is_constant and not b.is_constant:
         a, b = b, a
     if b.is_constant:
+        offset = a.offset + b.scale
         threshold = None if a.threshold is None else a.threshold + b.scale
-        return _finite(a.but(axes=axes, offset=a.offset + b.scale, threshold=threshold))
+        epsilon = a.epsilon
+        if a.is_statistic and epsilon is None and not np.any(offset):
+            # An epsilon that is 0, as 1e-16 is in float16, was added all the same.
+            epsilon = _zero()
+        return _finite(a.but(axes=axes, offset=offset, threshold=threshold, epsilon=epsilon))
     same = (
         (a.x_power, a.nu_power, a.over, a.sizes) == (b.x_power, b.nu_power, b.over, b.sizes)
         and a.threshold is None

@@ -277,7 +277,9 @@ def _only_user(value: ir.Value) -> ir.Node | None:
         return users[0]
     if len(users) == 2:
         for compare, where in (users, users[::-1]):
-            if where.op_type == "Where" and list(compare.outputs[0].consumers()) == [where]:
+            condition = compare.outputs[0]
+            private = list(condition.consumers()) == [where] and not condition.is_graph_output()
+            if where.op_type == "Where" and private:
                 return where
     return None
 

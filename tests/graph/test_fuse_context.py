@@ -1,0 +1,523 @@
+"""What is around an FRN: other consumers, outputs, subgraphs, functions, names, types."""
+
+import dataclasses
+
+import graph_models
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+import tolerances
+from fuse_builds import Build
+from fuse_models import (
+    LAYOUTS,
+    Params,
+    assert_fused,
+    bound,
+    data,
+    expected,
+    frn_nodes,
+    node_parameters,
+    op_types,
+)
+from onnx import TensorProto, helper, numpy_helper
+
+from frn_onnx import op
+from frn_onnx.errors import ArgumentError, ModelError
+from frn_onnx.graph.fuse import fuse, fuse_in_place
+
+NCHW, NHWC = LAYOUTS[0], LAYOUTS[1]
+FRN = op.OP_TYPE
+
+
+@pytest.fixture
+def params(rng):
+    return Params.random(rng)
+
+
+@pytest.fixture
+def graph(params):
+    return Build(NCHW, params)
+
+
+def assert_same_outputs(model: onnx.ModelProto, x: np.ndarray, params: Params, **feeds) -> None:
+    """The fused model gives what the model gave, output by output."""
+    fused = fuse(model).model
+    onnx.checker.check_model(fused, full_check=True)
+    before = graph_models.run(model, {"x": x, **feeds})
+    after = graph_models.run(fused, {"x": x, **feeds})
+    limit = 2 * bound(x, params, NCHW, roundings=8).max()
+    for a, b in zip(before, after, strict=True):
+        tolerances.assert_within(b, a, limit)
+
+
+class TestOtherConsumers:
+    """Fused is what nobody else needs; what others need stays alive."""
+
+    def test_statistic_is_an_output(self, graph, params, rng):
+        inverse = graph.inverse()
+        graph.inverse = lambda: inverse
+        model = graph.model(graph.y(), inverse)
+        result = fuse(model, form="custom")
+        assert op_types(result.model) == ["Mul", "ReduceMean", "Add", "Sqrt", "Reciprocal", FRN]
+        assert_same_outputs(model, data(rng, NCHW), params)
+
+    def test_square_has_another_consumer(self, graph, params, rng):
+        square = graph.square()
+        graph.square = lambda: square
+        model = graph.model(graph.y(), graph("Exp", graph("Neg", square)))
+        assert sorted(op_types(fuse(model, form="custom").model)) == sorted(
+            [FRN, "Mul", "Neg", "Exp"]
+        )
+        assert_same_outputs(model, data(rng, NCHW), params)
+
+    def test_normal_is_an_output(self, graph, params, rng):
+        """Then it is what is fused, and gamma, beta and tau stay outside."""
+        normal = graph.normal()
+        graph.normal = lambda: normal
+        model = graph.model(graph.y(), normal)
+        result = fuse(model, form="custom")
+        assert op_types(result.model) == [FRN, "Mul", "Add", "Max"]
+        assert [o.name for o in result.model.graph.output] == [o.name for o in model.graph.output]
+        assert_same_outputs(model, data(rng, NCHW), params)
+
+    def test_affine_has_another_consumer(self, graph, params, rng):
+        affine = graph.affine()
+        graph.affine = lambda: affine
+        model = graph.model(graph.y(), graph("Tanh", affine))
+        assert op_types(fuse(model, form="custom").model) == [FRN, "Max", "Tanh"]
+        assert_same_outputs(model, data(rng, NCHW), params)
+
+    def test_comparison_has_another_consumer(self, graph, params, rng):
+        affine = graph.affine()
+        greater = graph("Greater", affine, graph.tau)
+        model = graph.model(graph("Where", greater, affine, graph.tau), greater)
+        assert op_types(fuse(model, form="custom").model) == [FRN, "Greater", "Where"]
+        assert_same_outputs(model, data(rng, NCHW), params)
+
+    def test_input_is_used_elsewhere(self, graph, params, rng):
+        model = graph.model(graph("Add", graph.x, graph.y()))
+        assert op_types(fuse(model, form="custom").model) == [FRN, "Add"]
+        assert_same_outputs(model, data(rng, NCHW), params)
+
+    def test_two_layers_share_a_statistic(self, graph, params, rng):
+        """Each becomes a node of its own, with its own parameters."""
+        normal_of = graph.inverse()
+        graph.inverse = lambda: normal_of
+        first = graph.y()
+        other = Params.random(rng)
+        graph.gamma, graph.beta, graph.tau = (
+            graph.const(NCHW.param(v)) for v in (other.gamma, other.beta, other.tau)
+        )
+        model = graph.model(first, graph.y())
+        result = fuse(model)
+        x = data(rng, NCHW)
+        for y, p in zip(graph_models.run(result.model, {"x": x}), (params, other), strict=True):
+            tolerances.assert_within(y, expected(x, p, NCHW), bound(x, p, NCHW))
+
+    def test_shared_parameters_stay(self, graph, params, rng):
+        model = graph.model(graph.y(), graph("Neg", graph.gamma))
+        result = fuse(model, form="custom")
+        assert "gamma" in {t.name for t in result.model.graph.initializer}
+        assert "beta" not in {t.name for t in result.model.graph.initializer}
+        assert_same_outputs(model, data(rng, NCHW), params)
+
+    def test_unused_nodes_of_others_stay(self, graph):
+        graph("Exp", graph.x)
+        assert op_types(fuse(graph.model(graph.y()), form="custom").model) == ["Exp", FRN]
+
+
+class TestChains:
+    def test_frn_of_frn(self, graph, params, rng):
+        graph.x = graph.y()
+        model = graph.model(graph.y())
+        result = fuse(model)
+        assert op_types(result.model) == [FRN, FRN]
+        x = data(rng, NCHW)
+        between = expected(x, params, NCHW).astype(np.float32)
+        (y,) = graph_models.run(result.model, {"x": x})
+        # An error of the first goes through the second at most amplified by |gamma| / sqrt(eps).
+        gain = np.abs(params.gamma).max() / np.sqrt(params.epsilon)
+        limit = 2 * gain * bound(x, params, NCHW).max() + bound(between, params, NCHW)
+        tolerances.assert_within(y, expected(between, params, NCHW), limit)
+
+    def test_many_layers(self, rng, params):
+        graph = Build(NCHW, params)
+        for _ in range(20):
+            kernel = graph.const(rng.normal(size=(3, 3, 3, 3)).astype(np.float32) * 0.2)
+            graph.x = graph("Conv", graph.y(), kernel, pads=[1, 1, 1, 1])
+        result = fuse(graph.model(graph.x), form="custom")
+        assert op_types(result.model) == [FRN, "Conv"] * 20
+        assert len({f.name for f in result.fused}) == 20
+
+    def test_fusing_twice_changes_nothing(self, graph):
+        once = fuse(graph.model(graph.y()))
+        twice = fuse(once.model)
+        assert twice.fused == []
+        assert twice.model == once.model
+
+    @pytest.mark.parametrize("form", ["portable", "custom", "primitives"])
+    def test_each_form_fuses_to_the_same_node(self, graph, params, form):
+        """fuse and lower are inverse to each other."""
+        lowered = fuse(graph.model(graph.y()), form=form).model
+        again = fuse(lowered, form="custom")
+        (node,) = frn_nodes(again.model)
+        found = node_parameters(again.model, node)
+        assert np.array_equal(found.gamma, params.gamma)
+        assert np.array_equal(found.beta, params.beta)
+        assert np.array_equal(found.tau, params.tau)
+        assert found.epsilon == params.epsilon
+
+
+SUBGRAPHS = """
+<ir_version: 8, opset_import: ["": 17]>
+subgraphs (float[N,3,H,W] x, bool c) => (float[N,3,H,W] y, float[N,3,H,W] z)
+<float[3,1,1] gamma, float[3,1,1] beta, float[3,1,1] tau, float epsilon>
+{
+  square = Mul (x, x)
+  y = If (c) <
+    then_branch = yes () => (float[N,3,H,W] t) {
+      nu2 = GlobalAveragePool (square)
+      shifted = Add (nu2, epsilon)
+      root = Sqrt (shifted)
+      normal = Div (x, root)
+      scaled = Mul (gamma, normal)
+      affine = Add (scaled, beta)
+      t = Max (affine, tau)
+    },
+    else_branch = no () => (float[N,3,H,W] e) { e = Neg (x) }>
+  trips = Constant <value = int64 {3}> ()
+  always = Constant <value = bool {1}> ()
+  z = Loop (trips, always, x) <
+    body = body (int64 i, bool cond_in, float[N,3,H,W] state)
+      => (bool cond_out, float[N,3,H,W] next) {
+      cond_out = Identity (cond_in)
+      s = Mul (state, state)
+      m = ReduceMean <axes = [-1, -2]> (s)
+      a = Add (m, epsilon)
+      r = Sqrt (a)
+      n = Div (state, r)
+      k = Mul (gamma, n)
+      next = Add (k, beta)
+    }>
+}
+"""
+
+FUNCTIONS = """
+<ir_version: 8, opset_import: ["": 17, "local": 1]>
+functions (float[N,3,H,W] x) => (float[N,3,H,W] y)
+<float[3,1,1] gamma, float[3,1,1] beta, float[3,1,1] tau, float[3,1,1] other>
+{
+  a = local.Block (x, gamma, beta, tau)
+  b = local.Outer (a, other, beta, tau)
+  y = local.Plain (b)
+}
+<domain: "local", opset_import: ["": 17]>
+Block (u, g, b, t) => (v) {
+  s = Mul (u, u)
+  m = GlobalAveragePool (s)
+  epsilon = Constant <value = float {0.37}> ()
+  shifted = Add (m, epsilon)
+  r = Sqrt (shifted)
+  n = Div (u, r)
+  k = Mul (g, n)
+  l = Add (k, b)
+  v = Max (l, t)
+}
+<domain: "local", opset_import: ["": 17, "local": 1]>
+Outer (u, g, b, t) => (v) { w = Neg (u) v = local.Block (w, g, b, t) }
+<domain: "local", opset_import: ["": 17]>
+Plain (u) => (v) { m = GlobalAveragePool (u) v = Mul (u, m) }
+"""
+
+
+class TestScopes:
+    def test_if_and_loop(self, rng):
+        model = graph_models.parse(SUBGRAPHS, rng)
+        result = fuse(model)
+        assert [f.has_tau for f in result.fused] == [True, False]
+        onnx.checker.check_model(result.model, full_check=True)
+        branch = result.model.graph.node[0].attribute[0].g
+        assert [n.op_type for n in branch.node] == [FRN]
+        x = rng.normal(size=(2, 3, 5, 4)).astype(np.float32)
+        for c in (True, False):
+            feeds = {"x": x, "c": np.array(c)}
+            before, after = graph_models.run(model, feeds), graph_models.run(result.model, feeds)
+            for a, b in zip(before, after, strict=True):
+                np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+
+    def test_functions_that_hold_frn_are_inlined(self, rng):
+        model = graph_models.parse(FUNCTIONS, rng)
+        result = fuse(model)
+        assert op_types(result.model) == [FRN, "Neg", FRN, "Plain"]
+        assert {f.name for f in result.model.functions} == {"Plain", FRN}
+        gammas = [node_parameters(result.model, n).gamma for n in frn_nodes(result.model)]
+        tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+        assert np.array_equal(gammas[0], tensors["gamma"].reshape(-1))
+        assert np.array_equal(gammas[1], tensors["other"].reshape(-1))
+        x = rng.normal(size=(2, 3, 5, 4)).astype(np.float32)
+        (a,), (b,) = (graph_models.run(m, {"x": x}) for m in (model, result.model))
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+
+    def test_functions_without_frn_stay(self, rng):
+        text = FUNCTIONS.replace("r = Sqrt (shifted)", "r = Exp (shifted)")
+        model = graph_models.parse(text, rng)
+        result = fuse(model)
+        assert result.fused == []
+        assert {f.name for f in result.model.functions} == {"Block", "Outer", "Plain"}
+        assert op_types(result.model) == op_types(model)
+
+
+class TestUntouched:
+    def test_names_of_inputs_and_outputs(self, graph):
+        model = graph.model(graph.y())
+        fused = fuse(model).model
+        assert [i.name for i in fused.graph.input] == [i.name for i in model.graph.input]
+        assert [o.name for o in fused.graph.output] == [o.name for o in model.graph.output]
+        assert fused.graph.output[0].type == model.graph.output[0].type
+
+    def test_the_model_given(self, graph):
+        model = graph.model(graph.y())
+        before = model.SerializeToString(deterministic=True)
+        fuse(model)
+        assert model.SerializeToString(deterministic=True) == before
+        intermediate = ir.from_proto(model)
+        fuse(intermediate)
+        assert [n.op_type for n in intermediate.graph] == op_types(model)
+
+    def test_metadata(self, graph):
+        model = graph.model(graph.y())
+        model.producer_name, model.producer_version, model.domain = "me", "1.2", "some.where"
+        model.model_version, model.doc_string = 7, "about"
+        helper.set_model_props(model, {"key": "value"})
+        model.graph.doc_string = "the graph"
+        fused = fuse(model).model
+        for field in ("producer_name", "producer_version", "domain", "model_version", "doc_string"):
+            assert getattr(fused, field) == getattr(model, field)
+        assert fused.graph.name == model.graph.name
+        assert fused.graph.doc_string == "the graph"
+        assert list(fused.metadata_props) == list(model.metadata_props)
+        assert fused.ir_version == model.ir_version
+
+    def test_unknown_domains(self, graph, params):
+        before = graph("Odd", graph.x, domain="some.where")
+        graph.inputs.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, NCHW.dynamic))
+        graph.x = "z"
+        after = graph("Odd", graph.y(), domain="some.where")
+        model = helper.make_model(
+            helper.make_graph(
+                graph.nodes,
+                "odd",
+                graph.inputs,
+                [
+                    helper.make_tensor_value_info(v, TensorProto.FLOAT, None)
+                    for v in (before, after)
+                ],
+                graph.initializers,
+            ),
+            opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("some.where", 4)],
+            ir_version=8,
+        )
+        fused = fuse(model).model
+        assert [(n.domain, n.op_type) for n in fused.graph.node] == [
+            ("some.where", "Odd"),
+            (op.DOMAIN, FRN),
+            ("some.where", "Odd"),
+        ]
+        assert {e.domain: e.version for e in fused.opset_import} == {
+            "": 18,
+            "some.where": 4,
+            op.DOMAIN: 1,
+        }
+
+    def test_names_do_not_collide(self, graph, params, rng):
+        """A model that already uses every name a new node would get."""
+        y = graph.y()
+        for suffix in ("", "/gamma", "/beta", "/tau", "_output"):
+            graph.const(np.zeros(1, np.float32), f"n/{FRN}{suffix}")
+        model = graph.model(graph("Add", y, f"n/{FRN}/gamma"), graph("Neg", f"n/{FRN}/beta"))
+        assert len(fuse(model).fused) == 1
+        assert_same_outputs(model, data(rng, NCHW), params)
+
+
+class TestInitializers:
+    def test_one_that_is_an_input_can_be_overridden(self, graph):
+        """From IR version 4 on, the caller may pass another gamma: it is no constant."""
+        graph.input("gamma", [3, 1, 1])
+        result = fuse(graph.model(graph.y()), form="custom")
+        assert op_types(result.model) == [FRN, "Mul", "Add", "Max"]
+
+    def test_before_ir_4_all_are_inputs(self, graph):
+        for tensor in graph.initializers:
+            graph.input(tensor.name, tensor.dims)
+        graph.ir_version, graph.opset = 3, 8
+        y = graph.y()
+        for tensor in graph.initializers[3:]:
+            graph.input(tensor.name, tensor.dims)
+        model = graph.model(y)
+        assert op_types(fuse(model, form="custom").model) == [FRN]
+
+    def test_constant_nodes(self, graph, params, rng):
+        for name in ("gamma", "beta", "tau"):
+            value = numpy_helper.from_array(NCHW.param(getattr(params, name)))
+            setattr(graph, name, graph("Constant", value=value))
+        graph.scalar = lambda value: graph("Constant", value_float=float(value))
+        assert_fused(graph.model(graph.y()), data(rng, NCHW), params, NCHW)
+
+    def test_large_weights_are_not_read(self, graph, tmp_path):
+        """A (H, W, C) tau in an external file that is not there: Max stays, nothing is read."""
+        model = graph.model(graph.affine())
+        kind, shape = ir.DataType.FLOAT, ir.Shape([3, 1024, 1024])
+        place = {"location": "nowhere.bin", "offset": 0, "length": 4 * 3 * 2**20}
+        big = ir.ExternalTensor(**place, dtype=kind, shape=shape, name="big", base_dir=tmp_path)
+        loaded = ir.from_proto(model)
+        value = ir.Value(name="big", shape=shape, type=ir.TensorType(kind), const_value=big)
+        loaded.graph.register_initializer(value)
+        out = loaded.graph.outputs[0]
+        node = ir.node("Max", [out, value])
+        loaded.graph.append(node)
+        loaded.graph.outputs[0] = node.outputs[0]
+        fused, _ = fuse_in_place(loaded)
+        assert [n.op_type for n in loaded.graph] == [FRN, "Max"]
+        assert len(fused) == 1
+
+
+class TestHalf:
+    """float16 graphs: whatever the graph squares in, the node squares in float32."""
+
+    def half(self, params):
+        return dataclasses.replace(
+            params,
+            **{
+                name: getattr(params, name).astype(np.float16)
+                for name in ("gamma", "beta", "tau", "epsilon")
+            },
+        )
+
+    def check(self, model, params, x, left=()):
+        result = fuse(model)
+        assert sorted(op_types(result.model)) == sorted((FRN, *left))
+        onnx.checker.check_model(result.model, full_check=True)
+        (y,) = graph_models.run(result.model, {"x": x})
+        kind = y.dtype if not left else np.float16
+        tolerances.assert_within(y, expected(x, params, NCHW), bound(x, params, NCHW, dtype=kind))
+        return result
+
+    def test_all_of_it(self, params, rng):
+        params = self.half(params)
+        graph = Build(NCHW, params)
+        # 300 squared is beyond float16: the graph itself would give gamma * 300 / inf.
+        x = (data(rng, NCHW, np.float16) * 100).astype(np.float16)
+        self.check(graph.model(graph.y()), params, x)
+
+    def test_float32_statistic(self, params, rng):
+        params = self.half(params)
+        graph = Build(NCHW, params)
+
+        def nu2():
+            wide = graph("Cast", graph.x, to=TensorProto.FLOAT)
+            mean = graph.reduce("ReduceMean", graph("Mul", wide, wide), NCHW.axes)
+            return graph("Cast", mean, to=TensorProto.FLOAT16)
+
+        graph.nu2 = nu2
+        self.check(graph.model(graph.y()), params, data(rng, NCHW, np.float16))
+
+    def test_all_in_float32(self, params, rng):
+        """Cast up, everything in float32, cast down: the same with types of its own."""
+        graph = Build(NCHW, params)
+        graph.inputs.clear()
+        half = graph.input("x", NCHW.dynamic, np.float16)
+        graph.x = graph("Cast", half, to=TensorProto.FLOAT)
+        model = graph.model(graph("Cast", graph.y(), to=TensorProto.FLOAT16))
+        self.check(model, params, data(rng, NCHW, np.float16))
+
+    def test_cast_up_and_float32_out(self, params, rng):
+        """The result is float32, so x is cast first, as it was."""
+        graph = Build(NCHW, params)
+        graph.inputs.clear()
+        half = graph.input("x", NCHW.dynamic, np.float16)
+        graph.x = graph("Cast", half, to=TensorProto.FLOAT)
+        x = data(rng, NCHW, np.float16)
+        result = fuse(graph.model(graph.y()))
+        assert op_types(result.model) == ["Cast", FRN]
+        (y,) = graph_models.run(result.model, {"x": x})
+        assert y.dtype == np.float32
+        tolerances.assert_within(y, expected(x, params, NCHW), bound(x, params, NCHW))
+
+    def test_affine_in_float32(self, params, rng):
+        """float16 x and statistic; gamma, beta and tau in float32, and so the result."""
+        graph = Build(NCHW, params)
+        graph.inputs.clear()
+        graph.input("x", NCHW.dynamic, np.float16)
+        half = graph.const(np.float16(params.epsilon))
+        params = dataclasses.replace(params, epsilon=np.float16(params.epsilon))
+        graph.shifted = lambda: graph("Add", graph.nu2(), half)
+        normal = graph.normal()
+        graph.normal = lambda: graph("Cast", normal, to=TensorProto.FLOAT)
+        x = data(rng, NCHW, np.float16)
+        result = fuse(graph.model(graph.y()))
+        assert op_types(result.model) == ["Cast", FRN]
+        (y,) = graph_models.run(result.model, {"x": x})
+        tolerances.assert_within(y, expected(x, params, NCHW), bound(x, params, NCHW))
+
+    def test_rounded_input_is_x(self, params, rng):
+        """A cast down before FRN is a rounding of x, and stays."""
+        params = self.half(params)
+        graph = Build(NCHW, params)
+        graph.inputs.clear()
+        wide = graph.input("x", NCHW.dynamic)
+        graph.x = graph("Cast", wide, to=TensorProto.FLOAT16)
+        result = fuse(graph.model(graph.y()), form="custom")
+        assert op_types(result.model) == ["Cast", FRN]
+
+    def test_epsilon_that_underflowed(self, params, rng):
+        """1e-16 is 0 in float16: still added, so still this function, with epsilon 0."""
+        params = dataclasses.replace(self.half(params), epsilon=np.float16(1e-16))
+        graph = Build(NCHW, params)
+        result = fuse(graph.model(graph.y()), form="custom")
+        assert result.fused[0].epsilon == 0
+
+
+class TestOrderAndErrors:
+    def test_unsorted_graph(self, graph, params, rng):
+        """ONNX Runtime's float16 tool leaves its casts at the end of the file."""
+        model = graph.model(graph.y())
+        nodes = list(model.graph.node)[::-1]
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+        result = fuse(model)
+        x = data(rng, NCHW)
+        (y,) = graph_models.run(result.model, {"x": x})
+        tolerances.assert_within(y, expected(x, params, NCHW), bound(x, params, NCHW))
+
+    def test_unknown_form(self, graph):
+        with pytest.raises(ArgumentError, match="form must be one of"):
+            fuse(graph.model(graph.y()), form="native")
+
+    def test_not_a_model(self, tmp_path):
+        path = tmp_path / "m.onnx"
+        path.write_text("not a model")
+        with pytest.raises(ModelError, match="text file"):
+            fuse(path)
+
+    def test_from_a_path(self, graph, tmp_path):
+        path = tmp_path / "m.onnx"
+        onnx.save(graph.model(graph.y()), path)
+        assert len(fuse(path).fused) == 1
+        assert len(fuse(str(path)).fused) == 1
+
+    def test_report(self, graph, params):
+        model = graph.model(graph.y())
+        (fused,) = fuse(model).fused
+        assert fused.replaced == tuple(node.name for node in model.graph.node)
+        assert fused.name == f"n/{FRN}"
+        assert (fused.axes, fused.layout, fused.channels) == ((2, 3), "NCHW", 3)
+        assert fused.epsilon == float(params.epsilon)
+        assert fused.has_tau
+
+    def test_nameless_nodes_go_by_their_outputs(self, graph):
+        model = graph.model(graph.y())
+        for node in model.graph.node:
+            node.name = ""
+        (fused,) = fuse(model).fused
+        assert fused.replaced == tuple(node.output[0] for node in model.graph.node)
