@@ -98,6 +98,30 @@ def param_shape(axes: Sequence[int], channels: int) -> tuple[int, ...]:
     return (channels,) + (1,) * (len(axes) + 1 - channel_axis(axes))
 
 
+def check_param(
+    name: str, shape: Sequence[int], x_shape: Sequence[int], axes: Sequence[int]
+) -> None:
+    """Refuses a parameter that does not hold one value per channel of an array.
+
+    Args:
+        name: of the parameter, for the message.
+        shape: its shape: (C,), or what :func:`param_shape` says.
+        x_shape: the shape of x.
+        axes: the spatial axes, normalised.
+
+    Raises:
+        ShapeError: the shape is another.
+    """
+    channel = channel_axis(axes)
+    channels = x_shape[channel]
+    if tuple(shape) not in ((channels,), param_shape(axes, channels)):
+        raise ShapeError(
+            f"FRN: {name} must have shape (C,)=({channels},), received {tuple(shape)}. Channels "
+            f"are read from axis {channel} of x, which has shape {tuple(x_shape)}; pass axes= if "
+            "the layout is another."
+        )
+
+
 def node(
     inputs: Sequence[str],
     output: str,

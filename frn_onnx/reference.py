@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from frn_onnx import op
-from frn_onnx.errors import ShapeError
 
 
 def frn(
@@ -58,12 +57,7 @@ def frn(
 
     def per_channel(name: str, value: npt.ArrayLike) -> np.ndarray:
         value = np.asarray(value, dtype=np.float64)
-        if value.shape not in ((channels,), broadcast):
-            raise ShapeError(
-                f"FRN: {name} must have shape (C,)=({channels},) or {broadcast}, received "
-                f"{value.shape}. Channels are read from axis {channel} of x, which has shape "
-                f"{x.shape}; pass axes= if the layout is another."
-            )
+        op.check_param(name, value.shape, x.shape, axes)
         return value.reshape(broadcast)
 
     if np.ndim(epsilon) != 0:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def draw(
 
     figure = Figure(figsize=(12, 5.2), dpi=120, facecolor="white")
     FigureCanvasAgg(figure)
-    parts = figure.subfigures(1, 2, width_ratios=[1.15, 1])
+    parts: Any = figure.subfigures(1, 2, width_ratios=[1.15, 1])
     _digits(parts[0], images, classes, predicted)
     _bars(parts[1], [row for row in rows if row.latency], len(images))
     temporary = path.with_name(f".{path.name}.tmp")

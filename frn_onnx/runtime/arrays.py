@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from frn_onnx import op
-from frn_onnx.errors import DtypeError, ShapeError
-from frn_onnx.runtime import library
+from frn_onnx.errors import DtypeError
+from frn_onnx.runtime import cuda_arrays, library
+from frn_onnx.runtime.spatial import spatial_axes
 
 _DTYPES = ("float32", "float64", "float16", "bfloat16")
 
@@ -28,7 +29,8 @@ def frn(
 
     Args:
         x: rank 3, 4 or 5, batch first; float32, float64, float16 or bfloat16 (ml_dtypes).
-            What is not C-contiguous, or of another byte order, is copied first.
+            What is not C-contiguous, or of another byte order, is copied first. A PyTorch
+            tensor or CuPy array on a CUDA device stays there (not float64).
         gamma: (C,), or shaped to broadcast along the channel axis only, (C, 1, 1) for NCHW.
         beta: as gamma.
         tau: as gamma, or None for no threshold.
@@ -37,7 +39,8 @@ def frn(
             means channels last.
 
     Returns:
-        y, a new array with the shape and dtype of x.
+        y, a new array of x's kind, shape and dtype; on a CUDA device it is enqueued on the
+        caller's current stream.
 
     Raises:
         DtypeError: x has a dtype without a kernel.
@@ -48,31 +51,22 @@ def frn(
         >>> frn_onnx.frn(image, gamma, beta, tau)                    # (N, H, W, C)
         >>> frn_onnx.frn(image, gamma, beta, tau, axes=(2, 3))       # (N, C, H, W)
     """
+    if cuda_arrays.is_cuda_array(x):
+        return cuda_arrays.frn(x, gamma, beta, tau, epsilon=epsilon, axes=axes)
     x = np.asarray(x)
     if x.dtype.name not in _DTYPES:
         raise DtypeError(
             f"FRN: x must be one of {', '.join(_DTYPES)}, received {x.dtype.name}; convert it "
             "first, for example with x.astype('float32')."
         )
-    if x.ndim not in op.RANKS:
-        raise ShapeError(
-            f"FRN: x must have rank 3, 4 or 5 (batch, channels and 1 to 3 spatial axes), "
-            f"received shape {x.shape}."
-        )
-    axes = op.default_axes(x.ndim) if axes is None else op.normalize_axes(axes, x.ndim)
-    channel = op.channel_axis(axes)
-    channels = x.shape[channel]
+    axes = spatial_axes(x.shape, axes)
+    channels = x.shape[op.channel_axis(axes)]
     # Parameters are computed with in float32, as the statistic is; in float64 for float64.
     param_dtype = np.float64 if x.dtype == np.float64 else np.float32
 
     def per_channel(name: str, value: npt.ArrayLike) -> np.ndarray:
         value = np.asarray(value)
-        if value.shape not in ((channels,), op.param_shape(axes, channels)):
-            raise ShapeError(
-                f"FRN: {name} must have shape (C,)=({channels},), received {value.shape}. Channels "
-                f"are read from axis {channel} of x, which has shape {x.shape}; pass "
-                f"axes={tuple(range(2, x.ndim))} if channels come first."
-            )
+        op.check_param(name, value.shape, x.shape, axes)
         return np.ascontiguousarray(value.reshape(channels), dtype=param_dtype)
 
     epsilons = np.abs(np.asarray(epsilon, dtype=param_dtype))

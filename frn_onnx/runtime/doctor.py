@@ -80,8 +80,9 @@ def _check(name: str, probe: Callable[[], str]) -> Check:
 
 def _build() -> str:
     info = library.build_info()
-    cuda = info["cuda"] or "built without"
-    return f"{info['library']}, CPU target {info['cpu_target']}, CUDA {cuda}"
+    cuda = info["cuda"]
+    kernels = f"built with CUDA {cuda['toolkit']}" if cuda else "built without CUDA"
+    return f"CPU target {info['cpu_target']}, {kernels}: {info['library']}"
 
 
 def _example() -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:

@@ -1,21 +1,25 @@
 """ONNX Runtime's own session class, with the FRN kernels registered."""
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import onnx
 
 from frn_onnx import op
+from frn_onnx.errors import FrnWarning
 from frn_onnx.runtime import library
 
 ort: Any = library.onnxruntime()
 
+_CUDA = "CUDAExecutionProvider"
+# Makes ONNX Runtime, from 1.24, remember which provider each node went to.
+_RECORD = "session.record_ep_graph_assignment_info"
+
 # The library has kernels for the first two; Azure takes only its own nodes. Every other
 # provider compiles as much of the graph as it knows: a kernel would cut a hole into that.
-_PROVIDERS_WITH_KERNELS = frozenset(
-    {"CPUExecutionProvider", "CUDAExecutionProvider", "AzureExecutionProvider"}
-)
+_PROVIDERS_WITH_KERNELS = frozenset({"CPUExecutionProvider", _CUDA, "AzureExecutionProvider"})
 
 
 class InferenceSession(ort.InferenceSession):
@@ -37,6 +41,9 @@ class InferenceSession(ort.InferenceSession):
     Raises:
         DependencyError: ONNX Runtime is not installed.
         PluginError: the plugin is wanted, and missing or unfit for this ONNX Runtime.
+
+    Warns:
+        FrnWarning: CUDA was asked for, and FRN nodes ended on another provider.
 
     Example:
         >>> session = frn_onnx.InferenceSession("model.onnx")
@@ -61,13 +68,44 @@ class InferenceSession(ort.InferenceSession):
         if plugin == "auto":
             used = set(names or ort.get_available_providers())
             plugin = used <= _PROVIDERS_WITH_KERNELS or _needs_plugin(path_or_bytes)
-        if plugin:
+        wants_cuda = _CUDA in names
+        if plugin or wants_cuda:
             sess_options = ort.SessionOptions() if sess_options is None else sess_options
+        if plugin:
             library.register(sess_options)
-        if "CUDAExecutionProvider" in names and hasattr(ort, "preload_dlls"):
-            # CUDA and cuDNN from PyPI's wheels are not on the loader's path.
-            ort.preload_dlls()
+        if wants_cuda:
+            sess_options.add_session_config_entry(_RECORD, "1")
+            if hasattr(ort, "preload_dlls"):
+                # CUDA and cuDNN from PyPI's wheels are not on the loader's path.
+                ort.preload_dlls()
         super().__init__(path_or_bytes, sess_options, providers, provider_options, **kwargs)
+        if wants_cuda and (problem := _not_on_cuda(self)):
+            warnings.warn(problem, FrnWarning, stacklevel=2)
+
+
+def _not_on_cuda(session: ort.InferenceSession) -> str | None:
+    """Why FRN nodes of a session that was to use CUDA do not run there; None where they do."""
+    if _CUDA not in session.get_providers():
+        return (
+            f"{_CUDA} was asked for and is not used, everything runs on "
+            f"{', '.join(session.get_providers())}; it needs an NVIDIA GPU with its driver, and "
+            "'pip install frn_onnx[gpu]' in place of onnxruntime"
+        )
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return None
+    elsewhere = [
+        f"{node.name} on {part.ep_name}"
+        for part in session.get_provider_graph_assignment_info()
+        for node in part.get_nodes()
+        if (node.domain, node.op_type) == (op.DOMAIN, op.OP_TYPE) and part.ep_name != _CUDA
+    ]
+    if not elsewhere:
+        return None
+    if library.build_info()["cuda"] is None:
+        cure = "the library was built without CUDA kernels; build it where nvcc is on the path"
+    else:
+        cure = "the CUDA kernels take float32, float16 and bfloat16, not double"
+    return f"{len(elsewhere)} FRN nodes do not run on {_CUDA} ({elsewhere[0]}): {cure}"
 
 
 def _needs_plugin(path_or_bytes: str | bytes | os.PathLike) -> bool:

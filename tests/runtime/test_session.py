@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import tolerances
 
 import frn_onnx
 from frn_onnx import op
-from frn_onnx.errors import PluginError
+from frn_onnx.errors import FrnWarning, PluginError
 from frn_onnx.runtime import library, session
 
 
@@ -164,3 +165,45 @@ def test_frn_in_a_subgraph_needs_the_plugin(case):
     condition = onnx.helper.make_node("If", ["c"], ["Z"], then_branch=branch, else_branch=branch)
     case.model.graph.node[0].CopyFrom(condition)
     assert session._needs_plugin(case.model.SerializeToString())
+
+
+def test_cuda_that_cannot_be_had_is_said(case):
+    """On a machine with a GPU the providers are there, and the test of that is another."""
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this onnxruntime has the CUDA provider")
+    with (
+        pytest.warns(UserWarning, match="not in available provider names"),
+        pytest.warns(FrnWarning, match="CUDAExecutionProvider was asked for and is not used.*gpu"),
+    ):
+        created = frn_onnx.InferenceSession(
+            case.model, providers=["CUDAExecutionProvider", "CPUExecutionProvider"]
+        )
+    tolerances.assert_within(created.run(None, {"X": case.x})[0], case.expected, bound(case))
+
+
+class OnTheWrongProvider:
+    """What a CUDA session looks like whose FRN nodes went to the CPU."""
+
+    def __init__(self, created):
+        self.get_provider_graph_assignment_info = created.get_provider_graph_assignment_info
+
+    def get_providers(self):
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def test_frn_on_another_provider_than_cuda_is_said(case):
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    created = frn_onnx.InferenceSession(case.model, options)
+    problem = session._not_on_cuda(OnTheWrongProvider(created))
+    assert "1 FRN nodes do not run on CUDAExecutionProvider (frn" in problem
+    assert "on CPUExecutionProvider" in problem
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_frn_runs_there(case, profiled):
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FrnWarning)
+        created = frn_onnx.InferenceSession(case.model, profiled, providers)
+    tolerances.assert_within(created.run(None, {"X": case.x})[0], case.expected, bound(case))
