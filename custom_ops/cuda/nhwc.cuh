@@ -31,14 +31,14 @@ __device__ inline float SumOverStrip(float (&squares)[kSize], float* shared, con
   const int strip = cut.strip_columns * kSize;
   float* warp_sums = shared + strip;
 
+  for (int mask = kWarp / 2; mask >= cut.strip_columns; mask /= 2) {
 #pragma unroll
-  for (int e = 0; e < kSize; ++e) {
-    for (int mask = kWarp / 2; mask >= cut.strip_columns; mask /= 2) {
-      squares[e] += ShuffleXor(squares[e], mask);
-    }
-    if (lane < cut.strip_columns) {
-      warp_sums[thread / kWarp * strip + lane * kSize + e] = squares[e];
-    }
+    for (int e = 0; e < kSize; ++e) squares[e] += ShuffleXor(squares[e], mask);
+  }
+  if (lane < cut.strip_columns) {
+    float* own = warp_sums + thread / kWarp * strip + lane * kSize;
+#pragma unroll
+    for (int e = 0; e < kSize; ++e) own[e] = squares[e];
   }
   SyncBlock();
 
@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(512, 2) Nhwc(KernelParams p, Cut cut) {
                                         static_cast<int64_t>(Min(pixel, pixels - 1)) * channels);
   };
 
-  // Pass 1. The loads are unconditional, at a clamped pixel: see nchw_tile.cuh.
+  // Pass 1. Loads first, at a clamped pixel: see nchw_tile.cuh.
   float squares[kSize] = {};
   for (int step = 0, i = row; i < pixels; step += kUnroll, i += kUnroll * rows) {
     Vec vec[kUnroll];

@@ -8,14 +8,30 @@
 #include <limits>
 #include <random>
 #include <sstream>
+#include <type_traits>
 #include <vector>
 
-#include "cuda/elements.h"
+#include "tests/simt/device.h"
 
 namespace frn::cuda {
 namespace {
 
 constexpr unsigned char kCanary = 0xa5;
+
+// Conversions of the tests' own, so that a mistake in the kernels' cannot hide itself.
+float Widen(float v) { return v; }
+float Widen(F16 v) { return ToFloat(v); }
+float Widen(BF16 v) { return __uint_as_float(static_cast<uint32_t>(v.bits) << 16); }
+template <class T>
+T Narrow(float v) {
+  if constexpr (std::is_same_v<T, float>) {
+    return v;
+  } else if constexpr (std::is_same_v<T, F16>) {
+    return ToF16(v);
+  } else {
+    return ToBF16(v);
+  }
+}
 
 // `count` elements of T, `offset` elements behind a 16-byte line. The page behind them cannot be
 // touched; what is left of their own pages is filled with canaries.
@@ -68,8 +84,8 @@ struct ChannelValues {
   }
   void Set(int64_t channel, float value) {
     floats[channel] = value;
-    elements[channel] = FromFloat<T>(value);
-    exact[channel] = is_float ? value : ToFloat(elements[channel]);
+    elements[channel] = Narrow<T>(value);
+    exact[channel] = is_float ? value : Widen(elements[channel]);
   }
   ChannelVector vector() const {
     return {is_float ? static_cast<const void*>(floats.data()) : elements.data(), is_float};
@@ -163,11 +179,11 @@ class Runner {
         for (int64_t i = 0; i < plane; ++i) {
           const bool edge = i < 8 || i >= plane - 8;
           const float v = (normal(random) - 0.4f) * scale * (edge ? 6.0f : 1.0f);
-          x_.data()[At(n, c, i)] = FromFloat<T>(v);
+          x_.data()[At(n, c, i)] = Narrow<T>(v);
         }
       }
     }
-    if (test_.special != 0.0f) x_.data()[test_.seed % count_] = FromFloat<T>(test_.special);
+    if (test_.special != 0.0f) x_.data()[test_.seed % count_] = Narrow<T>(test_.special);
     std::memcpy(original_.data(), x_.data(), count_ * sizeof(T));
     if (!test_.in_place) std::memset(separate_y_.data(), 0xff, count_ * sizeof(T));
   }
@@ -179,17 +195,17 @@ class Runner {
       for (int64_t c = 0; c < shape_.channels; ++c) {
         double squares = 0.0;
         for (int64_t i = 0; i < plane; ++i) {
-          const double v = ToFloat(original_[At(n, c, i)]);
+          const double v = Widen(original_[At(n, c, i)]);
           squares += v * v;
         }
         const double root = std::sqrt(squares / static_cast<double>(plane) + epsilon_[c]);
         for (int64_t i = 0; i < plane; ++i) {
-          const double scaled = gamma_.exact[c] * (ToFloat(original_[At(n, c, i)]) / root);
+          const double scaled = gamma_.exact[c] * (Widen(original_[At(n, c, i)]) / root);
           double expected = scaled + beta_.exact[c];
           if (test_.has_tau && !(expected >= tau_.exact[c]) && !std::isnan(expected)) {
             expected = tau_.exact[c];
           }
-          const double received = ToFloat(y_->data()[At(n, c, i)]);
+          const double received = Widen(y_->data()[At(n, c, i)]);
           // Relative error of the sum, halved by the root, and of the few operations behind it;
           // then the rounding of y.
           const double tolerance = std::fabs(scaled) * (chain / 2 + 4 * 0x1p-24) +
