@@ -11,7 +11,19 @@ from frn_onnx.errors import FrnError
 
 # Modules in the order of the help text. Each has add_parser(subparsers); what a command needs
 # beyond argparse it imports when it runs, so that --help answers at once.
-_MODULES = ("demo", "export", "fuse", "lower", "verify", "bench", "doctor", "serve", "triton")
+_MODULES = (
+    "demo",
+    "export",
+    "fuse",
+    "lower",
+    "inspect",
+    "verify",
+    "convert",
+    "bench",
+    "doctor",
+    "serve",
+    "triton",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,6 +12,8 @@ _FORMS = {
     "primitives": "standard ops only; runs everywhere",
 }
 _MOST_OPS = 8
+# Of the columns: layout, X, epsilon, gamma, beta, tau.
+_WIDTHS = (6, 20, 7, 13, 13, 13)
 
 
 def info_view(info: ModelInfo) -> RenderableType:
@@ -52,15 +54,24 @@ def _summary(info: ModelInfo) -> list[tuple[str, str]]:
     return rows
 
 
-def _frn_table(info: ModelInfo) -> Table:
-    table = Table(title=f"FRN nodes: {len(info.frn)}", title_justify="left", title_style="bold")
-    table.add_column("node", overflow="fold")
-    table.add_column("layout")
-    for heading in ("X", "epsilon", "gamma", "beta", "tau"):
-        table.add_column(heading, justify="right", no_wrap=heading != "X")
+def _frn_table(info: ModelInfo) -> RenderableType:
+    """Two lines a node, since names are long and 80 columns are few: the name, then the rest."""
+    parts: list[RenderableType] = [
+        Text(f"FRN nodes: {len(info.frn)}", style="bold"),
+        _columns("layout", "X", "epsilon", "gamma", "beta", "tau", style="dim"),
+    ]
     for node in info.frn:
-        table.add_row(node.name, node.layout, *_cells(node))
-    return table
+        parts += [Text(node.name, style="cyan"), _columns(node.layout, *_cells(node))]
+    return Group(*parts)
+
+
+def _columns(*cells: str, style: str = "") -> Table:
+    """One line, its columns as wide as in every other line."""
+    line = Table.grid(padding=(0, 1))
+    for width in _WIDTHS:
+        line.add_column(min_width=width, no_wrap=True, overflow="ellipsis", style=style)
+    line.add_row(*cells)
+    return line
 
 
 def _cells(node: FrnNode) -> list[str]:
@@ -76,4 +87,4 @@ def _range(parameter: Parameter | None) -> str:
         return "computed"
     if parameter.minimum == parameter.maximum:
         return f"{parameter.minimum:.2g}"
-    return f"{parameter.minimum:.2g} .. {parameter.maximum:.2g}"
+    return f"{parameter.minimum:.2g}..{parameter.maximum:.2g}"

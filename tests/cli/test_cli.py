@@ -139,3 +139,22 @@ def test_the_input_is_never_overwritten(command, model, capsys):
 def test_traceback_is_there_for_who_asks(tmp_path):
     with pytest.raises(Exception, match="nowhere"):
         main(["--traceback", "lower", "nowhere.onnx", "-o", "x.onnx", "--form", "custom"])
+
+
+def test_inspect_shows_what_is_in_the_file(model, tmp_path, capsys):
+    picture = tmp_path / "frn.png"
+    assert main(["inspect", model, "--plot", str(picture)]) == 0
+    printed = capsys.readouterr().out
+    assert "portable" in printed
+    assert "NCHW" in printed
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["inspect", model, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["frn"]) == 1
+
+
+@pytest.mark.parametrize("to", ["float16", "bfloat16"])
+def test_convert_keeps_the_values(to, model, tmp_path):
+    half = str(tmp_path / "half.onnx")
+    assert main(["convert", model, "-o", half, "--to", to]) == 0
+    assert "FilterResponseNormalization" in ops(half)
+    assert main(["verify", model, half]) == 0

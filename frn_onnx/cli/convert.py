@@ -1,0 +1,30 @@
+"""``frn-onnx convert``: a file that computes in half precision, with float32 statistics."""
+
+import argparse
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "convert", help="convert an ONNX file to half precision, FRN's statistics in float32"
+    )
+    parser.add_argument("model", help="an ONNX file in float32")
+    parser.add_argument("-o", "--output", required=True, help="the ONNX file to write")
+    parser.add_argument("--to", choices=("float16", "bfloat16"), required=True)
+    parser.add_argument(
+        "--keep-io-types",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="leave the types of inputs and outputs as they are (default: on)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from frn_onnx.graph import model_io
+    from frn_onnx.graph.convert import convert
+
+    model_io.check_output(args.output, args.model)
+    converted = convert(args.model, args.to, keep_io_types=args.keep_io_types)
+    model_io.save(converted, args.output)
+    print(f"wrote {args.output} ({args.to}, portable)")
+    return 0
