@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import samples as make
 from frn_onnx.graph.runners import Runner, Spec, runner
 
-# How far one operation may drive two results apart, in units of roundoff: a dot product of K terms
-# is off by about sqrt(K) of them, K is up to 1000 or so, and both results are off.
-ROUNDOFFS_PER_OPERATION = 64
+# How far one operation may drive two results apart, in units of roundoff. A dot product of K terms
+# is off by about sqrt(K) of them, K is up to 1000 or so, and both results are off; half types are
+# summed in float32. Then the result is rounded, and networks pass errors on a little enlarged.
+_SUM_ROUNDOFFS, _RESULT_ROUNDOFFS = 64, 8
+_FLOAT32_ROUNDOFF = 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,13 @@ def verify(
 ) -> Report:
     """Runs two models on the same inputs and compares what comes out.
 
-    By default an element may be off by 64 * sqrt(depth) * u * s, where depth is the longest chain
-    of operations in either model, u the unit roundoff of the narrowest float type that either
-    computes in (2**-24 for float32), and s the largest magnitude in the output: each operation
-    adds a rounding error of its own, those are independent, and 64 stands for the sums of about
-    1000 products inside one, in both models. Integers and booleans must be equal; so must NaN
-    and infinities.
+    By default an element may be off by sqrt(depth) * max(64 * v + 8 * u, m) * s. Here depth is
+    the longest chain of operations in either model, u the unit roundoff of the narrowest float
+    type that either computes in (2**-24 for float32), v that of the type it sums in (float32 for
+    half types, else u), and s the largest magnitude in the output: each operation adds an error
+    of its own, and those are independent. m is how far the first model's output moves, relative
+    to s, when its input moves by one roundoff: what a network makes of one rounding it makes of
+    those inside it, too. Integers and booleans must be equal; so must NaN and infinities.
 
     Args:
         a, b: path of an ONNX or Keras file (.keras, .h5), ``onnx.ModelProto``,
@@ -135,9 +139,11 @@ def verify(
             f"the models have different outputs: {', '.join(first.outputs)} in {first.label}, "
             f"{', '.join(second.outputs)} in {second.label}"
         )
+    roundoff = max(first.roundoff, second.roundoff)
     depth = max(first.depth, second.depth, 1)
-    scaled = ROUNDOFFS_PER_OPERATION * depth**0.5 * max(first.roundoff, second.roundoff)
-    comparisons = [_Comparison(name, scaled, rtol, atol) for name in first.outputs]
+    one = _SUM_ROUNDOFFS * min(roundoff, _FLOAT32_ROUNDOFF) + _RESULT_ROUNDOFFS * roundoff
+    fixed = None if rtol is None and atol is None else (rtol or 0.0, atol or 0.0)
+    comparisons = [_Comparison(name) for name in first.outputs]
     used = []
     rng = np.random.default_rng(seed)
     for sample in range(samples if inputs is None else 1):
@@ -152,8 +158,11 @@ def verify(
         used.append(
             {spec.name: array.shape for (spec, _), array in zip(pairs, arrays, strict=True)}
         )
-        for comparison, y, i in zip(comparisons, left, order, strict=True):
-            comparison.add(sample, np.asarray(y), np.asarray(right[i]))
+        left, right = list(map(np.asarray, left)), list(map(np.asarray, right))
+        moved = left if fixed else _run(first, [_nudged(x, roundoff, rng) for x in arrays])
+        for comparison, y, z, i in zip(comparisons, left, moved, order, strict=True):
+            relative = depth**0.5 * max(one, _distance(y, np.asarray(z)))
+            comparison.add(sample, y, right[i], fixed or (0.0, relative * _scale(y)))
     return Report(first.label, second.label, used, [c.report for c in comparisons])
 
 
@@ -183,36 +192,62 @@ def _run(model: Runner, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         raise ModelError(f"{model.label} does not run on {shapes}: {error}") from error
 
 
+def _nudged(x: np.ndarray, roundoff: float, rng: np.random.Generator) -> np.ndarray:
+    """Floats moved up or down by about one roundoff, at random."""
+    if not _is_float(x):
+        return x
+    return (x * (1 + rng.choice([-2, 2], x.shape) * roundoff)).astype(x.dtype)
+
+
+def _distance(y: np.ndarray, z: np.ndarray) -> float:
+    """The largest difference, relative to the largest element."""
+    scale = _scale(y)
+    if not _is_float(y) or y.shape != z.shape or not scale:
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(y.astype(np.float64) - z.astype(np.float64))
+    return float(distance[np.isfinite(distance)].max(initial=0.0)) / scale
+
+
+def _scale(y: np.ndarray) -> float:
+    """The largest finite magnitude; 0 for what is no float, which must be equal."""
+    if not _is_float(y):
+        return 0.0
+    values = np.abs(y.astype(np.float64))
+    return float(values[np.isfinite(values)].max(initial=0.0))
+
+
+def _is_float(array: np.ndarray) -> bool:
+    # NumPy does not count bfloat16 among its floating-point types.
+    return array.dtype.kind == "f" or array.dtype == ml_dtypes.bfloat16
+
+
 class _Comparison:
     """Collects the errors of one output over all samples."""
 
-    def __init__(self, name: str, scaled: float, rtol: float | None, atol: float | None) -> None:
+    def __init__(self, name: str) -> None:
         self.report = OutputReport(name)
-        self._scaled = scaled
-        self._fixed = None if rtol is None and atol is None else (rtol or 0.0, atol or 0.0)
         self._excess = -1.0
 
-    def add(self, sample: int, a: np.ndarray, b: np.ndarray) -> None:
+    def add(
+        self, sample: int, a: np.ndarray, b: np.ndarray, tolerance: tuple[float, float]
+    ) -> None:
+        """Takes in one more sample; ``tolerance`` is relative to each element, and absolute."""
         if self.report.problem:
             return
         if a.shape != b.shape:
             problem = f"shape {a.shape} against {b.shape}"
             self.report = dataclasses.replace(self.report, sample=sample, problem=problem)
             return
-        exact = a.dtype.kind in "iubOSU" and b.dtype.kind in "iubOSU"
-        if exact and a.dtype.kind in "OSU":
+        scale = _scale(a)
+        if a.dtype.kind in "OSU":
             a, b = np.zeros(a.shape), np.asarray(a != b)  # text has no distance
         a, b = a.astype(np.float64), b.astype(np.float64)
-        finite = np.isfinite(a)
-        scale = float(np.abs(a[finite]).max(initial=0.0))
         same = (a == b) | (np.isnan(a) & np.isnan(b))
         with np.errstate(invalid="ignore", over="ignore"):
             error = np.where(same, 0.0, np.abs(a - b))
         error = np.where(np.isnan(error), np.inf, error)
-        if self._fixed is not None:
-            allowed = self._fixed[1] + self._fixed[0] * np.where(finite, np.abs(a), 0.0)
-        else:
-            allowed = np.full(a.shape, 0.0 if exact else self._scaled * scale)
+        allowed = tolerance[1] + tolerance[0] * np.where(np.isfinite(a), np.abs(a), 0.0)
         old = self.report
         largest = float(error.max(initial=0.0))
         relative = largest / scale if scale else float(largest > 0) * np.inf

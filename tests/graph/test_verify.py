@@ -134,13 +134,23 @@ def test_tolerances():
         return numpy_runner(lambda x: np.array([100.0, 1.0]) + error)
 
     exact = off_by(0.0)
-    # depth 1: 64 units of roundoff of the largest magnitude.
-    assert verify(exact, off_by(100 * 63 * 2.0**-24)).ok
-    assert not verify(exact, off_by(101 * 64 * 2.0**-24)).ok
+    # depth 1: 72 units of roundoff of the largest magnitude.
+    assert verify(exact, off_by(100 * 71 * 2.0**-24)).ok
+    assert not verify(exact, off_by(101 * 72 * 2.0**-24)).ok
     assert verify(exact, off_by(0.01), atol=0.011).ok
     assert not verify(exact, off_by(0.01), atol=0.009).ok
     assert not verify(exact, off_by(0.01), rtol=0.001).ok
     assert verify(exact, off_by(0.01), rtol=0.011).ok
+
+
+def test_what_a_model_makes_of_one_rounding():
+    """The sine of 10000 x moves by 10000 roundoffs where x moves by one."""
+
+    def off_by(roundoffs):
+        return numpy_runner(lambda x: np.sin(1e4 * x.astype(float)) + roundoffs * 2.0**-24)
+
+    assert verify(off_by(0), off_by(1000)).ok
+    assert not verify(off_by(0), off_by(1_000_000)).ok
 
 
 def test_shapes_that_differ():
@@ -266,7 +276,7 @@ def test_the_narrowest_type_and_the_depth_set_the_tolerance(cnn):
         next(t for t in lower(cnn, "primitives").graph.initializer if t.name == "w3")
     )
     wide = verify(half, half, samples=1).outputs[0].allowed
-    assert wide == pytest.approx(single * 2**13)
+    assert wide == pytest.approx(single * (64 + 8 * 2**13) / 72)
 
 
 class TestKeras:
