@@ -30,8 +30,7 @@ __all__ = ["ExportResult", "export", "export_model"]
 class _CallablePackage(types.ModuleType):
     """``import frn_onnx.export`` puts this package where ``frn_onnx.export`` is the function."""
 
-    def __call__(self, *args, **kwargs):
-        return export(*args, **kwargs)
+    __call__ = staticmethod(export)
 
 
 sys.modules[__name__].__class__ = _CallablePackage

@@ -1,6 +1,7 @@
 """Reading Keras model files, with errors that tell a user what the file is instead."""
 
 import os
+import re
 import zipfile
 
 import keras
@@ -10,6 +11,8 @@ from frn_onnx.layers import CUSTOM_OBJECTS
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _KEPT_LINES = 4
+# Keras' words for .keras and for .h5 files.
+_UNKNOWN = re.compile(r"Could not locate \w+ '[^']*'|Unknown \w+: '[^']*'")
 
 
 def read_keras(path: str) -> keras.Model:
@@ -57,10 +60,10 @@ def _explain(path: str, kind: str, error: Exception) -> str:
             f"export: {path!r} holds weights and no model; build the model, call "
             "model.load_weights on this file, and export the model object"
         )
-    if "Could not locate" in text or "Unknown layer" in text:
+    unknown = _UNKNOWN.search(text)
+    if unknown:
         return (
-            f"export: {path!r} holds a layer that is not known here: {reason}\n"
-            "Load it with keras.saving.load_model(path, custom_objects={...}) and export the "
-            "model object."
+            f"export: {path!r} holds a layer that is not known here: {unknown[0]}; load the file "
+            "with keras.saving.load_model(path, custom_objects={...}) and export the model object"
         )
     return f"export: {path!r} cannot be loaded by Keras {keras.__version__} as {kind}: {reason}"

@@ -1,7 +1,14 @@
 """Networks that several files export."""
 
 import export_cases
+import keras
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Keras draws the convolutions' weights."""
+    keras.utils.set_random_seed(20191120)
 
 
 @pytest.fixture(scope="session")
