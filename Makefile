@@ -44,6 +44,22 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_FILES)
 
+# The CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer.
+sanitize: $(VENV)/.tools
+	cmake -S custom_ops -B build/sanitize -G Ninja -DFRN_ONNX_SANITIZE=ON -DFRN_ONNX_CUDA=off
+	cmake --build build/sanitize
+	build/sanitize/kernel_test
+
+# The CUDA kernels on the CPU, over every case; make test runs a quick subset.
+simt: $(VENV)/.tools
+	cmake -S custom_ops/tests/simt -B build/simt -G Ninja
+	cmake --build build/simt
+	build/simt/kernels_test --full
+
+# The CUDA kernels compiled for every architecture: spills, loads in flight, size. Needs no GPU.
+cuda-check: $(VENV)/.tools
+	$(BIN)/python custom_ops/tests/cuda_check.py
+
 wheel: $(VENV)/.tools
 	$(PIP) wheel --no-deps --wheel-dir dist .
 
