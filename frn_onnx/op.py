@@ -24,8 +24,9 @@ compares the two.
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
 import onnx
-from onnx import AttributeProto, TensorProto, helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from frn_onnx.errors import ModelError, ShapeError
 
@@ -187,7 +188,13 @@ def body(
 
     def constant(name: str, attribute: str, value: float | Sequence[int] | None) -> str:
         out = add("Constant", [], name)
-        nodes[-1].attribute.append(_attribute(attribute, value, reference=name))
+        if value is None:
+            nodes[-1].attribute.append(_attribute(attribute, value, reference=name))
+        else:
+            # A tensor: float16 tools do not convert plain numbers.
+            dtype = np.float32 if attribute == "value_float" else np.int64
+            tensor = numpy_helper.from_array(np.asarray(value, dtype))
+            nodes[-1].attribute.append(helper.make_attribute("value", tensor))
         return out
 
     def cast(value: str, name: str, types: set[int]) -> str:

@@ -12,6 +12,7 @@ import onnx
 import onnx.inliner
 from onnx import GraphProto, helper
 
+from frn_onnx.errors import ModelError
 from frn_onnx.graph import model_io
 from frn_onnx.graph.scopes import Scope, Site, frn_sites, scopes
 
@@ -114,7 +115,13 @@ def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
         _tag(site, number)
     if any(site.scope.function is not None for site in sites):
         light = onnx.inliner.inline_local_functions(light)
-    return onnx.shape_inference.infer_shapes(light, data_prop=True)
+    try:
+        return onnx.shape_inference.infer_shapes(light, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(
+            f"types or shapes in the model contradict each other: {error}; value_info that is "
+            "left from before a conversion does that"
+        ) from error
 
 
 def _tag(site: Site, number: int) -> None:

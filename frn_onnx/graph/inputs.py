@@ -22,7 +22,7 @@ def canonicalise(model: onnx.ModelProto) -> None:
     function's body has no default for it.
     """
     sites = scopes.frn_sites(model)
-    _remove_unused(model, {name for site in sites for name in _canonicalise(site)})
+    remove_unused(model, {name for site in sites for name in _canonicalise(site)})
 
 
 def _canonicalise(site: Site) -> list[str]:
@@ -66,7 +66,7 @@ def _uniform_value(scope: Scope, name: str) -> float | None:
     return float(values[0]) if values.size and (values == values[0]).all() else None
 
 
-def _remove_unused(model: onnx.ModelProto, names: set[str]) -> None:
+def remove_unused(model: onnx.ModelProto, names: set[str]) -> None:
     """Removes those of the named constants that nothing reads any more."""
     while names:
         used = {name for scope in scopes.scopes(model) for name in _reads(scope)}

@@ -138,7 +138,7 @@ def _state_outputs(sites: list[Site], operands: list[Operands]) -> None:
     stated: dict[Scope, dict[str, onnx.ValueInfoProto]] = {}
     for site, known in zip(sites, operands, strict=True):
         graph = site.scope.body
-        if not isinstance(graph, GraphProto) or len(known.x_types) != 1 or len(known.x_shapes) != 1:
+        if not isinstance(graph, GraphProto) or len(known.x_types) != 1:
             continue
         if site.scope not in stated:
             stated[site.scope] = {v.name: v for v in (*graph.value_info, *graph.output)}
@@ -146,9 +146,10 @@ def _state_outputs(sites: list[Site], operands: list[Operands]) -> None:
         value = stated[site.scope].get(y)
         if value is None:
             value = graph.value_info.add(name=y)
-        if not value.type.tensor_type.HasField("shape"):
-            value.type.tensor_type.elem_type = next(iter(known.x_types))
-            value.type.tensor_type.shape.CopyFrom(known.x_shapes[0])
+        tensor = value.type.tensor_type
+        tensor.elem_type = tensor.elem_type or next(iter(known.x_types))
+        if len(known.x_shapes) == 1 and not tensor.HasField("shape"):
+            tensor.shape.CopyFrom(known.x_shapes[0])
 
 
 def _add_function(model: onnx.ModelProto, sites: list[Site], operands: list[Operands]) -> None:

@@ -158,13 +158,13 @@ def random(pair: tuple[Spec, Spec], shape: tuple[int, ...], rng: np.random.Gener
     """
     dtype = pair[0].dtype
     if dtype.kind == "b":
-        return rng.random(shape) < 0.5
+        return np.asarray(rng.random(shape) < 0.5)
     if dtype == np.uint8:
-        return rng.integers(0, 256, shape, dtype=np.uint8)
+        return np.asarray(rng.integers(0, 256, shape, dtype=np.uint8))
     if dtype.kind in "iu":
-        return rng.integers(0, _INTEGERS, shape).astype(dtype)
+        return np.asarray(rng.integers(0, _INTEGERS, shape)).astype(dtype)
     narrowest = min((spec.dtype for spec in pair), key=lambda dtype: dtype.itemsize)
-    return rng.normal(0.2, 1.0, shape).astype(narrowest).astype(dtype)
+    return np.asarray(rng.normal(0.2, 1.0, shape)).astype(narrowest).astype(dtype)
 
 
 def _listed(runner: Runner) -> str:

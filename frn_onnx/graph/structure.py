@@ -1,10 +1,11 @@
-"""Whether a graph is one: every name defined, once, and no cycles.
+"""Whether a graph is one: every name defined, once, and no cycles; and nodes in order.
 
 ONNX's own checker asks for more than runs in practice (it rejects files that ONNX Runtime takes
 and that are worth fusing), and stops at 2 GiB. This asks for what a rewrite depends on.
 """
 
 import graphlib
+import heapq
 from collections.abc import Iterable, Sequence
 
 import onnx
@@ -47,12 +48,11 @@ def _body_problem(
     visible = outer | known | maker.keys()
     reads = []
     for node in nodes:
-        names = set(filter(None, node.input))
         for _, graph in subgraphs(node):
             found = _graph_problem(graph, visible)
             if found:
                 return found
-            names |= _free_names(graph)
+        names = _needs(node)
         for name in names - visible:
             return f"{_label(node)} in {where!r} reads {name!r}, which nothing defines"
         reads.append({maker[name] for name in names if name in maker})
@@ -65,6 +65,36 @@ def _body_problem(
         path = " -> ".join(_label(nodes[i]) for i in error.args[1])
         return f"nodes of {where!r} form a cycle: {path}"
     return None
+
+
+def sort(graph: GraphProto) -> None:
+    """Puts nodes behind those they read from, in place; what is in order stays in order."""
+    nodes = list(graph.node)
+    maker = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    waiting = [{maker[n] for n in _needs(node) if n in maker} for node in nodes]
+    readers: dict[int, list[int]] = {}
+    for reader, makers in enumerate(waiting):
+        for i in makers:
+            readers.setdefault(i, []).append(reader)
+    ready = [i for i, makers in enumerate(waiting) if not makers]
+    order = []
+    while ready:
+        order.append(heapq.heappop(ready))
+        for reader in readers.get(order[-1], ()):
+            waiting[reader].discard(order[-1])
+            if not waiting[reader]:
+                heapq.heappush(ready, reader)
+    if order != list(range(len(nodes))):
+        del graph.node[:]
+        graph.node.extend(nodes[i] for i in order)
+
+
+def _needs(node: onnx.NodeProto) -> set[str]:
+    """The names that a node and its subgraphs read from around it."""
+    names = set(filter(None, node.input))
+    for _, graph in subgraphs(node):
+        names |= _free_names(graph)
+    return names
 
 
 def _free_names(graph: GraphProto) -> set[str]:

@@ -196,7 +196,7 @@ def _nudged(x: np.ndarray, roundoff: float, rng: np.random.Generator) -> np.ndar
     """Floats moved up or down by about one roundoff, at random."""
     if not _is_float(x):
         return x
-    return (x * (1 + rng.choice([-2, 2], x.shape) * roundoff)).astype(x.dtype)
+    return np.asarray(x * (1 + rng.choice([-2, 2], x.shape) * roundoff)).astype(x.dtype)
 
 
 def _distance(y: np.ndarray, z: np.ndarray) -> float:

@@ -94,6 +94,21 @@ def test_inputs_and_outputs_are_matched_by_name(rng):
     assert all(s["values"][1] == s["table"][1] for s in report.samples)
 
 
+def test_scalar_inputs_of_every_kind(rng):
+    model = graph_models.parse(
+        """<ir_version: 8, opset_import: ["": 18]>
+        g (bool a, float b, int32 c, uint8 d) => (float y)
+        {
+          e = Cast <to = 1> (a) f = Cast <to = 1> (c) g = Cast <to = 1> (d)
+          y = Sum (b, e, f, g)
+        }""",
+        rng,
+    )
+    report = verify(model, model)
+    assert report.ok
+    assert report.samples[0] == {"a": (), "b": (), "c": (), "d": ()}
+
+
 def test_names_of_other_exporters():
     assert samples.match_names(["a", "b"], ["b", "a"]) == [1, 0]
     assert samples.match_names(["a", "b"], ["b:0", "serving/a:0"]) == [1, 0]
