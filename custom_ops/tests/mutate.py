@@ -23,7 +23,7 @@ CUSTOM_OPS = Path(__file__).parents[1]
 FILES = ["elements.h", "nchw_tile.cuh", "nchw_plane.cuh", "nhwc.cuh", "strided.cuh"]
 TIMEOUT_S = 120
 
-# What is replaced by what, wherever it stands in a line of code.
+# What is replaced by what, at its first place in a line of code.
 OPERATORS = [
     (r" < ", " <= "),
     (r" <= ", " < "),
@@ -44,7 +44,6 @@ OPERATORS = [
     (r"kUnroll \* ", ""),
     (r"Min(?:<int64_t>)?\(([^(),]+), ([^()]+)\)", r"(\1)"),
     (r"Min(?:<int64_t>)?\(([^(),]+), ([^()]+)\)", r"(\2)"),
-    (r"\? (\S+) : ", r"? -\1 : "),
 ]
 # Statements on a line of their own that are dropped.
 STATEMENTS = re.compile(
@@ -73,10 +72,7 @@ def mutants_of(file: str) -> list[Mutant]:
             continue
         changed = []
         for pattern, replacement in OPERATORS:
-            for match in re.finditer(pattern, code):
-                changed.append(
-                    code[: match.start()] + match.expand(replacement) + code[match.end() :]
-                )
+            changed.append(re.sub(pattern, replacement, code, count=1))
         if STATEMENTS.match(code) and not DECLARATION.match(code):
             changed.append("")
         for after in dict.fromkeys(changed):
