@@ -28,7 +28,7 @@ def serve_config(path: str | os.PathLike, *, on_ready: Callable[[str], None]) ->
         on_ready: told the URL when every application runs.
 
     Raises:
-        ArgumentError: the file is not such a YAML.
+        ArgumentError: the file is not such a YAML, or asks for more than this machine has.
         ModelError: an application did not start; the message is Ray's.
         DependencyError: the extra ``ray`` is not installed.
     """
@@ -51,6 +51,7 @@ def serve_config(path: str | os.PathLike, *, on_ready: Callable[[str], None]) ->
     context = ray.init(address="local", namespace="serve", log_to_driver=False)
     handlers = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
+        _check_room(schema, ray.cluster_resources())
         ServeSubmissionClient(f"http://{context.dashboard_url}").deploy_applications(config)
         names = [application.name for application in schema.applications]
         if _wait(serve, names, stop):
@@ -66,6 +67,31 @@ def serve_config(path: str | os.PathLike, *, on_ready: Callable[[str], None]) ->
             signal.signal(number, handler)
 
 
+def _check_room(schema: Any, has: dict[str, float]) -> None:
+    """Raises ArgumentError where the replicas can never all start: Ray would wait for ever."""
+    wanted = {"CPU": 0.0, "GPU": 0.0}
+    for deployment in (d for a in schema.applications for d in a.deployments):
+        given = deployment.model_dump(exclude_unset=True)
+        scaling = given.get("autoscaling_config") or {}
+        replicas = scaling.get("min_replicas", given.get("num_replicas", 1))
+        resources = given.get("ray_actor_options") or {}
+        if isinstance(replicas, int):
+            wanted["CPU"] += replicas * resources.get("num_cpus", 1)
+            wanted["GPU"] += replicas * resources.get("num_gpus", 0)
+    for kind, number in wanted.items():
+        if number > has.get(kind, 0):
+            raise ArgumentError(
+                f"the replicas ask for {number:g} {kind}s, and this machine has "
+                f"{has.get(kind, 0):g}; lower num_replicas, num_cpus or num_gpus in the YAML"
+            )
+
+
+def _reason(application: Any) -> str:
+    """Why an application failed: the last line of a replica's traceback, or Ray's own words."""
+    texts = [d.message for d in application.deployments.values()] + [application.message]
+    return next((text.strip().splitlines()[-1] for text in texts if text.strip()), "no reason")
+
+
 def _wait(serve: Any, names: list[str], stop: threading.Event) -> bool:
     """Waits until every application runs; False if the server is told to stop before that."""
     end = time.monotonic() + _START_SECONDS
@@ -74,7 +100,7 @@ def _wait(serve: Any, names: list[str], stop: threading.Event) -> bool:
         found = {name: applications[name] for name in names if name in applications}
         for name, application in found.items():
             if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-                raise ModelError(f"application {name!r} did not start: {application.message}")
+                raise ModelError(f"application {name!r} did not start: {_reason(application)}")
         if len(found) == len(names) and all(a.status == "RUNNING" for a in found.values()):
             return True
         if time.monotonic() > end:

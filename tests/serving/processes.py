@@ -72,7 +72,7 @@ class Server:
 
 
 @contextmanager
-def start(*command: str | Path, python: str | Path = sys.executable, log: Path, timeout=60):
+def start(*command, python=sys.executable, log: Path, timeout=60, env=None):
     """Starts a command that prints its URL when it is ready; ends it afterwards."""
     begin = time.perf_counter()
     with log.open("w") as stderr:
@@ -81,7 +81,7 @@ def start(*command: str | Path, python: str | Path = sys.executable, log: Path, 
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
         )
     try:
         port = _wait_for_url(process, begin + timeout, log)

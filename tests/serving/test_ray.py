@@ -1,0 +1,269 @@
+"""The Ray Serve host: its YAML, the same protocol, replicas, shutdown and a killed replica."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+
+import pytest
+from serving import environments, example_models, processes
+
+from frn_onnx.errors import ArgumentError, ModelError
+from frn_onnx.serving import ray_config
+from frn_onnx.serving.ray_config import Scale
+from frn_onnx.serving.service import ModelOptions
+
+SCRIPTS = environments.ROOT / "tests" / "serving" / "scripts"
+X = [[1.0, -2.0, 0.5, 3.0]]
+
+
+def options(path, **more):
+    return ModelOptions(path, **{"threads": 1, **more})
+
+
+def serve(path, log):
+    """The runner as a process; Ray keeps its token in the home folder, so that is a new one."""
+    return processes.start(
+        *processes.CLI,
+        "serve",
+        "--ray",
+        path,
+        python=environments.python("ray"),
+        log=log,
+        timeout=240,
+        env={"HOME": str(log.parent)},
+    )
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Two models, one of them with two replicas."""
+    folder = tmp_path_factory.mktemp("ray")
+    linear = ray_config.render([options(example_models.linear(folder))], Scale(2), port=18431)
+    lookup = ray_config.render([options(example_models.lookup(folder))], Scale(1))
+    applications = lookup.split("applications:\n")[1].split("- name: lookup")[1]
+    path = folder / "app.yaml"
+    # Half a CPU for each replica, so that a machine with two holds them all.
+    text = f"{linear}- name: lookup{applications}".replace("num_cpus: 1", "num_cpus: 0.5")
+    path.write_text(text)
+    with serve(path, folder / "log") as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"),
+    [
+        ({"replicas": 0}, "replicas must be at least 1, received 0"),
+        ({"replicas": 3, "max_replicas": 2}, "at least replicas=3, received 2"),
+        ({"num_gpus": -1}, "num_gpus must be at least 0"),
+    ],
+)
+def test_bad_scale(scale, expected):
+    with pytest.raises(ArgumentError, match=expected):
+        Scale(**scale)
+
+
+def test_bad_models(tmp_path):
+    linear = example_models.linear(tmp_path)
+    for models, error, expected in (
+        ([options(linear), options(linear)], ArgumentError, "the name 'linear' is taken"),
+        ([options(linear, name="front")], ArgumentError, "the name 'front' is taken"),
+        ([options(linear, threads=0)], ArgumentError, "at least 1, received 0"),
+        ([options(tmp_path / "no.onnx")], ModelError, "no model file at"),
+    ):
+        with pytest.raises(error, match=expected):
+            ray_config.render(models, Scale())
+
+
+def test_written_as_a_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "app.yaml"
+    path.write_text("mine")
+    with pytest.raises(ModelError):
+        ray_config.write(path, [options(tmp_path / "no.onnx")], Scale())
+    assert path.read_text() == "mine"
+    assert os.listdir(tmp_path) == ["app.yaml"]
+
+
+@pytest.mark.ray
+def test_the_yaml_is_rays_own(tmp_path):
+    paths = example_models.linear(tmp_path), example_models.frn(tmp_path)
+    command = ["ray-config", *paths, "-o", tmp_path / "app.yaml", "--replicas=1"]
+    command += ["--max-replicas=4", "--num-gpus=0.5", "--device=cuda", "--threads=3"]
+    command += ["--max-batch=8", "--max-queue=50", "--max-body=7", "--host=::1", "--port=81"]
+    subprocess.run(
+        [environments.python("ray"), *processes.CLI, *command],
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(environments.ROOT)},
+    )
+    output = environments.run("ray", SCRIPTS / "validate_ray_config.py", tmp_path / "app.yaml")
+    config = json.loads(output.splitlines()[-1])
+    assert config["http_options"] == {"host": "::1", "port": 81}
+    front, linear, frn = config["applications"]
+    assert front["route_prefix"] == "/"
+    assert (linear["name"], frn["name"]) == ("linear", "frn")
+    assert frn["route_prefix"] == "/v2/models/frn"
+    assert frn["import_path"] == "frn_onnx.serving.ray_host:model"
+    assert frn["args"] == {
+        "model": str(paths[1]),
+        "name": "frn",
+        "device": "cuda",
+        "threads": 3,
+        "max_batch": 8,
+        "max_queue": 50,
+        "max_body_mb": 7,
+    }
+    (deployment,) = frn["deployments"]
+    assert deployment["autoscaling_config"]["min_replicas"] == 1
+    assert deployment["autoscaling_config"]["max_replicas"] == 4
+    assert deployment["ray_actor_options"] == {"num_cpus": 3, "num_gpus": 0.5}
+    assert deployment["max_ongoing_requests"] > 50 + 8
+
+
+@pytest.mark.ray
+def test_same_protocol(server):
+    assert server.request("GET", "/v2/health/ready")[0] == 200
+    status, _, index = server.request("POST", "/v2/repository/index")
+    assert {(m["name"], m["state"]) for m in json.loads(index)} == {
+        ("linear", "READY"),
+        ("lookup", "READY"),
+    }
+    status, message = server.infer("linear", X)
+    assert status == 200
+    example_models.assert_linear(message["outputs"][0]["data"], X)
+    assert server.infer("linear", [[1.0]])[0] == 400
+    status, message = server.infer("nope", X)
+    assert status == 404
+    assert "there is no model 'nope'" in message["error"]
+    assert server.request("GET", "/v2/models/linear/versions/2")[0] == 404
+    assert b"<!doctype html>" in server.request("GET", "/")[2]
+
+
+@pytest.mark.ray
+@pytest.mark.clients
+def test_tritonclient(server):
+    address = f"127.0.0.1:{server.port}"
+    assert environments.run("clients", SCRIPTS / "triton_client.py", address) == "ok\n"
+
+
+@pytest.mark.ray
+def test_one_bad_request_harms_no_other(server):
+    """40 at once, among them some that fail inside the model and some that are refused."""
+
+    def lookup(index):
+        entry = {"name": "index", "shape": [1], "datatype": "INT64", "data": [index]}
+        body = json.dumps({"inputs": [entry]})
+        status, _, answer = server.request("POST", "/v2/models/lookup/infer", body)
+        results[index] = status, json.loads(answer)
+
+    results = {}
+    indices = list(range(-4, 36))
+    threads = [threading.Thread(target=lookup, args=(i,)) for i in indices]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # ONNX's Gather takes -4..3 for a table of 4 rows.
+    assert {i: results[i][0] for i in indices} == {i: 200 if i < 4 else 500 for i in indices}
+    for i in range(-4, 4):
+        assert results[i][1]["outputs"][0]["data"] == pytest.approx(example_models.WEIGHTS[i])
+
+
+@pytest.mark.ray
+def test_a_replica_killed_under_load_is_replaced(server):
+    """Only what the dead replica held may fail, and a new one comes."""
+    counts = Counter()
+    stop = threading.Event()
+
+    def client():
+        while not stop.is_set():
+            try:
+                counts[server.infer("linear", X)[0]] += 1
+            except (OSError, ValueError):
+                counts["connection"] += 1
+
+    clients = [threading.Thread(target=client) for _ in range(8)]
+    for thread in clients:
+        thread.start()
+    before = replicas()
+    time.sleep(2)
+    os.kill(min(before), signal.SIGKILL)
+    end = time.monotonic() + 90
+    while not (len(now := replicas()) == 2 and now != before) and time.monotonic() < end:
+        time.sleep(0.5)
+    time.sleep(2)
+    stop.set()
+    for thread in clients:
+        thread.join()
+    failed = sum(counts.values()) - counts[200]
+    print(f"{failed} of {sum(counts.values())} requests failed: {dict(counts)}")
+    assert len(replicas() - before) == 1
+    assert counts[200] > 100
+    # Each client had one request in flight; each may meet the dead replica again before Ray
+    # has noticed.
+    assert failed <= 8 * 5
+
+
+def replicas() -> set[int]:
+    """The processes of the replicas of the model ``linear``."""
+    found = set()
+    for process in os.listdir("/proc"):
+        if process.isdigit():
+            try:
+                with open(f"/proc/{process}/cmdline") as file:
+                    line = file.read()
+            except OSError:
+                continue
+            if line.startswith("ray::ServeReplica:linear"):
+                found.add(int(process))
+    return found
+
+
+@pytest.mark.ray
+def test_shutdown_answers_what_is_in_flight(tmp_path):
+    path = tmp_path / "app.yaml"
+    path.write_text(
+        ray_config.render([options(example_models.slow(tmp_path))], Scale(), port=18433)
+    )
+    answers = []
+    with serve(path, tmp_path / "log") as running:
+        clients = [
+            threading.Thread(target=lambda i=i: answers.append(running.infer("slow", [[float(i)]])))
+            for i in range(8)
+        ]
+        for thread in clients:
+            thread.start()
+        time.sleep(0.4)
+        running.process.terminate()
+        for thread in clients:
+            thread.join(60)
+        assert running.process.wait(90) == 0
+    assert [status for status, _ in answers] == [200] * 8
+    assert sorted(m["outputs"][0]["data"][0] for _, m in answers) == [float(i) for i in range(8)]
+
+
+@pytest.mark.ray
+def test_what_cannot_start_says_why(tmp_path):
+    path = tmp_path / "app.yaml"
+    text = ray_config.render(
+        [options(example_models.sequence_output(tmp_path))], Scale(), port=18435
+    )
+    for content, expected in (
+        ("applications: 3", "is not a Ray Serve config"),
+        ("{", "is not a Ray Serve config"),
+        (text, "cannot be served: its output 'y' is a seq(tensor(float))"),
+        (text.replace("num_gpus: 0", "num_gpus: 99"), "the replicas ask for 99 GPUs"),
+        (text.replace("threads: 1", "thread: 1"), "the args of a model must be among model, name"),
+    ):
+        path.write_text(content)
+        result = subprocess.run(
+            [environments.python("ray"), *processes.CLI, "serve", "--ray", path],
+            capture_output=True,
+            text=True,
+            timeout=200,
+            env={**os.environ, "PYTHONPATH": str(environments.ROOT), "HOME": str(tmp_path)},
+        )
+        assert result.returncode == 1, result.stderr
+        assert expected in result.stderr
