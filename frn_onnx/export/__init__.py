@@ -8,6 +8,7 @@
 ``source``          what kinds of models there are
 ``convert``         tf2onnx
 ``transposes``      its optimisers, the rule for FRN, layouts
+``open_sizes``      names for batch, height and width where they are open
 ``verification``    the comparison on random input
 ==================  ============================================================
 """

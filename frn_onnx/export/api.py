@@ -6,17 +6,19 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import onnx
 
 import frn_onnx
 from frn_onnx.errors import ArgumentError, FrnWarning
-from frn_onnx.export import convert, transposes, verification
+from frn_onnx.export import convert, open_sizes, transposes, verification
 from frn_onnx.export.source import load
 from frn_onnx.export.trace import Source
 from frn_onnx.graph import model_io
+from frn_onnx.graph.convert import convert as convert_types
 from frn_onnx.graph.fuse import FuseResult, Skipped, fuse
-from frn_onnx.graph.lower import Form, check_form, lower, lower_nodes
+from frn_onnx.graph.lower import Form, check_form, form_of, lower, lower_nodes
 from frn_onnx.graph.scopes import scopes
 from frn_onnx.graph.verify import Report
 
@@ -65,6 +67,7 @@ def export(
     form: Form = "portable",
     layout: str = "auto",
     opset: int = 18,
+    dtype: Literal["float16"] | None = None,
     signature=None,
     verify: bool = True,
 ) -> onnx.ModelProto:
@@ -87,6 +90,8 @@ def export(
         layout: of the FRN nodes. ``"auto"``: the one with the fewest Transposes; ``"NCHW"``;
             ``"NHWC"``, for runtimes that have their convolutions in this layout, too.
         opset: version of the ONNX operators, from 13 to the newest that tf2onnx writes.
+        dtype: ``"float16"`` for a file that computes in it, but for the statistics of FRN;
+            None leaves the types as they are.
         signature: for a SavedModel with several signatures, the name of one; for other
             models, where their inputs are unknown or to be changed, a ``tf.TensorSpec`` for
             each.
@@ -108,7 +113,7 @@ def export(
     Example:
         >>> frn_onnx.export("digits.keras", "digits.onnx")
     """
-    result = _run(model, path, form, layout, opset, signature, verify)
+    result = _run(model, path, form, layout, opset, dtype, signature, verify)
     if result.shortfall:
         warnings.warn(result.shortfall, FrnWarning, stacklevel=2)
     _LOGGER.info("%s", result)
@@ -122,20 +127,27 @@ def export_model(
     form: Form = "portable",
     layout: str = "auto",
     opset: int = 18,
+    dtype: Literal["float16"] | None = None,
     signature=None,
     verify: bool = True,
 ) -> ExportResult:
     """:func:`export` with a report; same arguments, same errors."""
-    result = _run(model, path, form, layout, opset, signature, verify)
+    result = _run(model, path, form, layout, opset, dtype, signature, verify)
     if result.shortfall:
         warnings.warn(result.shortfall, FrnWarning, stacklevel=2)
     return result
 
 
-def _run(model, path, form, layout, opset, signature, verify) -> ExportResult:
+def _run(model, path, form, layout, opset, dtype, signature, verify) -> ExportResult:
     check_form(form)
     if layout not in LAYOUTS:
         raise ArgumentError(f"layout must be one of {', '.join(LAYOUTS)}, received {layout!r}")
+    if dtype not in (None, "float16"):
+        raise ArgumentError(
+            f"dtype must be None or 'float16', received {dtype!r}. ONNX has convolutions in bfloat16 "
+            f"from opset 22 on, and tf2onnx writes opset {convert.NEWEST_OPSET} at most: convert "
+            "the exported model with onnx.version_converter, then with frn_onnx.graph.convert"
+        )
     convert.check_opset(opset)
     if path is not None:
         model_io.check_output(path, model)
@@ -145,13 +157,13 @@ def _run(model, path, form, layout, opset, signature, verify) -> ExportResult:
     source = load(model, signature)
     fused = fuse(convert.to_onnx(source, opset), form="custom")
     result = transposes.arrange(fused.model, layout)
+    open_sizes.name(result, source)
     lower_nodes(result, form)
+    if dtype is not None:
+        result = convert_types(result, dtype)
+        lower_nodes(result, form)
+    report = _verified(source, result) if verify else None
     result.producer_name, result.producer_version = "frn_onnx", frn_onnx.__version__
-    report = None
-    if verify:
-        needs_plugin = form == "custom" and fused.fused
-        runnable = lower(result, "portable") if needs_plugin else result
-        report = verification.compare(source, runnable)
     if path is not None:
         model_io.save(result, path)
     graphs = [s.body for s in scopes(result) if s.function is None]
@@ -164,6 +176,13 @@ def _run(model, path, form, layout, opset, signature, verify) -> ExportResult:
         nodes=Counter(node.op_type for graph in graphs for node in graph.node),
         report=report,
     )
+
+
+def _verified(source: Source, model: onnx.ModelProto) -> Report:
+    """Compares the file that is written, or, where only the plugin runs that, its portable twin."""
+    if form_of(model) == "custom":
+        model = lower(model, "portable")
+    return verification.compare(source, model)
 
 
 def _shortfall(source: Source, result: FuseResult) -> str | None:

@@ -36,6 +36,10 @@ class Source:
     output_names: Sequence[str]
     frn_layers: Sequence[str] | None
 
+    @property
+    def is_keras_model(self) -> bool:
+        return self.frn_layers is not None
+
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The original model's outputs for ``inputs``, both in the order of the names."""
         return [y.numpy() for y in self.function(*(tf.constant(x) for x in inputs))]

@@ -1,6 +1,8 @@
 """What cannot be exported is refused with a reason and a cure, early, and nothing is written."""
 
 import re
+import subprocess
+import sys
 
 import export_cases
 import keras
@@ -57,6 +59,10 @@ def test_a_form_or_a_layout_that_is_none(resnet, untouched):
         export(resnet, untouched, form="fused")
     with pytest.raises(ArgumentError, match="layout must be one of auto, NCHW, NHWC, received 'n"):
         export(resnet, untouched, layout="nchw")
+    with pytest.raises(
+        ArgumentError, match=r"dtype must be None or 'float16', received 'bfloat16'\. ONNX"
+    ):
+        export(resnet, untouched, dtype="bfloat16")
 
 
 @pytest.mark.usefixtures("no_work")
@@ -166,6 +172,20 @@ def test_frn_over_an_input_of_rank_2(untouched):
     x = keras.Input((5,))
     with pytest.raises(ShapeError, match="rank"):
         export(keras.Model(x, FilterResponseNormalization()(x)), untouched)
+
+
+def test_keras_on_another_backend(resnet, untouched, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ExportError, match="Keras runs on jax, but the export needs TensorFlow"):
+        export(resnet, untouched)
+
+
+@pytest.mark.parametrize("package", ["keras", "tensorflow"])
+def test_a_package_that_is_missing(package):
+    code = f"import sys; sys.modules[{package!r}] = None; import frn_onnx; frn_onnx.export"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    expected = rf"DependencyError: .*{package}.* not installed; .*pip install 'frn_onnx\[keras\]'"
+    assert re.search(expected, result.stderr), result.stderr
 
 
 def test_a_signature_of_another_kind(resnet, untouched):

@@ -85,12 +85,32 @@ def test_open_sizes(rng, dynamic_resnet):
         {"logits": [None, 5]},
     )
     export_cases.check_file(model, "portable")
+    symbols = [
+        [dim.dim_param for dim in value.type.tensor_type.shape.dim if dim.dim_param]
+        for value in (*model.graph.input, *model.graph.output)
+    ]
+    assert symbols == [["batch", "image_1", "image_2"], ["batch"]]
     for shape in ((1, 8, 12, 3), (3, 16, 8, 3), (0, 8, 8, 3)):
         image = export_cases.normal(rng, *shape)
         (received,) = export_cases.run(model, {"image": image})
         expected = dynamic_resnet.predict_on_batch(image) if shape[0] else np.zeros((0, 5))
         limit = 2.0**-12 * np.abs(expected).max(initial=0)
         np.testing.assert_allclose(received, expected, rtol=0, atol=limit)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_half_precision(resnet, form):
+    result = export_model(resnet, form=form, dtype="float16")
+    export_cases.check_file(result.model, form)
+    types = {t.data_type for t in result.model.graph.initializer if len(t.dims) == 4}
+    assert types == {onnx.TensorProto.FLOAT16}
+    assert result.model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    for node in export_cases.frn_nodes(result.model):
+        values = export_cases.channel_values(result.model, node)
+        assert {value.dtype.name for value in values} == {"float32"}
+    (output,) = result.report.outputs
+    assert output.ok
+    assert output.max_rel > 2.0**-16, "the file that was compared is the converted one"
 
 
 NETWORKS = {
