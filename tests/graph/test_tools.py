@@ -1,0 +1,174 @@
+"""Tools that people use on ONNX files, on portable ones. What each does is in docs/tools.md."""
+
+import collections
+
+import graph_models
+import numpy as np
+import onnx
+import onnx.compose
+import onnx.utils
+import onnx.version_converter
+import pytest
+
+from frn_onnx.errors import ModelError
+from frn_onnx.graph import scopes
+from frn_onnx.graph.fuse import fuse
+from frn_onnx.graph.lower import form_of, lower
+from frn_onnx.graph.verify import verify
+
+ort = pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture
+def portable(rng):
+    return lower(graph_models.parse(graph_models.CNN, rng), "portable")
+
+
+@pytest.fixture
+def path(portable, tmp_path):
+    path = tmp_path / "portable.onnx"
+    onnx.save(portable, path)
+    return path
+
+
+def check(model, original, form="portable"):
+    """Valid, in the form, with both FRN nodes, and the same function."""
+    onnx.checker.check_model(model, full_check=True)
+    assert form_of(model) == form
+    assert len(scopes.frn_sites(model)) == (0 if form == "primitives" else 2)
+    runnable = lower(model, "portable") if form == "custom" else model
+    assert verify(original, runnable).ok
+
+
+def test_onnxsim(portable):
+    onnxsim = pytest.importorskip("onnxsim")
+    simplified, checked = onnxsim.simplify(portable)
+    assert checked
+    check(simplified, portable)
+
+
+def test_onnxslim(portable):
+    onnxslim = pytest.importorskip("onnxslim")
+    check(onnxslim.slim(portable), portable)
+
+
+def test_extract_model(portable, path, tmp_path):
+    onnx.utils.extract_model(str(path), str(tmp_path / "part.onnx"), ["image"], ["scores"])
+    check(onnx.load(tmp_path / "part.onnx"), portable)
+
+
+@pytest.mark.parametrize("form", ["portable", "primitives"])
+def test_symbolic_shape_inference(portable, form):
+    pytest.importorskip("sympy")
+    from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
+
+    model = lower(portable, form)
+    # The strides of a residual network with open sizes ask for auto_merge in any form.
+    inferred = SymbolicShapeInference.infer_shapes(model, auto_merge=True)
+    known = {value.name: value.type.tensor_type for value in inferred.graph.value_info}
+    for name in ("f1", "f2"):
+        assert known[name].shape.dim[1].dim_value == 8
+        assert len(known[name].shape.dim) == 4
+
+
+def test_symbolic_shape_inference_stops_at_custom_files(portable):
+    pytest.importorskip("sympy")
+    from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
+
+    model = lower(portable, "custom")
+    with pytest.raises(Exception, match="Incomplete symbolic shape inference"):
+        SymbolicShapeInference.infer_shapes(model, auto_merge=True)
+    SymbolicShapeInference.infer_shapes(model, auto_merge=True, guess_output_rank=True)
+
+
+def test_the_version_converter_drops_functions(portable):
+    converted = onnx.version_converter.convert_version(portable, 21)
+    check(converted, portable, form="custom")
+    restored = lower(converted, "portable")
+    check(restored, portable)
+    assert restored.functions[0].opset_import[0].version == 21
+
+
+def test_merging_goes_by_custom_files(portable):
+    """add_prefix renames the op with its function, and no kernel is called that."""
+    renamed = onnx.compose.add_prefix(portable, "a_")
+    with pytest.raises(ModelError, match="holds no frn_onnx::FilterResponseNormalization"):
+        lower(renamed, "portable")
+    custom = lower(portable, "custom")
+    halves = [onnx.compose.add_prefix(custom, prefix) for prefix in ("a_", "b_")]
+    merged = lower(onnx.compose.merge_models(*halves, io_map=[]), "portable")
+    onnx.checker.check_model(merged, full_check=True)
+    assert len(scopes.frn_sites(merged)) == 4
+
+
+def test_files_that_onnx_runtime_wrote(portable, tmp_path):
+    """Its optimised models hold the body in place of the node; fuse puts the node back."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    ort.InferenceSession(portable.SerializeToString(), options)
+    optimised = onnx.load(options.optimized_model_filepath)
+    check(optimised, portable, form="primitives")
+    check(fuse(optimised).model, portable)
+
+
+class Images:
+    """Calibration data: eight random batches."""
+
+    def __init__(self):
+        rng = np.random.default_rng(1)
+        self._batches = [rng.normal(0.2, 1, (4, 3, 16, 12)).astype(np.float32) for _ in range(8)]
+
+    def get_next(self):
+        return {"image": self._batches.pop()} if self._batches else None
+
+
+@pytest.mark.parametrize("preprocess", [False, True])
+def test_static_quantisation(portable, path, tmp_path, preprocess):
+    """End to end, in QDQ format: convolutions in 8 bits, FRN in float."""
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    source = path
+    if preprocess:
+        pytest.importorskip("sympy")
+        source = tmp_path / "preprocessed.onnx"
+        # Its optimisation would write the body in place of the nodes, as above.
+        quantization.quant_pre_process(path, source, skip_optimization=True, auto_merge=True)
+    target = tmp_path / "quantised.onnx"
+    quantization.quantize_static(
+        source,
+        target,
+        type("Reader", (Images, quantization.CalibrationDataReader), {})(),
+        quant_format=quantization.QuantFormat.QDQ,
+        per_channel=True,
+    )
+    model = onnx.load(target)
+    onnx.checker.check_model(model, full_check=True)
+    assert form_of(model) == "portable"
+    ops = collections.Counter(node.op_type for node in model.graph.node)
+    assert ops["QuantizeLinear"] >= 4
+    for site in scopes.frn_sites(model):
+        for name in site.node.input[1:]:
+            tensor = site.scope.constant(name)
+            assert tensor is not None
+            assert tensor.data_type == onnx.TensorProto.FLOAT
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            makers = [scopes.Scope(model.graph).producer(name) for name in node.input[:2]]
+            assert [maker.op_type for maker in makers] == ["DequantizeLinear"] * 2
+    assert len(scopes.frn_sites(model)) == 2
+    # Eight bits: one step is 1/255 of a tensor's range, and there are eight quantised tensors.
+    output = verify(portable, model, samples=2).outputs[0]
+    assert 1e-5 < output.max_rel < 8 / 255
+    check(fuse(model).model, model)
+
+
+def test_plain_float16_tools_need_custom_files(portable):
+    """They do not convert a function's body; frn_onnx.graph.convert does all of it."""
+    pytest.importorskip("onnxruntime.transformers")
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    half = convert_float_to_float16(lower(portable, "portable"), keep_io_types=True)
+    with pytest.raises(ModelError, match="ONNX Runtime does not take the model"):
+        verify(portable, half)
+    half = convert_float_to_float16(lower(portable, "custom"), keep_io_types=True)
+    assert verify(portable, lower(half, "portable")).ok
