@@ -1,8 +1,9 @@
 """Environments of their own for other projects' programs, made once under .envs/ and kept.
 
 ``clients`` holds Triton's client, whose gRPC half wants another protobuf, and schemathesis;
-``ray`` holds Ray Serve. Where packages cannot be fetched the tests skip visibly;
-FRN_ONNX_REQUIRE_ENVS=1, as CI sets it, makes that a failure.
+``ray`` holds Ray Serve, ``frameworks`` the servers of the documentation's examples. Where
+packages cannot be fetched the tests skip visibly; FRN_ONNX_REQUIRE_ENVS=1, as CI sets it, makes
+that a failure.
 """
 
 import os
@@ -14,13 +15,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 _ENVS = ROOT / ".envs"
+# What frn_onnx itself needs; it comes from the source tree.
+_FRN_ONNX = ("onnx", "onnx-ir", "onnxruntime", "numpy", "rich")
 _PACKAGES = {
     "clients": ("tritonclient[http,grpc]", "schemathesis"),
-    # What the extra [ray] and the package itself need; frn_onnx comes from the source tree.
     "ray": (
         *("ray[serve]", "httptools", "orjson", "prometheus_client", "starlette", "uvicorn"),
-        *("uvloop", "onnx", "onnx-ir", "onnxruntime", "numpy", "rich"),
+        *("uvloop", *_FRN_ONNX),
     ),
+    "frameworks": ("fastapi", "uvicorn", "bentoml", "litserve", *_FRN_ONNX),
 }
 
 
