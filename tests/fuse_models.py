@@ -57,7 +57,7 @@ class Net:
         inferred = onnx.shape_inference.infer_shapes(model)
         del model.graph.output[:]
         for value in inferred.graph.output:
-            if not value.type.HasField("tensor_type"):
+            if not value.type.tensor_type.HasField("shape"):
                 value.type.CopyFrom(model.graph.input[0].type)
             model.graph.output.append(value)
         onnx.checker.check_model(model)

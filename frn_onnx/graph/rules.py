@@ -66,14 +66,15 @@ def evaluate(context: Context, node: ir.Node, args: list[Known | None]) -> Known
     given = [a for a, value in zip(args, node.inputs, strict=True) if value is not None]
     if given and all(isinstance(arg, np.ndarray) for arg in given):
         return context.constants.fold(node, args)
+    tables = [RULES]
     if any(isinstance(arg, Sizes) for arg in given) or node.op_type in ("Shape", "Size"):
-        result = (
-            SIZE_RULES[node.op_type](context, node, args) if node.op_type in SIZE_RULES else None
-        )
-        if result is not None:
-            return result
-    rule = RULES.get(node.op_type)
-    return None if rule is None else rule(context, node, args)
+        tables.insert(0, SIZE_RULES)
+    try:
+        results = (t[node.op_type](context, node, args) for t in tables if node.op_type in t)
+        return next((result for result in results if result is not None), None)
+    except (IndexError, KeyError, ValueError):
+        # A node that breaks its own specification: a missing input, a perm of another rank ...
+        return None
 
 
 def evaluate_unknown(node: ir.Node, args: list[Known | None]) -> Known | None:
@@ -114,10 +115,10 @@ def as_form(frame: Frame, arg: Known | None, like: Axes) -> Form | None:
         )
     if not isinstance(arg, np.ndarray):
         return None
-    if frame.channel is None:
-        # Only the places of the axes are looked for: no value matters.
-        return fm.constant(np.ones(()), ())
     value = frame.per_channel(arg.astype(np.float64), like)
+    if value is None and frame.channel is None:
+        # Only the places of the axes are looked for: any factor will do.
+        return fm.constant(np.ones(()), ())
     if value is None:
         return None
     aligned = ((),) * max(arg.ndim - len(like), 0) + like[max(len(like) - arg.ndim, 0) :]
