@@ -1,0 +1,127 @@
+"""The tables of a run, and whether the targets are met, from the stages' JSON files.
+
+python benchmarks/gpu/report.py FOLDER
+"""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+LARGE_MB = 20
+TARGETS = (
+    f"at least 0.90 of a copy from {LARGE_MB} MB on",
+    "at least 5 times the primitives from batch 8 on",
+    "ResNet-50, float16, batch 64: at most 1.10 of the ReLU-only network",
+)
+
+
+def load(folder: Path) -> dict[str, dict]:
+    """The stages' files by name."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+
+def table(header: list[str], rows: list[list[object]]) -> str:
+    """Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def rows_of(stages: dict[str, dict], name: str) -> list[dict]:
+    return (stages.get(name, {}).get("result") or {}).get("rows", [])
+
+
+def _status(stages: dict[str, dict]) -> str:
+    rows = []
+    for name, stage in stages.items():
+        result = stage["result"] or {}
+        complete = result.get("complete", True)
+        status = stage["status"] + ("" if complete else ", stopped at its time budget")
+        rows.append([name, status, f"{stage['seconds']:.0f}", stage.get("reason", "")])
+    return table(["stage", "status", "s", "why"], rows)
+
+
+def _bandwidth(rows: list[dict]) -> str:
+    groups: dict[tuple, list[float]] = {}
+    for row in rows:
+        if row["megabytes"] >= LARGE_MB:
+            groups.setdefault((row["layout"], row["dtype"]), []).append(row["of_copy"])
+    return table(
+        ["layout", "type", "shapes", "median of copy", "least"],
+        [[*key, len(v), statistics.median(v), min(v)] for key, v in sorted(groups.items())],
+    )
+
+
+def _peers(rows: list[dict]) -> str:
+    names = [key for key in rows[0] if key.endswith("_over_frn")]
+    return table(
+        ["batch", "channels", "side", "layout", "type", "frn ms", *names],
+        [
+            [
+                *(row[key] for key in ("batch", "channels", "side", "layout", "dtype", "frn_ms")),
+                *(row[name] for name in names),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _networks(rows: list[dict]) -> str:
+    keys = ("dtype", "batch", "prefer_nhwc", "cuda_graph")
+    kinds = ("primitives", "plugin", "relu")
+    return table(
+        [*keys, *(f"{kind} ms" for kind in kinds), "speed-up", "over ReLU"],
+        [
+            [
+                *(row[key] for key in keys),
+                *(row["ms"][kind]["median"] for kind in kinds),
+                *(row["speedup"], row["over_relu"]),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def verdicts(stages: dict[str, dict]) -> list[tuple[str, str]]:
+    """Each target, and "met", "missed: ..." or "not measured"."""
+    large = [r for r in rows_of(stages, "bandwidth") if r["megabytes"] >= LARGE_MB]
+    small = [r for r in large if r["of_copy"] < 0.90]
+    batches = [r for r in rows_of(stages, "operators") if r["batch"] >= 8]
+    slow = [r for r in batches if r["speedup"] < 5]
+    networks = [
+        r for r in rows_of(stages, "resnet50") if r["dtype"] == "float16" and r["batch"] == 64
+    ]
+    best = min((r["over_relu"] for r in networks), default=None)
+    found = [
+        _verdict(large, f"{len(small)} of {len(large)} shapes are under it" if small else ""),
+        _verdict(batches, f"{len(slow)} of {len(batches)} shapes are under it" if slow else ""),
+        _verdict(networks, f"{best:.2f}" if best is not None and best > 1.10 else ""),
+    ]
+    return list(zip(TARGETS, found, strict=True))
+
+
+def _verdict(measured: list[dict], miss: str) -> str:
+    if not measured:
+        return "not measured"
+    return f"missed: {miss}" if miss else "met"
+
+
+def render(stages: dict[str, dict]) -> str:
+    """The whole report as Markdown."""
+    parts = ["## Stages", _status(stages)]
+    if rows := rows_of(stages, "bandwidth"):
+        parts += [f"## Bandwidth, tensors from {LARGE_MB} MB on", _bandwidth(rows)]
+    if rows := rows_of(stages, "peers"):
+        parts += ["## PyTorch's time over FRN's", _peers(rows)]
+    if rows := rows_of(stages, "resnet50"):
+        parts += ["## ResNet-50 in ONNX Runtime", _networks(rows)]
+    parts += ["## Targets", table(["target", "verdict"], [list(v) for v in verdicts(stages)])]
+    return "\n\n".join(parts)
+
+
+if __name__ == "__main__":
+    print(render(load(Path(sys.argv[1]))))

@@ -1,0 +1,59 @@
+"""Every plan the planner weighs, measured: which it should have taken, and what its guess cost."""
+
+import math
+
+from bandwidth import pool_for
+from context import Context, Problem, problems, summary
+
+REPLAYS = 3
+_BEST = 5
+
+_SHAPES = [
+    # batch, channels, side
+    *((64, 64, 112), (64, 256, 56), (64, 512, 28), (64, 1024, 14)),
+    *((8, 64, 256), (8, 256, 128), (1, 64, 112), (1, 2048, 7)),
+]
+
+
+def run(context: Context) -> dict:
+    wanted = problems(context)[:4] if context.dry_run else _problems()
+    pool = pool_for(context, wanted)
+    rows = []
+    for problem in wanted:
+        if not context.in_time:
+            break
+        rows.append(sweep(context, pool.calls(problem), problem))
+    regret = [row["regret"] for row in rows]
+    return {
+        "rows": rows,
+        "complete": len(rows) == len(wanted),
+        "geometric_mean_regret": math.exp(sum(map(math.log, regret)) / len(regret)),
+    }
+
+
+def _problems() -> list[Problem]:
+    return [
+        Problem(batch, channels, side, layout, "float16")
+        for layout in ("NHWC", "NCHW")
+        for batch, channels, side in _SHAPES
+    ]
+
+
+def sweep(context: Context, calls, problem: Problem) -> dict:
+    """Times of all plans; ``regret`` is the chosen plan's time over the best one's."""
+    harness = context.harness
+    measured = []
+    for plan in harness.plans(problem.shape, problem.dtype):
+        if measured and not context.in_time:
+            break
+        milliseconds = summary(harness.time(calls, plan, replays=REPLAYS))["median"]
+        measured.append({"ms": milliseconds, **plan.to_dict()})
+    chosen, ordered = measured[0], sorted(measured, key=lambda m: m["ms"])
+    return {
+        **problem.to_dict(),
+        "plans": len(measured),
+        "chosen": chosen,
+        "best": ordered[:_BEST],
+        "worst_ms": ordered[-1]["ms"],
+        "regret": chosen["ms"] / ordered[0]["ms"],
+    }
