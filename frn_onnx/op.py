@@ -166,7 +166,7 @@ def body(
     Args:
         inputs: names for X, gamma, beta[, tau[, epsilon]]; ``""`` is an absent input.
         output: name for Y.
-        opset: version of the standard opset the nodes are written for, from 13.
+        opset: version of the standard opset the nodes are written for, from 8.
         x_types: the element types X may have (``TensorProto`` numbers); what is not float,
             or double, is cast to it before the square and back at the end.
         param_types: the element types the parameters may have.
@@ -254,7 +254,8 @@ def function_proto(
     Args:
         opset: version of the standard opset of the file.
         inputs: how many inputs all FRN nodes of the file have (3, 4 or 5); a function's
-            body cannot ask whether an input is there.
+            body cannot ask whether an input is there. Before opset 12 it has to be 5: no
+            Constant could hold the attribute epsilon.
         x_types, param_types: as for :func:`body`.
     """
     names = INPUTS[:inputs]

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
 from frn_onnx import op
 from frn_onnx.graph import infer, model_io, scopes
-from frn_onnx.graph.fuse import fuse
+from frn_onnx.graph.fuse import fuse_in_place
 from frn_onnx.graph.lower import form_of, lower_nodes
 from frn_onnx.graph.scopes import Site
 
@@ -150,7 +151,7 @@ def inspect(model: model_io.Source) -> ModelInfo:
         nodes=ops.total(),
         ops=dict(ops.most_common()),
         frn=[_node(s, known) for s, known in zip(sites, infer.operands(canonical), strict=True)],
-        fusible=len(fuse(proto, form="custom").fused),
+        fusible=len(fuse_in_place(ir.from_proto(proto))[0]),
         runs_without_plugin=form != "custom",
         foreign_domains=sorted(foreign),
     )

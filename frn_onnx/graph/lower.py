@@ -26,8 +26,11 @@ from frn_onnx.graph.scopes import Scope, Site
 Form = Literal["portable", "custom", "primitives"]
 FORMS: tuple[str, ...] = get_args(Form)
 
-# The oldest standard opset that the op's body is written for.
-_OLDEST_OPSET = 13
+# The oldest standard opset that the op's body is written for, the one from which on a function's
+# Constant can hold an attribute of the function (before, epsilon has to be an input), and the one
+# that brought CastLike.
+_OLDEST_OPSET = 8
+_CONSTANT_ATTRIBUTE_OPSET = 12
 _CAST_LIKE_OPSET = 15
 
 
@@ -47,7 +50,7 @@ def lower(model: model_io.Source, form: Form) -> onnx.ModelProto:
     Raises:
         ArgumentError: there is no such form.
         ModelError: the model cannot be read or is invalid; it holds no FRN at all and another
-            form than primitives is asked for; its opset is older than 13 and the form needs
+            form than primitives is asked for; its opset is older than 8 and the form needs
             the body in standard ops.
 
     Example:
@@ -157,6 +160,8 @@ def _add_function(model: onnx.ModelProto, sites: list[Site], operands: list[Oper
     opset = _body_opset(model, None, "portable")
     known = [_completed(operand, opset) for operand in operands]
     count = max(len(site.node.input) for site in sites)
+    if opset < _CONSTANT_ATTRIBUTE_OPSET:
+        count = len(op.INPUTS)
     filler = inputs.Filler(model)
     _rewrite(sites, [filler.complete(site, count) for site in sites])
     model.ir_version = max(model.ir_version, op.FUNCTION_IR_VERSION)

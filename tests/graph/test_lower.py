@@ -311,13 +311,29 @@ def test_bad_arguments(rng):
 
 
 def test_old_opsets_are_refused_where_the_body_is_needed(rng):
-    model = graph_models.parse(ONE.replace('"": 18', '"": 12'), rng)
+    model = graph_models.parse(ONE.replace('"": 18', '"": 7'), rng)
     for form in ("portable", "primitives"):
-        with pytest.raises(
-            ModelError, match=r"opset 13 or newer, the model has 12.*convert_version"
-        ):
+        with pytest.raises(ModelError, match=r"opset 8 or newer, the model has 7.*convert_version"):
             lower(model, form)
     assert form_of(lower(model, "custom")) == "custom"
+
+
+@pytest.mark.parametrize("opset", [8, 9, 10, 11, 12])
+def test_old_opsets(rng, opset):
+    """Before opset 12 a function cannot hold the attribute epsilon, which becomes an input."""
+    text = ONE.replace('"": 18', f'"": {opset}').replace(
+        "axes = [1,2]", "axes = [1,2], epsilon = 0.3"
+    )
+    model = graph_models.parse(text, rng)
+    x = rng.normal(size=(2, 3, 4, 3)).astype(np.float32)
+    params = [parameters(model)[name] for name in ("gamma", "beta", "tau")]
+    expected = reference.frn(x, *params, epsilon=np.float32(0.3))
+    bound = tolerances.frn_bound(x, *params, epsilon=0.3)
+    for form in ("portable", "primitives"):
+        lowered = lower(model, form)
+        onnx.checker.check_model(lowered, full_check=True)
+        tolerances.assert_within(graph_models.run(lowered, {"x": x})[0], expected, bound)
+    assert lower(lower(model, "portable"), "custom") == lower(model, "custom")
 
 
 @pytest.mark.parametrize(
