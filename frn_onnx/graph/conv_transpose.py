@@ -26,11 +26,11 @@ def fix_conv_transpose(model: onnx.ModelProto) -> int:
     Returns:
         How many nodes were changed.
     """
+    if scopes.opset(model) < _SLICE_INPUTS_OPSET:
+        return 0
     names = Names(model)
     changed = 0
     for scope in list(scopes.scopes(model))[::-1]:
-        if scopes.opset(model, scope) < _SLICE_INPUTS_OPSET:
-            continue
         rewritten: list[onnx.NodeProto] = []
         before = changed
         for node in scope.body.node:

@@ -157,7 +157,7 @@ def _state_outputs(sites: list[Site], operands: list[Operands]) -> None:
 
 def _add_function(model: onnx.ModelProto, sites: list[Site], operands: list[Operands]) -> None:
     """Gives all FRN nodes the same inputs, and the model the function that is their body."""
-    opset = _body_opset(model, None, "portable")
+    opset = _body_opset(model, "portable")
     known = [_completed(operand, opset) for operand in operands]
     count = max(len(site.node.input) for site in sites)
     if opset < _CONSTANT_ATTRIBUTE_OPSET:
@@ -178,10 +178,12 @@ def _add_function(model: onnx.ModelProto, sites: list[Site], operands: list[Oper
 def _write_out(model: onnx.ModelProto, sites: list[Site], operands: list[Operands]) -> None:
     """Puts the op's body in standard ops in place of each FRN node."""
     names = Names(model)
+    opset = _body_opset(model, "primitives") if sites else 0
     expanded = []
     for site, operand in zip(sites, operands, strict=True):
         node = site.node
-        opset = _body_opset(model, site.scope, "primitives")
+        if site.scope.function is not None:
+            _set_opset(site.scope.function, opset)
         known = _completed(operand, opset)
         axes, epsilon = site.attributes()
         nodes = op.body(
@@ -201,8 +203,17 @@ def _write_out(model: onnx.ModelProto, sites: list[Site], operands: list[Operand
     _rewrite(sites, expanded)
 
 
-def _body_opset(model: onnx.ModelProto, scope: Scope | None, form: str) -> int:
-    opset = scopes.opset(model, scope)
+def _set_opset(function: onnx.FunctionProto, version: int) -> None:
+    """Lets a function say that it is written in the model's opset; see :func:`scopes.opset`."""
+    for entry in function.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            entry.version = version
+            return
+    function.opset_import.add(domain="", version=version)
+
+
+def _body_opset(model: onnx.ModelProto, form: str) -> int:
+    opset = scopes.opset(model)
     if opset < _OLDEST_OPSET:
         raise ModelError(
             f"the form {form!r} needs standard opset {_OLDEST_OPSET} or newer, the model has "

@@ -165,13 +165,14 @@ def tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
                     yield from attribute.tensors
 
 
-def opset(model: onnx.ModelProto, scope: Scope | None = None) -> int:
-    """Version of the standard opset that a scope's nodes are written in; 0 where none is."""
-    owner = model if scope is None or scope.function is None else scope.function
-    for entry in owner.opset_import:
-        if entry.domain in ("", "ai.onnx"):
-            return entry.version
-    return 0 if owner is model else opset(model)
+def opset(model: onnx.ModelProto) -> int:
+    """Version of the model's standard opset; 0 where it has none.
+
+    A function states a version of its own, but must mean the same in the model's; ONNX Runtime
+    takes only that.
+    """
+    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    return versions[0] if versions else 0
 
 
 def _constant_value(node: onnx.NodeProto) -> TensorProto | None:

@@ -247,6 +247,31 @@ def test_a_function_called_with_two_types(rng):
             tolerances.assert_within(actual, expected, bound)
 
 
+@pytest.mark.parametrize("imports", ['"": 17, ', ""])
+def test_functions_of_another_opset(rng, imports):
+    """Nested, and written for an opset in which ReduceMean has its axes as an attribute."""
+    model = graph_models.parse(
+        f"""<ir_version: 8, opset_import: ["": 18, "local": 1]>
+        g (float[N,2,W] x) => (float[N,2,W] y) <float[2,1] p, float[2,1] q>
+        {{ y = local.Outer (x, p, q) }}
+        <domain: "local", opset_import: [{imports}"frn_onnx": 1]>
+        Inner (x, g, b) => (y)
+        {{ y = frn_onnx.FilterResponseNormalization <axes = [2], epsilon = 0.5> (x, g, b) }}
+        <domain: "local", opset_import: ["": 17, "local": 1]>
+        Outer (x, g, b) => (y) {{ z = local.Inner (x, g, b)  y = Relu (z) }}
+        """,
+        rng,
+    )
+    x = rng.normal(size=(2, 2, 5)).astype(np.float32)
+    case = (x, parameters(model)["p"], parameters(model)["q"])
+    bound = tolerances.frn_bound(*case, epsilon=0.5, axes=(2,))
+    expected = np.maximum(reference.frn(*case, epsilon=0.5, axes=(2,)), 0)
+    for form in ("portable", "primitives"):
+        lowered = lower(model, form)
+        onnx.checker.check_model(lowered, full_check=True)
+        tolerances.assert_within(graph_models.run(lowered, {"x": x})[0], expected, bound)
+
+
 def test_unknown_types_behind_an_unknown_domain(rng):
     text = ONE.replace("{ [only]", "{ u = elsewhere.Op (x)\n [only]").replace(
         "(x, gamma", "(u, gamma"
