@@ -3,8 +3,8 @@
 import itertools
 from collections.abc import Sequence
 
-# Sweeps over the layers; a dozen settles graphs of the size that fits on a picture.
-_SWEEPS = 12
+# Sweeps over the layers; this many straighten graphs of the size that fits on a picture.
+_SWEEPS = 60
 
 
 def layered(

@@ -29,7 +29,7 @@ _COLOURS = {  # kind: (fill, border, text)
 _ACROSS, _DOWN = 1.55, 0.78
 _BOX_WIDTH, _FRN_WIDTH, _BOX_HEIGHT = 0.86, 1.5, 0.6
 _HEAD_INCHES, _CHART_INCHES = 0.75, 0.85
-_LONGEST_TEXT = 20
+_LONGEST_TITLE, _LONGEST_TEXT = 13, 20
 
 
 @dataclass
@@ -172,7 +172,8 @@ def _panel(model: onnx.ModelProto, scope: Scope, core: Sequence[onnx.NodeProto])
         title = maker.op_type if maker is not None else "input"
         add(Box(title, _short(maker.name if maker is not None else name), "around"), [name])
     for node in core:
-        large = any(is_large(name) for name in (*node.input, *node.output) if name in shapes)
+        touched = (*node.input, *node.output) if node.op_type != "Shape" else ()
+        large = any(is_large(name) for name in touched if name in shapes)
         kind = "frn" if scopes.is_frn(node) else "large" if large else "small"
         place = add(Box(_title(node), _detail(scope, node), kind), node.output)
         for name in dict.fromkeys(node.input):
@@ -287,7 +288,8 @@ def _draw(axes: Any, arranged: _Arranged, title: str) -> None:
         )
         style = {"ha": "center", "va": "center", "color": ink, "zorder": 4}
         raised = 0.1 if box.detail else 0
-        axes.text(x, -layer + raised, box.title, fontsize=9, fontweight="bold", **style)
+        size = 9 if len(box.title) <= _LONGEST_TITLE else 7
+        axes.text(x, -layer + raised, box.title, fontsize=size, fontweight="bold", **style)
         axes.text(x, -layer - 0.15, box.detail, fontsize=6.5, **style)
 
 
