@@ -8,6 +8,7 @@
 A near miss stays as it is and is reported with its reason.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import onnx
@@ -101,72 +102,82 @@ def fuse(model: model_io.Source, *, form: Form = "portable") -> FuseResult:
 
 def fuse_in_place(model: ir.Model) -> tuple[list[FusedNode], list[Skipped]]:
     """Fuses a model in place, to form "custom": nodes with all parameters, no function."""
-    if names := functions.candidates(model):
-        trial = _Fusion(functions.tagged_copy(model, names))
-        trial.run()
-        holding = {functions.origin(node) for match in trial.matches for node in match.cone}
-        functions.inline(model, holding & names)
-    fusion = _Fusion(model)
+    fusion = Fusion(model)
     fusion.run()
     return fusion.fused, fusion.skipped()
 
 
-class _Fusion:
-    """One run over the main graph of a model and its subgraphs."""
+class Fusion:
+    """One run over a model, in place.
 
-    def __init__(self, model: ir.Model) -> None:
-        self._model = model
+    Args:
+        model: the model.
+        observe: called for each match with y before and once more with what replaced it; what
+            it returns is kept in ``observed``, in pairs.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        observe: Callable[["Fusion", Match, ir.Value], object] | None = None,
+    ) -> None:
+        if names := functions.candidates(model):
+            trial = Fusion(functions.tagged_copy(model, names))
+            trial.run()
+            holding = {functions.origin(node) for match in trial.matches for node in match.cone}
+            functions.inline(model, holding & names)
         # ONNX Runtime's float16 tool appends its casts behind everything else.
         if not _in_order(model.graph):
             model.graph.sort()
+        self.model = model
+        self._observe = observe
         nodes = list(model.graph.all_nodes())
         self._order = {node: place for place, node in enumerate(nodes)}
         self._reductions = [
             n for n in nodes if n.op_type in REDUCTIONS and n.domain == "" and n.inputs[0]
         ]
+        self.constants = Constants(model)
+        self.shapes = Shapes(model, [node.inputs[0] for node in self._reductions])
         self._missed: list[Miss] = []
         self.matches: list[Match] = []
         self.fused: list[FusedNode] = []
+        self.observed: list[tuple[object, object]] = []
 
     def run(self) -> None:
         """Fuses everything that is found."""
-        if not self._reductions:
-            return
-        constants = Constants(self._model)
-        shapes = Shapes(self._model, [node.inputs[0] for node in self._reductions])
-        finder = AnchorFinder(constants, shapes)
-        matcher = Matcher(constants, shapes, self._order)
-        rewriter = Rewriter(self._model, shapes, self._order)
+        finder = AnchorFinder(self.constants, self.shapes)
+        matcher = Matcher(self.constants, self.shapes, self._order)
+        rewriter = Rewriter(self.model, self.shapes, self._order)
         searched: set[tuple[ir.Value, int | None]] = set()
         for node in self._reductions:
             if node.graph is None or (anchor := finder.anchor(node)) is None:
                 continue
-            missed: list[Miss] = []
             for root in anchor.roots:
                 frame = matcher.frame(anchor, root)
                 if frame is None or (root, frame.channel) in searched:
                     continue
                 searched.add((root, frame.channel))
                 found = matcher.search(frame, root)
-                for match in found:
-                    if isinstance(match, Match):
-                        self._apply(rewriter, match)
-                    else:
-                        missed.append(match)
-                if any(isinstance(match, Match) for match in found):
+                matches = [match for match in found if isinstance(match, Match)]
+                self._missed += [miss for miss in found if isinstance(miss, Miss)]
+                for match in matches:
+                    self._apply(rewriter, match)
+                if matches:
                     break
-            self._missed += missed
         if self.fused:
-            self._model.opset_imports.setdefault(op.DOMAIN, op.VERSION)
+            self.model.opset_imports.setdefault(op.DOMAIN, op.VERSION)
 
     def _apply(self, rewriter: Rewriter, match: Match) -> None:
-        names = tuple(map(_name, match.cone))
-        node, _ = rewriter.apply(match)
+        replaced = tuple(map(_name, match.cone))
+        before = self._observe and self._observe(self, match, match.y)
+        node, y = rewriter.apply(match)
+        if self._observe:
+            self.observed.append((before, self._observe(self, match, y)))
         self.matches.append(match)
         self.fused.append(
             FusedNode(
                 name=node.name,
-                replaced=names,
+                replaced=replaced,
                 axes=match.axes,
                 channels=match.gamma.size,
                 epsilon=float(match.epsilon.min()),

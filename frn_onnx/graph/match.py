@@ -33,6 +33,7 @@ class Match:
     """One FRN: ``y`` equals the op at ``x`` with these parameters.
 
     Attributes:
+        root: what y is computed from: x before casts and moved axes.
         x, y: the tensors.
         axes: the spatial axes of x.
         perm: how y's axes are moved from those of x; None: not moved.
@@ -40,6 +41,7 @@ class Match:
         cone: the nodes between x and y, in the graph's order.
     """
 
+    root: ir.Value
     x: ir.Value
     y: ir.Value
     axes: tuple[int, ...]
@@ -98,7 +100,7 @@ class Matcher:
         for value in forms:
             if value in likely and likely.isdisjoint(value.producer().inputs):
                 chain = [value, *self._private_chain(value, likely)]
-                found.append(self._decide(frame, root, forms, chain))
+                found.append(self._decide(frame, root, known, chain))
         return found
 
     def _trace(
@@ -150,28 +152,28 @@ class Matcher:
             yield value
 
     def _decide(
-        self, frame: Frame, root: ir.Value, forms: dict[ir.Value, Form], chain: list[ir.Value]
+        self, frame: Frame, root: ir.Value, known: dict[ir.Value, Known], chain: list[ir.Value]
     ) -> Match | Miss:
         """The last tensor of a chain that the op can give, or why none is FRN."""
-        cone = self._cone(root, chain[0], forms)
-        first = forms[chain[0]]
+        cone = self._cone(root, chain[0], known)
+        first = known[chain[0]]
         if first.flaw is not None:
             return Miss(cone, first.flaw)
         if first.epsilon is None:
             return Miss(cone, "nothing is added to the mean square: this is L2 normalisation")
         for y in reversed(chain):
-            cone = self._cone(root, y, forms)
-            x, exact = self._source(frame, root, y, forms, cone)
+            cone = self._cone(root, y, known)
+            x, exact = self._source(frame, root, y, known, cone)
             if not exact and y.producer().op_type in _MOVEMENT:
                 # The op would be followed by this very node again.
                 continue
-            perm = None if exact else _permutation(frame, forms[x].axes, forms[y].axes)
+            perm = None if exact else _permutation(frame, known[x].axes, known[y].axes)
             if exact or perm is not None:
-                return self._match(frame, forms, x, y, perm, cone)
+                return self._match(frame, known, root, x, y, perm, cone)
         return Miss(cone, "its result has axes that are moved in a way that is not a transpose")
 
     def _cone(
-        self, root: ir.Value, y: ir.Value, forms: dict[ir.Value, Form]
+        self, root: ir.Value, y: ir.Value, known: dict[ir.Value, Known]
     ) -> tuple[ir.Node, ...]:
         """The nodes that compute y from root."""
         nodes: set[ir.Node] = set()
@@ -179,7 +181,7 @@ class Matcher:
         while stack:
             value = stack.pop()
             node = value.producer()
-            if value is root or node is None or node in nodes or value not in forms:
+            if value is root or node is None or node in nodes or value not in known:
                 continue
             nodes.add(node)
             stack.extend(v for v in node.inputs if v is not None)
@@ -190,17 +192,18 @@ class Matcher:
         frame: Frame,
         root: ir.Value,
         y: ir.Value,
-        forms: dict[ir.Value, Form],
+        known: dict[ir.Value, Known],
         cone: tuple[ir.Node, ...],
     ) -> tuple[ir.Value, bool]:
         """The tensor that is x with the type and the axes of y, and whether it is both."""
         candidates = [root, *(v for node in cone for v in node.outputs)]
         best, best_score = root, (False, False)
         for value in candidates:
-            if value in forms and forms[value].is_x:
+            form = known.get(value)
+            if isinstance(form, Form) and form.is_x:
                 score = (
                     self._shapes.dtype(value) == self._shapes.dtype(y),
-                    frame.same(forms[value].axes, forms[y].axes),
+                    frame.same(form.axes, known[y].axes),
                 )
                 if score > best_score:
                     best, best_score = value, score
@@ -209,13 +212,14 @@ class Matcher:
     def _match(
         self,
         frame: Frame,
-        forms: dict[ir.Value, Form],
+        known: dict[ir.Value, Known],
+        root: ir.Value,
         x: ir.Value,
         y: ir.Value,
         perm: tuple[int, ...] | None,
         cone: tuple[ir.Node, ...],
     ) -> Match | Miss:
-        form, layout = forms[y], forms[x].axes
+        form, layout = known[y], known[x].axes
         channel = _channel_position(frame, layout)
         dtype = self._shapes.dtype(x)
         if dtype not in FLOATS:
@@ -239,6 +243,7 @@ class Matcher:
             return None if value is None else np.broadcast_to(value, (channels,))
 
         return Match(
+            root=root,
             x=x,
             y=y,
             axes=tuple(i for i in range(1, len(layout)) if i != channel),

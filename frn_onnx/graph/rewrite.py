@@ -30,11 +30,12 @@ class Rewriter:
         self._order = order
         self._names = {name for graph in model.graphs() for name in _names(graph)}
 
-    def apply(self, match: Match) -> tuple[ir.Node, tuple[ir.Node, ...]]:
+    def apply(self, match: Match) -> tuple[ir.Node, ir.Value]:
         """Puts one FRN node in the place of a match.
 
         Returns:
-            The new node, and the nodes that went.
+            The new node, and the value that took the place of ``match.y``: the node's output,
+            or what a Transpose or a Cast made of it.
         """
         last = match.y.producer()
         graph = last.graph
@@ -68,7 +69,8 @@ class Rewriter:
             value = add("", "Cast", [value], {"to": y_dtype.value}, "/Cast", y_dtype)
         graph.insert_before(last, new)
         self._take_over(match.y, value)
-        return frn, remove_unused(last)
+        remove_unused(last)
+        return frn, value
 
     def _take_over(self, old: ir.Value, new: ir.Value) -> None:
         """Gives ``new`` the uses, the name and the description of ``old``."""
@@ -123,9 +125,8 @@ class Rewriter:
         return free
 
 
-def remove_unused(node: ir.Node) -> tuple[ir.Node, ...]:
+def remove_unused(node: ir.Node) -> None:
     """Removes a node and what only it needed, initializers included; nothing that is used."""
-    removed: list[ir.Node] = []
     stack = [node]
     while stack:
         node = stack.pop()
@@ -133,7 +134,6 @@ def remove_unused(node: ir.Node) -> tuple[ir.Node, ...]:
             continue
         inputs = [value for value in node.inputs if value is not None]
         node.graph.remove(node, safe=True)
-        removed.append(node)
         for value in dict.fromkeys(inputs):
             if value.producer() is not None:
                 stack.append(value.producer())
@@ -143,7 +143,6 @@ def remove_unused(node: ir.Node) -> tuple[ir.Node, ...]:
                 and not (value.is_graph_input() or value.is_graph_output())
             ):
                 del value.graph.initializers[value.name]
-    return tuple(removed)
 
 
 def _common_name(nodes: tuple[ir.Node, ...]) -> str:

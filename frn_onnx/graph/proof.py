@@ -1,0 +1,114 @@
+"""Each fused node alone against the nodes it replaced.
+
+The proof of ``match.py`` is algebra; this one is arithmetic. For every match, the nodes between x
+and y are cut out of the model before they are replaced, and what replaces them after, each as a
+small model of its own; both run on the same random x.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+from onnx import helper, numpy_helper
+
+from frn_onnx import op
+from frn_onnx.graph import model_io
+from frn_onnx.graph.fuse import Fusion
+from frn_onnx.graph.lower import lower_nodes
+from frn_onnx.graph.match import Match
+from frn_onnx.graph.verify import Report, verify
+
+# The oldest opset that a function, which the node is run as, may be written in.
+_FUNCTION_OPSET = 13
+
+
+@dataclass(frozen=True)
+class NodeProof:
+    """The comparison of one fused node with what it replaced.
+
+    Attributes:
+        name: of the fused node.
+        replaced: names of the nodes it replaced.
+        report: of the two on random input; ``report.ok`` is the verdict.
+    """
+
+    name: str
+    replaced: Sequence[str]
+    report: Report
+
+
+def prove(model: model_io.Source, *, samples: int = 2, seed: int = 0) -> list[NodeProof]:
+    """Compares each node that fuse makes with the nodes it takes the place of.
+
+    Args:
+        model: the model as it was before fuse; it is not changed.
+        samples: how many random inputs each node gets.
+        seed: of the random inputs.
+
+    Raises:
+        ModelError: the model cannot be read, or a part of it cannot be run.
+    """
+    fusion = Fusion(ir.from_proto(model_io.load(model)), observe=_cut)
+    fusion.run()
+    proofs = []
+    for fused, (before, after) in zip(fusion.fused, fusion.observed, strict=True):
+        # A size that came from another tensor is one the node does not need.
+        taken = {value.name for value in after.graph.input}
+        after.graph.input.extend(v for v in before.graph.input if v.name not in taken)
+        lower_nodes(after, "portable")
+        report = verify(before, after, samples=samples, seed=seed)
+        proofs.append(NodeProof(fused.name, fused.replaced, report))
+    return proofs
+
+
+def _cut(fusion: Fusion, match: Match, y: ir.Value) -> onnx.ModelProto:
+    """The part of a model that computes y from the match's root, as a model."""
+    cone = set(match.cone)
+    nodes: dict[ir.Node, None] = {}
+    inputs: dict[ir.Value, None] = {match.root: None}
+    constants: dict[ir.Value, onnx.TensorProto] = {}
+
+    def visit(value: ir.Value) -> None:
+        node = value.producer()
+        if value in inputs or value in constants or node in nodes:
+            return
+        array = fusion.constants.get(value)
+        if array is not None:
+            constants[value] = numpy_helper.from_array(array, value.name)
+        elif node is None:
+            inputs[value] = None
+        else:
+            for argument in node.inputs:
+                if argument is None:
+                    continue
+                if node.op_type == "Shape" and argument.producer() not in cone:
+                    # Sizes that x has in common with another tensor, such as the model's input.
+                    inputs[argument] = None
+                else:
+                    visit(argument)
+            nodes[node] = None
+
+    visit(y)
+    graph = helper.make_graph(
+        [ir.to_proto(node) for node in nodes],
+        y.name,
+        [_value_info(fusion, value) for value in inputs],
+        [_value_info(fusion, y)],
+        list(constants.values()),
+    )
+    opset = fusion.model.opset_imports.get("", 1)
+    imports = [helper.make_opsetid("", opset)]
+    if any(node.domain == op.DOMAIN for node in nodes):
+        imports = [
+            helper.make_opsetid("", max(opset, _FUNCTION_OPSET)),
+            helper.make_opsetid(op.DOMAIN, op.VERSION),
+        ]
+    version = max(fusion.model.ir_version, op.FUNCTION_IR_VERSION)
+    return helper.make_model(graph, opset_imports=imports, ir_version=version)
+
+
+def _value_info(fusion: Fusion, value: ir.Value) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(
+        value.name, fusion.shapes.dtype(value).value, fusion.shapes.of(value)
+    )
