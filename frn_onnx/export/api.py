@@ -50,7 +50,8 @@ class ExportResult:
     report: Report | None
 
     def __str__(self) -> str:
-        known = "" if self.frn_layers is None else f" of {len(self.frn_layers)} FRN layers"
+        # Layers that write FRN out themselves are not known by their class.
+        known = f" of {len(self.frn_layers)} FRN layers" if self.frn_layers else ""
         lines = [
             f"{self.fused} FRN nodes{known}; {self.nodes.total()} nodes, "
             f"{self.nodes['Transpose']} of them Transposes"
@@ -144,7 +145,7 @@ def _run(model, path, form, layout, opset, dtype, signature, verify) -> ExportRe
         raise ArgumentError(f"layout must be one of {', '.join(LAYOUTS)}, received {layout!r}")
     if dtype not in (None, "float16"):
         raise ArgumentError(
-            f"dtype must be None or 'float16', received {dtype!r}. ONNX has convolutions in bfloat16 "
+            f"dtype must be None or 'float16', received {dtype!r}. ONNX has bfloat16 convolutions "
             f"from opset 22 on, and tf2onnx writes opset {convert.NEWEST_OPSET} at most: convert "
             "the exported model with onnx.version_converter, then with frn_onnx.graph.convert"
         )

@@ -5,6 +5,7 @@ optimisers would tear it apart first (they have no way to move a Transpose throu
 """
 
 import contextlib
+import itertools
 import logging
 from collections.abc import Iterator
 
@@ -40,8 +41,8 @@ def to_onnx(source: Source, opset: int) -> onnx.ModelProto:
     """The traced model in ONNX, unoptimised, with the source's names of inputs and outputs.
 
     Raises:
-        ExportError: the weights do not fit in a protobuf message, or tf2onnx does not know an
-            operation of the model.
+        ExportError: the weights do not fit in a protobuf message, or tf2onnx cannot write an
+            operation or a type of the model.
     """
     size = source.weight_bytes()
     if size > _PROTOBUF_LIMIT_BYTES:
@@ -59,6 +60,7 @@ def to_onnx(source: Source, opset: int) -> onnx.ModelProto:
             frozen, tables = tf_loader.from_trackable(
                 source.owner, function, inputs, outputs, large_model=False
             )
+            _refuse_bfloat16(frozen, source.name)
             with tf.Graph().as_default() as graph:
                 tf.import_graph_def(frozen, name="")
                 converted = tfonnx.process_tf_graph(
@@ -75,12 +77,27 @@ def to_onnx(source: Source, opset: int) -> onnx.ModelProto:
                 converted, catch_errors=False, optimizers={"fold_constants": ConstFoldOptimizer}
             )
             model = converted.make_model(source.name, graph_name=source.name)
+    except ExportError:
+        raise
     except Exception as error:
         raise ExportError(
             f"export: tf2onnx cannot convert {source.name!r}: {brief(error)}"
         ) from error
     _refuse_unknown(model, source.name, opset)
     return model
+
+
+def _refuse_bfloat16(graph: tf.compat.v1.GraphDef, name: str) -> None:
+    """tf2onnx 1.17 writes activations as float16 and leaves weights in bfloat16: no valid file."""
+    functions = (function.node_def for function in graph.library.function)
+    for node in itertools.chain(graph.node, *functions):
+        if any(value.type == tf.bfloat16.as_datatype_enum for value in node.attr.values()):
+            raise ExportError(
+                f"export: {name!r} computes in bfloat16 ({node.op} {node.name!r}), which tf2onnx "
+                f"{tf2onnx.__version__} cannot write; build the model with the dtype policy "
+                "'float32' or 'mixed_float16' and give it the weights of this one, which mixed "
+                "precision keeps in float32"
+            )
 
 
 def _refuse_unknown(model: onnx.ModelProto, name: str, opset: int) -> None:

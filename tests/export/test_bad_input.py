@@ -216,6 +216,14 @@ def test_an_operation_that_tf2onnx_does_not_know(untouched):
         export(keras.Model(image, Odd()(FilterResponseNormalization()(image))), untouched)
 
 
+def test_a_model_that_computes_in_bfloat16(untouched):
+    image = keras.Input((4, 4, 3), name="image")
+    layer = FilterResponseNormalization(dtype="mixed_bfloat16")
+    expected = "computes in bfloat16 .* cannot write; build the model with the dtype policy"
+    with pytest.raises(ExportError, match=expected):
+        export(keras.Model(image, layer(image), name="coarse"), untouched)
+
+
 def test_a_model_of_more_than_two_gigabytes(untouched, monkeypatch):
     image = keras.Input((4, 4, 3))
     model = keras.Model(image, keras.layers.Conv2D(4, 1)(image), name="vast")
