@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
             form=args.form,
             layout=args.layout,
             opset=args.opset,
+            dtype=args.dtype,
             signature=args.signature,
             verify=args.verify,
         )
