@@ -27,6 +27,11 @@ def add_parser(subparsers) -> None:
         default=True,
         help="run both models on random input and compare, before anything is written",
     )
+    parser.add_argument(
+        "--dtype",
+        choices=("float16",),
+        help="compute in half precision, FRN's statistics in float32 (default: as the model)",
+    )
     parser.add_argument("--signature", help="which signature of a SavedModel, if it has several")
     parser.set_defaults(run=run)
 
