@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from frn_onnx import op
 from frn_onnx.graph import infer, model_io, scopes
@@ -211,11 +211,7 @@ def _is_foreign(domain: str) -> bool:
 
 def _size_bytes(model: onnx.ModelProto) -> int:
     light, weights = model_io.without_weights(model)
-    return light.ByteSize() + sum(_tensor_bytes(tensor) for _, tensor in weights)
-
-
-def _tensor_bytes(tensor: TensorProto) -> int:
-    return len(tensor.raw_data) or numpy_helper.to_array(tensor).nbytes
+    return light.ByteSize() + sum(model_io.tensor_bytes(tensor) for _, tensor in weights)
 
 
 def _true_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:

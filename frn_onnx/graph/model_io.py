@@ -5,6 +5,7 @@ file is read. It is written again where one file cannot hold the model: protobuf
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -152,12 +153,17 @@ def external_files(source: str | os.PathLike) -> set[Path]:
     return {Path(source).parent / info.location for info in infos}
 
 
-def byte_size(message: Message) -> int:
-    """Size of the serialised message; one more than can be where it is too large."""
+def byte_size(model: onnx.ModelProto) -> int:
+    """Size of the serialised model; one more than can be where it is too large."""
     try:
-        return message.ByteSize()
+        return model.ByteSize()
     except EncodeError:
         return LIMIT_BYTES + 1
+
+
+def tensor_bytes(tensor: TensorProto) -> int:
+    """Size of a tensor of numbers, from its shape: its data may be gigabytes, and is not read."""
+    return math.ceil(math.prod(tensor.dims) * ir.DataType(tensor.data_type).itemsize)
 
 
 def without_weights(
@@ -174,7 +180,7 @@ def without_weights(
     emptied = []
     for tensor in model.graph.initializer:
         copy = light.graph.initializer.add()
-        if tensor.data_type == TensorProto.STRING or byte_size(tensor) <= _INLINE_BYTES:
+        if tensor.data_type == TensorProto.STRING or tensor_bytes(tensor) <= _INLINE_BYTES:
             copy.CopyFrom(tensor)
             continue
         _copy(tensor, copy, without=_DATA_FIELDS)
@@ -233,22 +239,29 @@ def _external_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
 
 def _read_external(tensor: TensorProto, path: Path) -> None:
     """Reads one tensor's external data into it."""
-    location = external_data_helper.ExternalDataInfo(tensor).location
-    file = path.parent / location
+    info = external_data_helper.ExternalDataInfo(tensor)
+    file = path.parent / info.location
     if not file.is_file():
         raise ModelError(
             f"{path}: its external data is missing: tensor {tensor.name!r} is stored in {file}, "
             "which does not exist; keep the model and its data files in one folder"
         )
+    offset, expected = info.offset or 0, tensor_bytes(tensor)
+    stored = file.stat().st_size - offset if info.length is None else info.length
+    if stored != expected or offset + expected > file.stat().st_size:
+        raise ModelError(
+            f"{path}: tensor {tensor.name!r} has {expected} bytes from byte {offset} of {file}, "
+            f"which has {file.stat().st_size}, and {stored} are said to be stored; the data file "
+            "is truncated or belongs to another model"
+        )
     try:
         external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
-        tensor.ClearField("data_location")
-        numpy_helper.to_array(tensor)
     except (ValueError, OSError, onnx.checker.ValidationError) as error:
         raise ModelError(
-            f"{path}: the external data of tensor {tensor.name!r} cannot be read from {file} "
-            f"({error}); the data file is truncated or belongs to another model"
+            f"{path}: the external data of tensor {tensor.name!r} cannot be read from {file}: "
+            f"{error}"
         ) from error
+    tensor.ClearField("data_location")
     del tensor.external_data[:]
 
 
@@ -261,16 +274,16 @@ def _refuse_references(model: onnx.ModelProto) -> None:
 
 
 def _copy(source: Message, target: Message, *, without: Collection[str]) -> None:
-    """Copies every field but some."""
-    for field, value in source.ListFields():
-        if field.name in without:
-            continue
+    """Copies every field but some, which are not even looked at: reading bytes copies them."""
+    for name in set(source.DESCRIPTOR.fields_by_name).difference(without):
+        value = getattr(source, name)
         if hasattr(value, "extend"):
-            getattr(target, field.name).extend(value)
-        elif field.message_type is not None:
-            getattr(target, field.name).CopyFrom(value)
-        else:
-            setattr(target, field.name, value)
+            getattr(target, name).extend(value)
+        elif source.HasField(name):
+            if isinstance(value, Message):
+                getattr(target, name).CopyFrom(value)
+            else:
+                setattr(target, name, value)
 
 
 def _write_weights(

@@ -203,7 +203,21 @@ def test_missing_external_data(external):
 
 def test_truncated_external_data(external):
     os.truncate(external.parent / "weights.bin", 1000)
-    with pytest.raises(ModelError, match=r"cannot be read from .*weights.bin.*truncated"):
+    with pytest.raises(
+        ModelError,
+        match=r"'w2' has 2304 bytes from byte .* of .*weights.bin, which has 1000,.*trun",
+    ):
+        model_io.load(external)
+
+
+@pytest.mark.parametrize(("key", "value"), [("length", "860"), ("offset", "99999")])
+def test_external_data_of_another_shape(external, key, value):
+    model = onnx.load(external, load_external_data=False)
+    for entry in model.graph.initializer[0].external_data:
+        if entry.key == key:
+            entry.value = value
+    external.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"'w1' has 864 bytes from byte.*belongs to another model"):
         model_io.load(external)
 
 
