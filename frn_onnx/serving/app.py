@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 import frn_onnx
 from frn_onnx.serving import content, openapi
-from frn_onnx.serving.codec import LENGTH_HEADER
+from frn_onnx.serving.codec import LENGTH_HEADER, parse_length
 from frn_onnx.serving.errors import NotFoundError, RequestError, RequestTimeoutError, show
 from frn_onnx.serving.metrics import Metrics, PrometheusMetrics
 from frn_onnx.serving.service import Answer, Limits, Service
@@ -79,8 +79,9 @@ class _Handlers:
         status = 500
         try:
             served.batcher.check_room()
-            body = await self._body(request)
-            answer = await served.infer(body, request.headers.get(LENGTH_HEADER))
+            json_length = parse_length(request.headers.get(LENGTH_HEADER))
+            body = await self._body(request, json_length)
+            answer = await served.infer(body, json_length)
             status = 200
             response = await _response(answer, request.headers.get("accept-encoding"))
         except RequestError as error:
@@ -94,7 +95,7 @@ class _Handlers:
             log["id"] = answer.id
         return response
 
-    async def _body(self, request: Request) -> bytes:
+    async def _body(self, request: Request, json_length: int | None) -> bytes | memoryview:
         """The whole body, without its content coding."""
         coding = content.check_coding(request.headers.get("content-encoding"))
         limit = self._limits.body_bytes
@@ -123,9 +124,9 @@ class _Handlers:
             raise RequestError("the client went before the whole body had come") from None
         if size > limit:
             raise content.too_large(limit)
-        body = b"".join(chunks)
         if coding is None:
-            return body
+            return content.join(chunks, json_length or 0)
+        body = b"".join(chunks)
         if len(body) < _INLINE_BYTES:
             return content.decompress(body, coding, limit)
         return await asyncio.to_thread(content.decompress, body, coding, limit)

@@ -46,17 +46,35 @@ class InferRequest:
     outputs: dict[str, bool]
 
 
-def decode(body: bytes, json_length: str | None, signature: Signature) -> InferRequest:
+def parse_length(header: str | None) -> int | None:
+    """The value of ``Inference-Header-Content-Length``; None where there is no such header.
+
+    Raises: RequestError if it is no number of bytes.
+    """
+    if header is None:
+        return None
+    if not (header.isascii() and header.isdigit()) or len(header) > 18:
+        raise RequestError(
+            f"{LENGTH_HEADER} must be the length of the JSON part in bytes, received {show(header)}"
+        )
+    return int(header)
+
+
+def decode(body: bytes | memoryview, json_length: int | None, signature: Signature) -> InferRequest:
     """The request in a body.
 
     Args:
         body: the whole body, without content coding.
-        json_length: the header ``Inference-Header-Content-Length``, None where there is none.
+        json_length: length of its JSON part; None where it is all JSON.
         signature: what the request must fit.
 
     Raises: RequestError.
     """
-    split = _json_length(json_length, len(body))
+    split = len(body) if json_length is None else json_length
+    if split > len(body):
+        raise RequestError(
+            f"{LENGTH_HEADER} is {split}, and the whole body has only {len(body)} bytes"
+        )
     message = _json(body[:split], split < len(body))
     parameters = _parameters(message, "the request", _REFUSED_REQUEST)
     identity = message.get("id")
@@ -105,27 +123,12 @@ def encode(
     return b"".join((header, *chunks)), len(header)
 
 
-def _json_length(header: str | None, body_length: int) -> int:
-    """Where the JSON part ends."""
-    if header is None:
-        return body_length
-    if not (header.isascii() and header.isdigit()) or len(header) > 18:
-        raise RequestError(
-            f"{LENGTH_HEADER} must be the length of the JSON part in bytes, received {show(header)}"
-        )
-    if int(header) > body_length:
-        raise RequestError(
-            f"{LENGTH_HEADER} is {int(header)}, and the whole body has only {body_length} bytes"
-        )
-    return int(header)
-
-
-def _json(data: bytes, has_binary: bool) -> dict[str, Any]:
+def _json(data: bytes | memoryview, has_binary: bool) -> dict[str, Any]:
     """The JSON part, an object."""
     try:
         message = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        if b"NaN" in data or b"Infinity" in data:
+        if b"NaN" in bytes(data) or b"Infinity" in bytes(data):
             cure = "NaN and Infinity are not JSON; binary tensors carry them"
         elif has_binary:
             cure = f"check {LENGTH_HEADER}, which says that it has {len(data)} bytes"

@@ -101,12 +101,12 @@ class ServedModel:
         )
         metrics.queue(self.signature.name, 0)
 
-    async def infer(self, body: bytes, json_length: str | None) -> Answer:
+    async def infer(self, body: bytes | memoryview, json_length: int | None) -> Answer:
         """Answers one request.
 
         Args:
             body: without content coding.
-            json_length: the header ``Inference-Header-Content-Length``, or None.
+            json_length: length of its JSON part; None where it is all JSON.
 
         Raises: RequestError or one of its subclasses.
         """
@@ -116,8 +116,8 @@ class ServedModel:
             result = await self.batcher.submit(request.inputs, list(request.outputs))
         finally:
             self._metrics.queue(self.signature.name, self.batcher.waiting)
-        body, length = codec.encode(request, result.outputs, self.signature)
-        return Answer(body, length, request.id, result)
+        answer, length = codec.encode(request, result.outputs, self.signature)
+        return Answer(answer, length, request.id, result)
 
 
 class Service:

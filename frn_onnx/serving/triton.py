@@ -28,7 +28,7 @@ from frn_onnx.serving.probe import Probe, probe
 from frn_onnx.serving.signature import TensorSpec
 
 INSTANCE_KINDS = ("gpu", "cpu")
-# Brings ONNX Runtime 1.27; the library takes any from 1.17 on.
+# Brings ONNX Runtime 1.27; the library takes any from 1.18 on.
 IMAGE = "nvcr.io/nvidia/tritonserver:26.07-py3"
 # Where the printed command puts the repository inside the container.
 _MOUNT = PurePosixPath("/models")

@@ -14,6 +14,7 @@ from serving.example_models import DATATYPES, WEIGHTS
 
 from frn_onnx import reference
 from frn_onnx.serving.codec import LENGTH_HEADER
+from frn_onnx.serving.content import join
 from frn_onnx.serving.service import Limits
 
 INFER = "/v2/models/linear/infer"
@@ -307,6 +308,15 @@ def test_bad_content_coding(serve, content, coding, status, expected):
     response = serve("linear").post(INFER, content=content, headers=headers)
     assert response.status_code == status
     assert expected in error_of(response)
+
+
+@pytest.mark.parametrize("split", [0, 1, 7, 63, 64, 100, 10**17])
+def test_joined_bodies_are_aligned_behind_their_json(split):
+    chunks = [b"", b"abc", bytes(range(100)), b"z"]
+    body = join(chunks, split)
+    assert bytes(body) == b"".join(chunks)
+    assert (np.frombuffer(body, np.uint8).ctypes.data + split) % 64 == 0
+    assert len(join([], split)) == 0
 
 
 def test_slow_body_is_408(serve):

@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -92,11 +94,12 @@ def test_examples_of_other_servers_run(tmp_path, name, command, request_body):
             },
             stdout=log,
             stderr=log,
+            start_new_session=True,
         )
     try:
         answer = post(f"http://127.0.0.1:{port}/predict", request_body, process, tmp_path / "log")
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)  # LitServe has workers that outlive it
         process.wait(30)
     example_models.assert_linear(np.float32(answer["y"] if name == "litserve" else answer), X)
 
