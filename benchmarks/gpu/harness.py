@@ -26,8 +26,10 @@ DTYPES = {
 _ELEMENT_TYPES = {name: number for number, name in enumerate(DTYPES)}
 _MOST_PLANS = 1024
 
-_COMMON = ["frn_shape.cc", "cuda/call.cc", "cuda/plan.cc", "cuda/planner.cc"]
-_EMULATED = [f"tests/simt/{name}.cc" for name in ("simt", "emulate", "launch")]
+_SOURCES = [
+    *("frn_shape.cc", "cuda/call.cc", "cuda/plan.cc", "cuda/planner.cc", "cuda/launch.cu"),
+]
+_EMULATOR = ["tests/simt/simt.cc", "tests/simt/fake_cudart.cc"]
 
 
 class Plan(ctypes.Structure):
@@ -237,23 +239,24 @@ def build(folder: Path, *, dry_run: bool) -> Path:
     """
     library = folder / f"libfrn_gpu_bench{'_simt' if dry_run else ''}.so"
     folder.mkdir(parents=True, exist_ok=True)
-    sources = [CUSTOM_OPS / name for name in _COMMON] + [HERE / "harness.cc"]
+    sources = [CUSTOM_OPS / name for name in _SOURCES] + [HERE / "harness.cc"]
     options = ["-std=c++17", f"-I{CUSTOM_OPS}", f"-I{HERE}", "-shared", "-o", str(library)]
     if dry_run:
         compiler = os.environ.get("CXX", "g++")
         options += ["-O2", "-fPIC", "-w", "-DFRN_SIMT", "-pthread"]
-        sources += [CUSTOM_OPS / name for name in _EMULATED] + [HERE / "gpu_simt.cc"]
+        options += [f"-I{CUSTOM_OPS / 'tests' / 'simt' / 'fake'}", "-xc++"]
+        sources += [CUSTOM_OPS / name for name in _EMULATOR] + [HERE / "gpu_simt.cc"]
     else:
         compiler = os.environ.get("CUDACXX", "nvcc")
         options += ["-O3", "-arch=native", "-Xcompiler=-fPIC", "--cudart=static"]
-        sources += [CUSTOM_OPS / "cuda" / "launch.cu", HERE / "gpu_cuda.cc"]
+        sources += [HERE / "gpu_cuda.cc"]
     watched = [*sources, *CUSTOM_OPS.rglob("*.h"), *CUSTOM_OPS.rglob("*.cuh")]
     newest = max(path.stat().st_mtime for path in watched)
     if library.exists() and library.stat().st_mtime > newest:
         return library
     if shutil.which(compiler) is None:
         raise RuntimeError(f"{compiler} was not found; put it on PATH, or name it in CUDACXX")
-    command = [compiler, *map(str, sources), *options]
+    command = [compiler, *options, *map(str, sources)]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}\n{result.stderr[-4000:]}")

@@ -13,9 +13,6 @@
 #define __global__ static
 #define __device__
 #define __launch_bounds__(...)
-#define threadIdx (simt::thread_index)
-#define blockIdx (simt::block_index)
-#define blockDim (simt::block_size)
 
 struct uint4 {
   uint32_t x, y, z, w;

@@ -29,13 +29,6 @@ void Expect(bool condition, const std::string& what) {
   std::printf("FAILED %s\n", what.c_str());
 }
 
-DeviceProfile ProfileOf(const std::string& name) {
-  for (const NamedProfile& profile : kProfiles) {
-    if (profile.name == name) return profile.device;
-  }
-  std::abort();
-}
-
 // What the kernels take for granted, and what a launch demands.
 void CheckPlan(const Problem& given, const Plan& plan, const NamedProfile& profile) {
   const Problem p{Canonical(given.shape), given.type, given.aligned};

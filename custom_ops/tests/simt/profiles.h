@@ -3,6 +3,9 @@
 #ifndef FRN_ONNX_TESTS_SIMT_PROFILES_H_
 #define FRN_ONNX_TESTS_SIMT_PROFILES_H_
 
+#include <stdexcept>
+#include <string>
+
 #include "cuda/planner.h"
 
 namespace frn::cuda {
@@ -24,6 +27,13 @@ inline constexpr NamedProfile kProfiles[] = {
     {"H200 without clusters", {132, 2048, 32, 228 * kKb, 227 * kKb, 60 * kMb, false}},
     {"B200", {148, 2048, 32, 228 * kKb, 227 * kKb, 126 * kMb, true}},
 };
+
+inline DeviceProfile ProfileOf(const std::string& name) {
+  for (const NamedProfile& profile : kProfiles) {
+    if (profile.name == name) return profile.device;
+  }
+  throw std::invalid_argument("no profile " + name);
+}
 
 }  // namespace frn::cuda
 

@@ -13,6 +13,8 @@
 #include <random>
 #include <vector>
 
+SimtIndex threadIdx, blockIdx, blockDim;
+
 namespace simt {
 namespace {
 
@@ -115,8 +117,8 @@ void FiberMain() {
 void Resume(Fiber* fiber) {
   device.current = fiber;
   fiber->waits_for = nullptr;
-  thread_index.x = fiber->thread;
-  block_index.x = fiber->block->index;
+  threadIdx.x = fiber->thread;
+  blockIdx.x = fiber->block->index;
   if (_setjmp(device.scheduler) != 0) return;
   if (!fiber->fresh) _longjmp(fiber->resume, 1);
   fiber->fresh = false;
@@ -251,8 +253,6 @@ void RunCluster(int64_t first_block, Schedule* schedule) {
 
 }  // namespace
 
-Index thread_index, block_index, block_size;
-
 void Launch(const Grid& grid, const std::function<void()>& body) {
   if (grid.threads % kWarp != 0 || grid.threads <= 0 || grid.cluster <= 0 ||
       grid.blocks % grid.cluster != 0) {
@@ -262,7 +262,7 @@ void Launch(const Grid& grid, const std::function<void()>& body) {
   device.body = &body;
   device.error.clear();
   device.blocks.resize(grid.cluster);
-  block_size.x = grid.threads;
+  blockDim.x = grid.threads;
   GrowFibers(grid.threads * grid.cluster);
   Schedule schedule(grid);
   try {

@@ -41,11 +41,6 @@ void Launch(const Grid& grid, const std::function<void()>& body);
 
 // What follows is for code called by `body`. The line is part of a barrier's or a shuffle's
 // identity: all threads must meet at the same one.
-struct Index {
-  uint32_t x;
-};
-extern Index thread_index, block_index, block_size;
-
 char* SharedMemory();
 void SyncBlock(int line = __builtin_LINE());
 float ShuffleXor(float value, int mask, int line = __builtin_LINE());
@@ -56,5 +51,11 @@ const void* ClusterPeer(const void* local, int rank);
 [[noreturn]] void Fail(const std::string& what);
 
 }  // namespace simt
+
+// CUDA's own names.
+struct SimtIndex {
+  uint32_t x;
+};
+extern SimtIndex threadIdx, blockIdx, blockDim;
 
 #endif  // FRN_ONNX_TESTS_SIMT_SIMT_H_

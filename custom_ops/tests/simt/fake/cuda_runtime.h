@@ -1,0 +1,78 @@
+// As much of the CUDA runtime as cuda/launch.cu calls, on the CPU: kernels run under the emulator,
+// devices and errors are what a test says (fake_cudart.h).
+
+#ifndef FRN_ONNX_TESTS_SIMT_FAKE_CUDA_RUNTIME_H_
+#define FRN_ONNX_TESTS_SIMT_FAKE_CUDA_RUNTIME_H_
+
+#include <cstddef>
+#include <functional>
+
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidConfiguration = 9,
+  cudaErrorNoDevice = 100,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorLaunchOutOfResources = 701,
+  cudaErrorNotSupported = 801,
+  cudaErrorInvalidClusterSize = 912,
+};
+enum cudaDeviceAttr {
+  cudaDevAttrMultiProcessorCount,
+  cudaDevAttrMaxThreadsPerMultiProcessor,
+  cudaDevAttrMaxBlocksPerMultiprocessor,
+  cudaDevAttrMaxSharedMemoryPerMultiprocessor,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin,
+  cudaDevAttrL2CacheSize,
+  cudaDevAttrClusterLaunch,
+};
+enum cudaFuncAttribute {
+  cudaFuncAttributeMaxDynamicSharedMemorySize,
+  cudaFuncAttributePreferredSharedMemoryCarveout,
+};
+inline constexpr int cudaSharedmemCarveoutMaxShared = 100;
+enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension = 4 };
+
+struct dim3 {
+  dim3(unsigned x = 1) : x(x) {}  // NOLINT: implicit, as CUDA's
+  unsigned x, y = 1, z = 1;
+};
+using cudaStream_t = struct CUstream_st*;
+struct cudaFuncAttributes {
+  int ptxVersion;
+};
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  struct {
+    struct {
+      unsigned x, y, z;
+    } clusterDim;
+  } val;
+};
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes;
+  cudaStream_t stream;
+  cudaLaunchAttribute* attrs;
+  unsigned numAttrs;
+};
+
+const char* cudaGetErrorName(cudaError_t error);
+const char* cudaGetErrorString(cudaError_t error);
+cudaError_t cudaGetLastError();
+cudaError_t cudaGetDevice(int* device);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* function);
+cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribute, int value);
+
+namespace frn::fake {
+cudaError_t Launch(const cudaLaunchConfig_t& config, const std::function<void()>& body);
+}
+
+template <class... Args>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Args...),
+                               Args... args) {
+  return frn::fake::Launch(*config, [&] { kernel(args...); });
+}
+
+#endif  // FRN_ONNX_TESTS_SIMT_FAKE_CUDA_RUNTIME_H_

@@ -1,0 +1,111 @@
+#include "tests/simt/fake_cudart.h"
+
+#include <mutex>
+
+#include "tests/simt/simt.h"
+
+namespace frn::fake {
+
+Machine& TheMachine() {
+  static Machine machine = [] {
+    Machine made;
+    made.devices.push_back({cuda::ProfileOf("H200")});
+    return made;
+  }();
+  return machine;
+}
+
+namespace {
+
+cudaError_t Remember(cudaError_t error) {
+  if (error != cudaSuccess) TheMachine().last_error = error;
+  return error;
+}
+
+}  // namespace
+
+cudaError_t Launch(const cudaLaunchConfig_t& config, const std::function<void()>& body) {
+  static std::mutex one_at_a_time;
+  const std::lock_guard<std::mutex> lock(one_at_a_time);
+  Machine& machine = TheMachine();
+  const unsigned cluster = config.numAttrs == 1 ? config.attrs->val.clusterDim.x : 1;
+  machine.launches.push_back({machine.current, config.stream, cluster});
+  const cudaError_t error = cluster > 1 ? machine.cluster_error : machine.launch_error;
+  if (error != cudaSuccess || !machine.runs) return Remember(error);
+  simt::Grid grid;
+  grid.blocks = config.gridDim.x;
+  grid.threads = static_cast<int>(config.blockDim.x);
+  grid.cluster = static_cast<int>(cluster);
+  grid.smem_bytes = static_cast<int>(config.dynamicSmemBytes);
+  simt::Launch(grid, body);
+  return cudaSuccess;
+}
+
+}  // namespace frn::fake
+
+using frn::fake::TheMachine;
+
+const char* cudaGetErrorName(cudaError_t error) {
+  return error == cudaErrorInvalidClusterSize ? "cudaErrorInvalidClusterSize" : "cudaErrorFake";
+}
+const char* cudaGetErrorString(cudaError_t) { return "an error that a test asked for"; }
+cudaError_t cudaGetLastError() {
+  const cudaError_t error = TheMachine().last_error;
+  TheMachine().last_error = cudaSuccess;
+  return error;
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = TheMachine().current;
+  return TheMachine().devices.empty() ? frn::fake::Remember(cudaErrorNoDevice) : cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= static_cast<int>(TheMachine().devices.size())) {
+    return frn::fake::Remember(cudaErrorInvalidDevice);
+  }
+  TheMachine().current = device;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  ++TheMachine().attribute_reads;
+  const frn::cuda::DeviceProfile& profile = TheMachine().devices.at(device).profile;
+  int64_t found = 0;
+  switch (attribute) {
+    case cudaDevAttrMultiProcessorCount:
+      found = profile.sms;
+      break;
+    case cudaDevAttrMaxThreadsPerMultiProcessor:
+      found = profile.threads_per_sm;
+      break;
+    case cudaDevAttrMaxBlocksPerMultiprocessor:
+      found = profile.blocks_per_sm;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+      found = profile.smem_per_sm;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      found = profile.smem_per_block;
+      break;
+    case cudaDevAttrL2CacheSize:
+      found = profile.l2_bytes;
+      break;
+    case cudaDevAttrClusterLaunch:
+      found = profile.clusters;
+      break;
+  }
+  *value = static_cast<int>(found);
+  return cudaSuccess;
+}
+
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
+  attributes->ptxVersion = TheMachine().devices.at(TheMachine().current).ptx_version;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute attribute, int value) {
+  ++TheMachine().attribute_writes;
+  if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize) {
+    TheMachine().smem_limits.push_back(value);
+  }
+  return cudaSuccess;
+}

@@ -1,0 +1,189 @@
+// The launcher, its own source, on devices and with errors that the test makes up.
+
+#include "cuda/launch.h"
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "cuda/call.h"
+#include "tests/simt/fake_cudart.h"
+
+namespace frn::cuda {
+namespace {
+
+using fake::Machine;
+using fake::TheMachine;
+
+int failures = 0;
+
+void Expect(bool condition, const std::string& what) {
+  if (condition) return;
+  ++failures;
+  std::printf("FAILED %s\n", what.c_str());
+}
+
+template <class Error, class Body>
+std::string MessageOf(Body&& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+bool Has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// A tensor that every device with clusters would share among them.
+struct Tensor {
+  explicit Tensor(FrnShape shape = {1, 1, 2, 20000}) : values(shape.elements(), 2.0f) {
+    params.x = values.data();
+    params.y = values.data();
+    params.gamma = {gamma, true};
+    params.beta = {beta, true};
+    SetShape(shape, &params);
+  }
+  std::vector<float> values;
+  float gamma[4] = {3.0f, 3.0f, 3.0f, 3.0f};
+  float beta[4] = {1.0f, 1.0f, 1.0f, 1.0f};
+  KernelParams params;
+};
+
+cudaStream_t StreamNumber(uintptr_t number) { return reinterpret_cast<cudaStream_t>(number); }
+
+// Each test has devices of its own: what the launcher knows of a device it keeps.
+int AddDevice(Machine::Device device) {
+  TheMachine().devices.push_back(device);
+  TheMachine().current = static_cast<int>(TheMachine().devices.size()) - 1;
+  TheMachine().launches.clear();
+  return TheMachine().current;
+}
+
+void TestResultAndStream() {
+  AddDevice({ProfileOf("H200")});
+  Tensor tensor;
+  Launch(tensor.params, ElementType::kFloat, StreamNumber(7));
+  for (const float y : tensor.values) Expect(y == 4.0f, "3 * 2 / 2 + 1");
+  Expect(TheMachine().launches.size() == 1, "one launch");
+  Expect(TheMachine().launches[0].stream == StreamNumber(7), "on the caller's stream");
+  Expect(TheMachine().launches[0].cluster > 1, "in clusters");
+}
+
+void TestDevicesAreReadOnce() {
+  const int first = AddDevice({ProfileOf("T4"), 75});
+  const int second = AddDevice({ProfileOf("A100"), 80});
+  TheMachine().smem_limits.clear();
+  const int before = TheMachine().attribute_reads;
+  for (int round = 0; round < 3; ++round) {
+    TheMachine().current = first;
+    Expect(CurrentDevice().sms == 40, "the first device's profile");
+    TheMachine().current = second;
+    Expect(CurrentDevice().sms == 108, "the second device's profile");
+  }
+  const int reads = TheMachine().attribute_reads - before;
+  Expect(reads > 0 && reads <= 14, "attributes are read once per device");
+  std::vector<int> expected(15, 64 << 10);
+  expected.insert(expected.end(), 15, 163 << 10);
+  Expect(TheMachine().smem_limits == expected, "each kernel may use each device's shared memory");
+}
+
+void TestClustersNeedCodeForThem() {
+  AddDevice({ProfileOf("H200"), 80});
+  Expect(!CurrentDevice().clusters, "PTX for sm_80 has no clusters, whatever the device");
+  Tensor tensor;
+  Launch(tensor.params, ElementType::kFloat, nullptr);
+  Expect(TheMachine().launches.back().cluster == 1, "so none are asked for");
+}
+
+void TestClusterErrorsAreRetried() {
+  for (const cudaError_t error :
+       {cudaErrorInvalidClusterSize, cudaErrorLaunchOutOfResources, cudaErrorNotSupported}) {
+    AddDevice({ProfileOf("H200")});
+    TheMachine().cluster_error = error;
+    Tensor tensor;
+    Launch(tensor.params, ElementType::kFloat, nullptr);
+    Expect(tensor.values[0] == 4.0f, "the launch without clusters computes");
+    Launch(tensor.params, ElementType::kFloat, nullptr);
+    std::vector<bool> clustered;
+    for (const auto& launch : TheMachine().launches) clustered.push_back(launch.cluster > 1);
+    Expect(clustered == std::vector<bool>({true, false, false}), "clusters are tried once");
+    Expect(TheMachine().last_error == cudaSuccess, "the error does not stay behind");
+    Expect(!CurrentDevice().clusters, "and the profile says so");
+    TheMachine().cluster_error = cudaSuccess;
+  }
+}
+
+void TestOtherErrorsAreReported() {
+  AddDevice({ProfileOf("A100"), 80});
+  TheMachine().launch_error = cudaErrorInvalidConfiguration;
+  Tensor tensor;
+  const std::string message =
+      MessageOf<CudaError>([&] { Launch(tensor.params, ElementType::kFloat, nullptr); });
+  for (const char* part : {"launching kernel nchw_plane", "(1, 1, 2, 20000) of float",
+                           "cudaErrorFake: an error that a test asked for"}) {
+    Expect(Has(message, part), std::string("the message has '") + part + "': " + message);
+  }
+  Expect(TheMachine().launches.size() == 1, "nothing is tried again");
+  Expect(TheMachine().last_error == cudaSuccess, "the error does not stay behind");
+  TheMachine().launch_error = cudaSuccess;
+}
+
+void TestLaunchOnGoesBack() {
+  const int other = AddDevice({ProfileOf("L4"), 80});
+  TheMachine().current = 0;
+  Tensor tensor;
+  LaunchOn(other, tensor.params, ElementType::kFloat, nullptr);
+  Expect(TheMachine().launches.back().device == other, "runs on the device asked for");
+  Expect(TheMachine().current == 0, "the caller's device is current again");
+  const std::string message =
+      MessageOf<CudaError>([&] { LaunchOn(99, tensor.params, ElementType::kFloat, nullptr); });
+  Expect(Has(message, "choosing the CUDA device failed"), "no such device: " + message);
+  Expect(TheMachine().current == 0, "after an error, too");
+}
+
+void TestRefusals() {
+  AddDevice({ProfileOf("H200")});
+  Tensor empty({0, 1, 2, 8});
+  Launch(empty.params, ElementType::kFloat, nullptr);
+  Tensor misaligned;
+  misaligned.params.x = reinterpret_cast<const char*>(misaligned.values.data()) + 2;
+  Expect(Has(MessageOf<FrnError>([&] { Launch(misaligned.params, ElementType::kFloat, nullptr); }),
+             "must begin at a multiple of their element's 4 bytes"),
+         "misaligned x");
+  Tensor large;
+  SetShape({1, 1, 1, (int64_t{1} << 30) + 1}, &large.params);
+  Expect(Has(MessageOf<FrnError>([&] { Launch(large.params, ElementType::kFloat, nullptr); }),
+             "is too large for the CUDA kernels"),
+         "too large x");
+  Expect(TheMachine().launches.empty(), "nothing was launched");
+}
+
+void TestNoDevice() {
+  const std::vector<Machine::Device> devices = std::move(TheMachine().devices);
+  TheMachine().devices.clear();
+  Tensor tensor;
+  Expect(Has(MessageOf<CudaError>([&] { Launch(tensor.params, ElementType::kFloat, nullptr); }),
+             "looking for a CUDA device failed"),
+         "no device");
+  TheMachine().devices = devices;
+}
+
+}  // namespace
+}  // namespace frn::cuda
+
+int main() {
+  using namespace frn::cuda;
+  TestResultAndStream();
+  TestDevicesAreReadOnce();
+  TestClustersNeedCodeForThem();
+  TestClusterErrorsAreRetried();
+  TestOtherErrorsAreReported();
+  TestLaunchOnGoesBack();
+  TestRefusals();
+  TestNoDevice();
+  std::printf("launcher: %d failed\n", failures);
+  return failures == 0 ? 0 : 1;
+}
