@@ -73,6 +73,8 @@ def convert(
     _attach_parameters(proto, parameters, original)
     for graph in [scope.body for scope in scopes.scopes(proto)][::-1]:
         structure.sort(graph)
+    if to == "bfloat16":
+        _check_types(proto)
     lower_nodes(proto, "portable")
     return proto
 
@@ -220,6 +222,10 @@ def _to_bfloat16(model: onnx.ModelProto, original: dict[str, TensorProto]) -> No
             for attribute in node.attribute:
                 if attribute.name in ("to", "dtype") and attribute.i == half[0]:
                     attribute.i = half[1]
+
+
+def _check_types(model: onnx.ModelProto) -> None:
+    """Which ops take bfloat16 depends on the opset."""
     try:
         light, _ = model_io.without_weights(model)
         onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True)

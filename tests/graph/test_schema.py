@@ -8,6 +8,8 @@ import onnx
 import pytest
 
 from frn_onnx import op
+from frn_onnx.graph.convert import convert
+from frn_onnx.graph.inspect import inspect
 from frn_onnx.graph.lower import FORMS, lower
 from frn_onnx.graph.schema import register_onnx_schema
 
@@ -22,9 +24,11 @@ g (float[N,3,H,W] x, float[3,1,1] p) => (float[N,3,H,W] y)
 
 
 @pytest.fixture(autouse=True)
-def registered():
+def _registered():
     register_onnx_schema()
     register_onnx_schema()
+    yield
+    onnx.defs.deregister_schema(op.OP_TYPE, op.VERSION, op.DOMAIN)
 
 
 def check(model):
@@ -85,6 +89,14 @@ def test_unknown_shapes_are_no_error():
     ):
         model = onnx.parser.parse_model(NODE.replace(old, new))
         onnx.shape_inference.infer_shapes(model, strict_mode=True)
+
+
+@pytest.mark.parametrize("to", ["float16", "bfloat16"])
+def test_rewrites_do_not_mind(rng, to):
+    pytest.importorskip("onnxruntime")
+    model = graph_models.parse(graph_models.CNN.replace('"": 18', '"": 22'), rng)
+    check(convert(lower(model, "primitives"), to))
+    assert inspect(convert(model, to)).frn[0].dtype == to
 
 
 def test_other_domains_stay_unknown():
