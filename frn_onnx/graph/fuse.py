@@ -3,7 +3,7 @@
     anchor.py    where to look: every reduction, and the tensors x it may belong to
     match.py     the proof: what is computed from x, in the algebra of form.py, is FRN
     rules.py     what each ONNX op does in that algebra; sizes.py: shape arithmetic
-    rewrite.py   the node takes its place
+    rewrite.py   the node takes its place; transposes.py: and leaves no Transpose behind
 
 A near miss stays as it is and is reported with its reason.
 """
@@ -18,10 +18,12 @@ from frn_onnx import op
 from frn_onnx.graph import functions, model_io
 from frn_onnx.graph.anchor import REDUCTIONS, AnchorFinder
 from frn_onnx.graph.constants import Constants
+from frn_onnx.graph.edit import FreeNames
 from frn_onnx.graph.lower import Form, check_form, lower_nodes
 from frn_onnx.graph.match import Match, Matcher, Miss
 from frn_onnx.graph.rewrite import Rewriter
 from frn_onnx.graph.shapes import Shapes
+from frn_onnx.graph.transposes import cancel_transposes
 
 
 @dataclass(frozen=True)
@@ -140,14 +142,15 @@ class Fusion:
         self.shapes = Shapes(model, [node.inputs[0] for node in self._reductions])
         self._missed: list[Miss] = []
         self.matches: list[Match] = []
-        self.fused: list[FusedNode] = []
+        self._made: list[tuple[ir.Node, tuple[str, ...]]] = []
         self.observed: list[tuple[object, object]] = []
 
     def run(self) -> None:
         """Fuses everything that is found."""
         finder = AnchorFinder(self.constants, self.shapes)
         matcher = Matcher(self.constants, self.shapes, self._order)
-        rewriter = Rewriter(self.model, self.shapes, self._order)
+        names = FreeNames(self.model)
+        rewriter = Rewriter(names, self.shapes, self._order)
         searched: set[tuple[ir.Value, int | None]] = set()
         for node in self._reductions:
             if node.graph is None or (anchor := finder.anchor(node)) is None:
@@ -164,8 +167,10 @@ class Fusion:
                     self._apply(rewriter, match)
                 if matches:
                     break
-        if self.fused:
+        if self.matches:
             self.model.opset_imports.setdefault(op.DOMAIN, op.VERSION)
+            new_nodes = [node for node, _ in self._made]
+            cancel_transposes(self.model, new_nodes, self.constants, self.shapes, names)
 
     def _apply(self, rewriter: Rewriter, match: Match) -> None:
         replaced = tuple(map(_name, match.cone))
@@ -174,16 +179,22 @@ class Fusion:
         if self._observe:
             self.observed.append((before, self._observe(self, match, y)))
         self.matches.append(match)
-        self.fused.append(
+        self._made.append((node, replaced))
+
+    @property
+    def fused(self) -> list[FusedNode]:
+        """The nodes that were made."""
+        return [
             FusedNode(
                 name=node.name,
                 replaced=replaced,
-                axes=match.axes,
+                axes=tuple(node.attributes["axes"].as_ints()),
                 channels=match.gamma.size,
                 epsilon=float(match.epsilon.min()),
                 has_tau=match.tau is not None,
             )
-        )
+            for match, (node, replaced) in zip(self.matches, self._made, strict=True)
+        ]
 
     def skipped(self) -> list[Skipped]:
         """The misses that are still there, each once."""

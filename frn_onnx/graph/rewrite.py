@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from frn_onnx import op
+from frn_onnx.graph.edit import FreeNames, add_initializer, remove_unused, take_over
 from frn_onnx.graph.match import Match
 from frn_onnx.graph.shapes import Shapes
 
@@ -21,14 +22,16 @@ class Rewriter:
     """Replaces matches in a model, in place.
 
     Args:
+        names: the names that are free in the model.
+        shapes: learns the shapes of the new values.
         order: the place of each node in the graph's order; new nodes take the place of the
             ones they replace.
     """
 
-    def __init__(self, model: ir.Model, shapes: Shapes, order: dict[ir.Node, int]) -> None:
+    def __init__(self, names: FreeNames, shapes: Shapes, order: dict[ir.Node, int]) -> None:
+        self._names = names
         self._shapes = shapes
         self._order = order
-        self._names = {name for graph in model.graphs() for name in _names(graph)}
 
     def apply(self, match: Match) -> tuple[ir.Node, ir.Value]:
         """Puts one FRN node in the place of a match.
@@ -40,15 +43,16 @@ class Rewriter:
         last = match.y.producer()
         graph = last.graph
         place = self._order[last]
-        name = self._free(_common_name(match.cone) or f"{match.y.name}/{op.OP_TYPE}")
+        name = self._names.free(_common_name(match.cone) or f"{match.y.name}/{op.OP_TYPE}")
         x_dtype, y_dtype = self._shapes.dtype(match.x), self._shapes.dtype(match.y)
 
         new: list[ir.Node] = []
 
         def add(domain, op_type, inputs, attributes, suffix, dtype) -> ir.Value:
-            node = ir.node(op_type, inputs, attributes, domain=domain, name=name + suffix)
+            title = self._names.free(name + suffix) if suffix else name
+            node = ir.node(op_type, inputs, attributes, domain=domain, name=title)
             self._order[node] = place
-            node.outputs[0].name = self._free(f"{node.name}_output")
+            node.outputs[0].name = self._names.free(f"{title}_output")
             node.outputs[0].dtype = dtype
             new.append(node)
             return node.outputs[0]
@@ -68,20 +72,10 @@ class Rewriter:
         if y_dtype != x_dtype:
             value = add("", "Cast", [value], {"to": y_dtype.value}, "/Cast", y_dtype)
         graph.insert_before(last, new)
-        self._take_over(match.y, value)
-        remove_unused(last)
+        self._shapes.replaced(match.y, value)
+        take_over(match.y, value)
+        remove_unused(match.y)
         return frn, value
-
-    def _take_over(self, old: ir.Value, new: ir.Value) -> None:
-        """Gives ``new`` the uses, the name and the description of ``old``."""
-        name = old.name
-        old.replace_all_uses_with(new, replace_graph_outputs=True)
-        old.name = f"{name}/replaced"
-        self._names.discard(new.name)
-        new.name = name
-        new.shape, new.type = old.shape, old.type
-        new.metadata_props.update(old.metadata_props)
-        self._shapes.replaced(old, new)
 
     def _parameters(
         self, match: Match, graph: ir.Graph, name: str, x_dtype: ir.DataType
@@ -99,50 +93,10 @@ class Rewriter:
                 continue
             kept = np.float32 if key == "epsilon" else dtype
             value = np.ascontiguousarray(array, dtype=kept).reshape(shape)
-            inputs.append(self._constant(graph, self._free(f"{name}/{key}"), value))
+            inputs.append(add_initializer(graph, self._names.free(f"{name}/{key}"), value))
         while inputs[-1] is None:
             inputs.pop()
         return inputs
-
-    def _constant(self, graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-        tensor = ir.Tensor(array, name=name)
-        value = ir.Value(
-            name=name,
-            type=ir.TensorType(tensor.dtype),
-            shape=tensor.shape,
-            const_value=tensor,
-        )
-        graph.register_initializer(value)
-        return value
-
-    def _free(self, name: str) -> str:
-        """The name, or the first free one made of it; taken from now on."""
-        free, count = name, 1
-        while free in self._names:
-            count += 1
-            free = f"{name}_{count}"
-        self._names.add(free)
-        return free
-
-
-def remove_unused(node: ir.Node) -> None:
-    """Removes a node and what only it needed, initializers included; nothing that is used."""
-    stack = [node]
-    while stack:
-        node = stack.pop()
-        if node.graph is None or any(v.uses() or v.is_graph_output() for v in node.outputs):
-            continue
-        inputs = [value for value in node.inputs if value is not None]
-        node.graph.remove(node, safe=True)
-        for value in dict.fromkeys(inputs):
-            if value.producer() is not None:
-                stack.append(value.producer())
-            elif (
-                value.is_initializer()
-                and not value.uses()
-                and not (value.is_graph_input() or value.is_graph_output())
-            ):
-                del value.graph.initializers[value.name]
 
 
 def _common_name(nodes: tuple[ir.Node, ...]) -> str:
@@ -156,10 +110,3 @@ def _common_name(nodes: tuple[ir.Node, ...]) -> str:
 
 def _agreed(parts: tuple[str, ...]) -> str | None:
     return parts[0] if len(set(parts)) == 1 else None
-
-
-def _names(graph: ir.Graph) -> list[str]:
-    values = [*graph.inputs, *graph.initializers.values()]
-    names = [node.name for node in graph]
-    values += [value for node in graph for value in node.outputs]
-    return [name for name in (*names, *(value.name for value in values)) if name]
