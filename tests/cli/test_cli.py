@@ -1,5 +1,6 @@
 """The commands: what they print, their exit codes, and that a failure leaves files alone."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -164,3 +165,35 @@ def test_convert_says_what_does_not_take_bfloat16(model, tmp_path, capsys):
     assert main(["convert", model, "-o", str(half), "--to", "bfloat16"]) == 1
     assert "does not take bfloat16 at opset 18" in capsys.readouterr().err
     assert not half.exists()
+
+
+def test_fuse_proves_each_node_alone(model, tmp_path, capsys):
+    primitives, fused = str(tmp_path / "p.onnx"), str(tmp_path / "f.onnx")
+    assert main(["lower", model, "-o", primitives, "--form", "primitives"]) == 0
+    capsys.readouterr()
+    assert main(["fuse", primitives, "-o", fused, "--per-node", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [node["layout"] for node in printed["fused"]] == ["NCHW"]
+    assert [proof["ok"] for proof in printed["per_node"]] == [True]
+    assert printed["verified"]["ok"]
+    assert printed["skipped"] == []
+
+
+def test_fuse_that_changes_values_writes_nothing(model, tmp_path, capsys, monkeypatch):
+    """A matcher with a bug: the proof must catch it, and name the node."""
+    from frn_onnx.graph.rewrite import Rewriter
+
+    primitives, fused = tmp_path / "p.onnx", tmp_path / "f.onnx"
+    assert main(["lower", model, "-o", str(primitives), "--form", "primitives"]) == 0
+    right = Rewriter._parameters
+
+    def wrong(self, match, *rest):
+        return right(self, dataclasses.replace(match, gamma=1.01 * match.gamma), *rest)
+
+    monkeypatch.setattr(Rewriter, "_parameters", wrong)
+    fused.write_bytes(b"precious")
+    assert main(["fuse", str(primitives), "-o", str(fused)]) == 1
+    error = capsys.readouterr().err
+    assert "computes something else" in error
+    assert "Furthest off: " in error
+    assert fused.read_bytes() == b"precious"

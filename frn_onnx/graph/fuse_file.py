@@ -1,0 +1,96 @@
+"""fuse from file to file: fused, proven on random input, and only then written."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from frn_onnx.errors import VerificationError
+from frn_onnx.graph import model_io
+from frn_onnx.graph.conv_transpose import fix_conv_transpose as fix
+from frn_onnx.graph.fuse import FuseResult, fuse
+from frn_onnx.graph.lower import Form
+from frn_onnx.graph.proof import NodeProof, prove
+from frn_onnx.graph.verify import OutputReport, Report, verify
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What :func:`fuse_file` did.
+
+    Attributes:
+        result: of fuse.
+        report: both files compared; None if that was not asked for.
+        proofs: each fused node compared with what it replaced; None likewise.
+        conv_transposes: how many ConvTranspose lost their one-sided pads.
+    """
+
+    result: FuseResult
+    report: Report | None
+    proofs: Sequence[NodeProof] | None
+    conv_transposes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only, for JSON."""
+        return {
+            "fused": [{**asdict(node), "layout": node.layout} for node in self.result.fused],
+            "skipped": [asdict(skipped) for skipped in self.result.skipped],
+            "verified": self.report and self.report.to_dict(),
+            "per_node": self.proofs
+            and [{"name": proof.name, **proof.report.to_dict()} for proof in self.proofs],
+            "conv_transposes": self.conv_transposes,
+        }
+
+
+def fuse_file(
+    source: str | os.PathLike,
+    path: str | os.PathLike,
+    *,
+    form: Form = "portable",
+    compare: bool = True,
+    per_node: bool = False,
+    fix_conv_transpose: bool = False,
+) -> FileResult:
+    """Fuses an ONNX file and writes the result, if it computes the same.
+
+    Args:
+        source: path of the ONNX file; it is not changed.
+        path: of the file to write.
+        form: as for :func:`frn_onnx.fuse`.
+        compare: run both models on random input of several sizes.
+        per_node: also run each fused node alone against the nodes it replaced.
+        fix_conv_transpose: also take the one-sided pads out of every ConvTranspose, which
+            ONNX Runtime's CUDA provider leaves to the CPU; results stay the same bits.
+
+    Raises:
+        ModelError: the file cannot be read, or ``path`` cannot be written.
+        VerificationError: the two compute something else; names the node that is furthest off.
+            Nothing is written.
+        DependencyError: ONNX Runtime, which compares, is not installed.
+    """
+    model_io.check_output(path, source)
+    result = fuse(source, form=form)
+    changed = fix(result.model) if fix_conv_transpose else 0
+    report = verify(source, result.model) if compare else None
+    proofs = None
+    if per_node or (report and not report.ok):
+        proofs = prove(source)
+    failed = [proof for proof in proofs or () if not proof.report.ok]
+    if failed or (report and not report.ok):
+        text = f"the fused model computes something else than {source}; {path} was not written"
+        if failed:
+            worst = max(failed, key=lambda proof: max(map(_excess, proof.report.outputs)))
+            text += f". Furthest off: {worst.name}, in place of {', '.join(worst.replaced)}"
+            text += f"\n{worst.report}"
+        if report and not report.ok:
+            text += f"\n{report}"
+        raise VerificationError(text)
+    model_io.save(result.model, path)
+    return FileResult(result, report, proofs, changed)
+
+
+def _excess(output: OutputReport) -> float:
+    """How far an output is off, in units of what is allowed."""
+    if output.problem or not output.allowed or output.a is None or output.b is None:
+        return float("inf")
+    return abs(output.a - output.b) / output.allowed
