@@ -63,13 +63,16 @@ class _Region:
         found, stack = {start}, [start]
         while stack:
             for user in stack.pop().outputs[0].consumers():
-                if user not in found and user.graph is start.graph and self._is_movable(user):
+                if user in found or user.graph is not start.graph:
+                    continue
+                if self._is_movable(user, found):
                     found.add(user)
                     stack.append(user)
         return sorted(found, key=lambda node: order.get(node, len(order)))
 
-    def _is_movable(self, node: ir.Node) -> bool:
+    def _is_movable(self, node: ir.Node, found: set[ir.Node]) -> bool:
         """Whether a node does the same in any order of the axes, its constants moved along."""
+        rank = len(self._perm)
         data = self._data(node)
         if _is_frn(node):
             return len(data) == 1
@@ -77,7 +80,7 @@ class _Region:
             node.domain == ""
             and node.op_type in _ELEMENTWISE
             and len(node.outputs) == 1
-            and all(len(self._shapes.of(v) or ()) == len(self._perm) for v in data)
+            and all(v.producer() in found or len(self._shapes.of(v) or ()) == rank for v in data)
         )
 
     def _data(self, node: ir.Node) -> list[ir.Value]:
