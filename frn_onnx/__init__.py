@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "InferenceSession": "frn_onnx.runtime",
     "build_info": "frn_onnx.runtime",
+    "convert": "frn_onnx.graph",
     "export": "frn_onnx.export",
     "frn": "frn_onnx.runtime",
     "fuse": "frn_onnx.graph",

@@ -17,6 +17,7 @@ def run(args: argparse.Namespace) -> int:
     from frn_onnx.graph import lower, model_io
 
     model_io.check_output(args.output, args.model)
-    model_io.save(lower(args.model, args.form), args.output)
+    lowered = lower(args.model, args.form)
+    model_io.save(lowered, args.output, external_data=bool(model_io.external_files(args.model)))
     print(f"wrote {args.output} ({args.form})")
     return 0

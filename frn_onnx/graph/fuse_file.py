@@ -85,7 +85,7 @@ def fuse_file(
         if report and not report.ok:
             text += f"\n{report}"
         raise VerificationError(text)
-    model_io.save(result.model, path)
+    model_io.save(result.model, path, external_data=bool(model_io.external_files(source)))
     return FileResult(result, report, proofs, changed)
 
 

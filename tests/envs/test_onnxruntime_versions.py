@@ -15,8 +15,8 @@ report = doctor.examine()
 print(json.dumps({"version": ort.__version__, "report": report.to_dict()}))
 """
 
-# ONNX Runtime before 1.19 was built against NumPy 1, and its onnx knows IR versions up to 10.
-OLD = ("onnx==1.17.0", "ml_dtypes<0.6", "numpy<2")
+# ONNX Runtime before 1.19 was built against NumPy 1.
+OLD = ("onnx==1.19.1", "numpy<2")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,12 @@ from frn_onnx.graph.verify import verify
 ort = pytest.importorskip("onnxruntime")
 
 
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """Some of the tools leave files in the working folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def portable(rng):
     return lower(graph_models.parse(graph_models.CNN, rng), "portable")
