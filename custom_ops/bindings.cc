@@ -122,17 +122,24 @@ py::array Frn(const py::array& x, const py::object& gamma, const py::object& bet
   return y;
 }
 
+constexpr int kNumpyHalf = 23;  // NPY_HALF
+
 py::array FrnAny(const py::array& x, const py::object& gamma, const py::object& beta,
                  const py::object& tau, const py::object& epsilon, const Dims& axes,
                  const std::optional<py::array>& out, int threads) {
-  const std::string dtype = py::str(x.dtype().attr("name"));
   const auto run = [&](auto function) {
     return function(x, gamma, beta, tau, epsilon, axes, out, threads);
   };
-  if (dtype == "float32") return run(Frn<float>);
-  if (dtype == "float64") return run(Frn<double>);
-  if (dtype == "float16") return run(Frn<F16>);
-  if (dtype == "bfloat16") return run(Frn<BF16>);
+  switch (x.dtype().num()) {
+    case py::detail::npy_api::NPY_FLOAT_:
+      return run(Frn<float>);
+    case py::detail::npy_api::NPY_DOUBLE_:
+      return run(Frn<double>);
+    case kNumpyHalf:
+      return run(Frn<F16>);
+  }
+  const std::string dtype = py::str(x.dtype().attr("name"));
+  if (dtype == "bfloat16") return run(Frn<BF16>);  // ml_dtypes registers it; it has no fixed number
   throw FrnError("FRN: x must be float32, float64, float16 or bfloat16, received " + dtype + ".");
 }
 

@@ -26,16 +26,18 @@
 namespace frn {
 namespace {
 
-constexpr int64_t kOwnBytes = 512 << 10;   // a task's working set: half of a usual L2
-constexpr int64_t kSharedBytes = 4 << 20;  // a group's: a part of L3 that others leave us
-constexpr int64_t kTaskBytes = 64 << 10;   // the least worth handing to a thread
-constexpr int64_t kBatchBytes = 24 << 10;  // small planes: summed and normalised in L1
-constexpr int64_t kMaxBatch = 64;          // planes of a batch
-constexpr int64_t kMaxStrip = 1024;        // channels of a strip
-constexpr int64_t kStripBytes = 256;       // a strip's narrowest row
-constexpr int64_t kFoldedColumns = 256;    // about how wide folded rows get
-constexpr int64_t kRunRows = 1024;         // rows summed in one chain of doubles
-constexpr int64_t kMaxSlices = 64;         // of one plane, or sample
+constexpr int64_t kCacheBytes = 640 << 10;  // of one core's L2, for the x of a thread's slices
+constexpr int64_t kTaskBytes = 64 << 10;    // the least worth handing to a thread
+constexpr int64_t kBatchBytes = 24 << 10;   // small planes: summed and normalised in L1
+constexpr int64_t kChunkBytes = 16 << 10;   // in which a slice is normalised, last chunk first
+constexpr int64_t kMaxBatch = 64;           // planes of a batch
+constexpr int64_t kStripBytes = 512;        // a strip's narrowest row
+constexpr int64_t kFoldedColumns = 256;     // about how wide folded rows get
+// From this size on X and Y do not stay in cache side by side, so Y is written past the caches: a
+// plain store reads each of its lines from memory first. Measured with 32 MB of L3; what the system
+// says of its size is no guide (on AMD, glibc gives that of all cores together).
+constexpr int64_t kLargeBytes = 8 << 20;
+constexpr int64_t kRunRows = 1024;  // rows summed in one chain of doubles
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -59,7 +61,8 @@ class FrnCall {
       shape_.outer = 1;
     }
     const bool rows = shape_.inner == 1;
-    fold_ = rows ? std::clamp(kFoldedColumns / shape_.channels, int64_t{1}, shape_.outer) : 1;
+    fold_ = rows ? Fold() : 1;
+    large_ = shape_.elements() * static_cast<int64_t>(sizeof(T)) >= kLargeBytes;
     shift_ = Repeat(params.beta, &shift_storage_);
     tau_ = Repeat(params.tau, &tau_storage_, -std::numeric_limits<A>::infinity());
     KeepNanOfTau();
@@ -79,6 +82,13 @@ class FrnCall {
   }
 
  private:
+  // How many pixels make one row.
+  int64_t Fold() const {
+    const int64_t narrow = kernels_.narrow_columns;
+    const int64_t columns = narrow % shape_.channels == 0 ? narrow : kFoldedColumns;
+    return std::clamp(columns / shape_.channels, int64_t{1}, shape_.outer);
+  }
+
   // `values`, or `absent` for every channel, `fold_` times over.
   const A* Repeat(const A* values, std::vector<A>* storage, A absent = 0) const {
     if (values != nullptr && fold_ == 1) return values;
@@ -107,10 +117,16 @@ class FrnCall {
 
   template <class F>
   void Run(int64_t count, F&& task) {
+    auto fenced = [&](int64_t i) {
+      task(i);
+      if (large_) kernels_.fence();
+    };
     if (count == 1) {
-      task(0);
+      fenced(0);
     } else {
-      executor_.Run(count, [](void* self, int64_t i) { (*static_cast<F*>(self))(i); }, &task);
+      executor_.Run(
+          count, [](void* self, int64_t i) { (*static_cast<decltype(fenced)*>(self))(i); },
+          &fenced);
     }
   }
 
@@ -122,6 +138,26 @@ class FrnCall {
       const int64_t end = std::min(count, (task + 1) * per_task);
       for (int64_t u = task * per_task; u < end; ++u) unit(u);
     });
+  }
+
+  // How many planes, or samples, all threads work on at once: as many as their L2 caches hold.
+  static int64_t GroupSize(int64_t count, int64_t bytes) {
+    return std::clamp<int64_t>(HardwareThreads() * kCacheBytes / bytes, 1, count);
+  }
+
+  // Into how many slices each of a group is cut: two for every thread.
+  static int64_t SliceCount(int64_t group, int64_t bytes) {
+    const int64_t worth = std::max<int64_t>(1, bytes / kTaskBytes);
+    return std::min(worth, CeilDiv(2 * HardwareThreads(), group));
+  }
+
+  // [begin, end) in chunks from the last to the first: what was summed last is still in cache.
+  template <class F>
+  static void Backwards(int64_t begin, int64_t end, int64_t size, F&& chunk) {
+    for (int64_t stop = end; stop > begin; stop -= size) {
+      const int64_t start = std::max(begin, stop - size);
+      chunk(start, stop - start);
+    }
   }
 
   // The sum of squares of one plane, each square taken in double.
@@ -145,9 +181,8 @@ class FrnCall {
   void ComputePlanes() {
     const int64_t planes = shape_.batch * shape_.channels;
     const int64_t bytes = shape_.plane() * static_cast<int64_t>(sizeof(T));
-    const bool large = bytes > 2 * kOwnBytes;
     const bool few = planes < 4 * HardwareThreads() && bytes > 2 * kTaskBytes;
-    if (shape_.outer == 1 && (large || few)) {
+    if (shape_.outer == 1 && (bytes > kCacheBytes || few)) {
       SharedPlanes(planes, bytes);
     } else {
       OwnPlanes(bytes);
@@ -170,16 +205,17 @@ class FrnCall {
       Scales(n, c, count, sums, scale);
       for (int64_t o = 0; o < shape_.outer; ++o) {
         const int64_t at = Offset(n, o, c);
-        kernels_.apply_planes(x_ + at, y_ + at, count, inner, scale, shift_ + c, tau_ + c);
+        kernels_.apply_planes(x_ + at, y_ + at, count, inner, scale, shift_ + c, tau_ + c, large_);
       }
     });
   }
 
   void SharedPlanes(int64_t planes, int64_t bytes) {
     const int64_t inner = shape_.inner, channels = shape_.channels;
-    const int64_t group = std::clamp<int64_t>(kSharedBytes / bytes, 1, planes);
-    const int64_t slices = std::clamp<int64_t>(bytes / kTaskBytes, 1, kMaxSlices);
+    const int64_t group = GroupSize(planes, bytes);
+    const int64_t slices = SliceCount(group, bytes);
     const int64_t length = CeilDiv(inner, slices);
+    const int64_t chunk = kChunkBytes / sizeof(T);
     std::vector<double> partial(group * slices);
     std::vector<A> scale(group);
     for (int64_t first = 0; first < planes; first += group) {
@@ -199,10 +235,12 @@ class FrnCall {
       }
       Run(count * slices, [&](int64_t i) {
         const int64_t at = i % slices * length, p = i / slices;
-        if (at >= inner) return;
-        const int64_t offset = (first + p) * inner + at, c = (first + p) % channels;
-        kernels_.apply_planes(x_ + offset, y_ + offset, 1, std::min(length, inner - at), &scale[p],
-                              shift_ + c, tau_ + c);
+        const int64_t end = std::min(inner, at + length), c = (first + p) % channels;
+        Backwards(at, end, chunk, [&](int64_t begin, int64_t size) {
+          const int64_t offset = (first + p) * inner + begin;
+          kernels_.apply_planes(x_ + offset, y_ + offset, 1, size, &scale[p], shift_ + c, tau_ + c,
+                                large_);
+        });
       });
     }
   }
@@ -214,29 +252,40 @@ class FrnCall {
   // ---- rows: inner == 1 ----
 
   void ComputeRows() {
-    const int64_t size = sizeof(T), channels = shape_.channels;
+    const int64_t size = sizeof(T), channels = shape_.channels, batch = shape_.batch;
     const int64_t columns = fold_ * channels;
     const int64_t sample_bytes = shape_.outer * channels * size;
-    int64_t strips = 1;
-    if (fold_ == 1) {
-      const int64_t enough = CeilDiv(4 * HardwareThreads(), std::max<int64_t>(1, shape_.batch));
-      const int64_t busy = std::min(enough, CeilDiv(sample_bytes, kTaskBytes));
-      const int64_t fitting = CeilDiv(sample_bytes, kOwnBytes);
-      const int64_t narrowest = std::max<int64_t>(1, channels * size / kStripBytes);
-      strips = std::min(std::max(busy, fitting), narrowest);
-      strips = std::max(strips, CeilDiv(channels, kMaxStrip));
+    if (shape_.plane() == 1) {
+      Singles();
+      return;
     }
-    const bool large = sample_bytes / strips > 2 * kOwnBytes;
-    const bool few =
-        shape_.batch * strips < 4 * HardwareThreads() && sample_bytes / strips > 2 * kTaskBytes;
-    if (large || few) {
+    // Strips of channels are for samples that fit in cache and are fewer than the threads: what a
+    // strip leaves out of each row is a hole in the cache sets it can use.
+    int64_t strips = CeilDiv(columns, kMaxColumns);
+    if (fold_ == 1) {
+      const int64_t wanted = CeilDiv(2 * HardwareThreads(), batch);
+      const int64_t narrowest = std::max<int64_t>(1, channels * size / kStripBytes);
+      const int64_t worth = std::max<int64_t>(1, sample_bytes / (kTaskBytes / 2));
+      strips = std::max(strips, std::min({wanted, narrowest, worth}));
+    }
+    const bool few = batch * strips < HardwareThreads() && sample_bytes > 2 * kTaskBytes;
+    if (sample_bytes > kCacheBytes || few) {
       SharedRows(columns, sample_bytes);
     } else {
       const int64_t lanes = 64 / size;  // strips begin where cache lines do, if x does
-      const int64_t width =
-          fold_ > 1 ? columns : std::min(columns, CeilDiv(CeilDiv(columns, strips), lanes) * lanes);
-      OwnRows(columns, width, sample_bytes);
+      OwnRows(columns, std::min(columns, CeilDiv(CeilDiv(columns, strips), lanes) * lanes),
+              sample_bytes);
     }
+  }
+
+  void Singles() {
+    const int64_t columns = shape_.channels, bytes = columns * sizeof(T);
+    const int64_t rows = std::max<int64_t>(1, kTaskBytes / bytes);
+    Run(CeilDiv(shape_.batch, rows), [&](int64_t task) {
+      const int64_t n = task * rows, at = n * columns;
+      kernels_.apply_single(x_ + at, y_ + at, std::min(rows, shape_.batch - n), columns, gamma_,
+                            shift_, tau_, epsilon_);
+    });
   }
 
   // Rows of a sample after folding, and the elements left over, which are less than a row.
@@ -249,24 +298,25 @@ class FrnCall {
       const int64_t n = unit / strips, c = unit % strips * width;
       const int64_t count = std::min(width, columns - c);
       const int64_t at = n * shape_.outer * shape_.channels + c;
-      double sums[kMaxStrip] = {};
-      A scale[kMaxStrip];
+      double sums[kMaxColumns] = {};
+      A scale[kMaxColumns];
       SumRows(x_ + at, rows, count, columns, sums);
-      kernels_.sum_rows(x_ + at + rows * columns, rest > 0, rest, columns, sums);
+      kernels_.sum_rows(x_ + at + rows * columns, rest > 0, rest, columns, sums, large_);
       FoldedScales(n, c, count, sums, scale);
-      kernels_.apply_rows(x_ + at, y_ + at, rows, count, columns, scale, shift_ + c, tau_ + c);
+      kernels_.apply_rows(x_ + at, y_ + at, rows, count, columns, scale, shift_ + c, tau_ + c,
+                          large_);
       const int64_t end = at + rows * columns;
-      kernels_.apply_rows(x_ + end, y_ + end, rest > 0, rest, columns, scale, shift_ + c, tau_ + c);
+      kernels_.apply_rows(x_ + end, y_ + end, rest > 0, rest, columns, scale, shift_ + c, tau_ + c,
+                          large_);
     });
   }
 
   void SharedRows(int64_t columns, int64_t sample_bytes) {
     const int64_t rows = FoldedRows(), rest = Leftover(), batch = shape_.batch;
-    const int64_t group = std::clamp<int64_t>(kSharedBytes / sample_bytes, 1, batch);
-    const int64_t wanted = std::clamp<int64_t>(sample_bytes / kTaskBytes, 1, kMaxSlices);
-    const int64_t length =
-        CeilDiv(CeilDiv(rows, wanted), 8) * 8;  // the kernels take 8 rows at once
+    const int64_t group = GroupSize(batch, sample_bytes);
+    const int64_t length = CeilDiv(rows, SliceCount(group, sample_bytes));
     const int64_t slices = CeilDiv(rows, length);
+    const int64_t chunk = std::max<int64_t>(2, kChunkBytes / (columns * sizeof(T)));
     std::vector<double> partial(group * slices * columns);
     std::vector<A> scale(group * columns);
     const auto at = [&](int64_t n, int64_t row) {
@@ -278,12 +328,12 @@ class FrnCall {
         const int64_t n = first + i / slices, row = i % slices * length;
         double* sums = &partial[i * columns];
         std::fill_n(sums, columns, 0.0);
-        for (int64_t c = 0; c < columns; c += kMaxStrip) {
+        for (int64_t c = 0; c < columns; c += kMaxColumns) {
           SumRows(x_ + at(n, row) + c, std::min(length, rows - row),
-                  std::min(kMaxStrip, columns - c), columns, sums + c);
+                  std::min(kMaxColumns, columns - c), columns, sums + c);
         }
         if (row + length >= rows) {
-          kernels_.sum_rows(x_ + at(n, rows), rest > 0, rest, columns, sums);
+          kernels_.sum_rows(x_ + at(n, rows), rest > 0, rest, columns, sums, large_);
         }
       });
       for (int64_t g = 0; g < count; ++g) {
@@ -296,12 +346,14 @@ class FrnCall {
       Run(count * slices, [&](int64_t i) {
         const int64_t n = first + i / slices, row = i % slices * length;
         const A* scales = &scale[i / slices * columns];
-        kernels_.apply_rows(x_ + at(n, row), y_ + at(n, row), std::min(length, rows - row), columns,
-                            columns, scales, shift_, tau_);
         if (row + length >= rows) {
           kernels_.apply_rows(x_ + at(n, rows), y_ + at(n, rows), rest > 0, rest, columns, scales,
-                              shift_, tau_);
+                              shift_, tau_, large_);
         }
+        Backwards(row, std::min(rows, row + length), chunk, [&](int64_t begin, int64_t size) {
+          kernels_.apply_rows(x_ + at(n, begin), y_ + at(n, begin), size, columns, columns, scales,
+                              shift_, tau_, large_);
+        });
       });
     }
   }
@@ -309,13 +361,14 @@ class FrnCall {
   // Adds to sums; chains of additions are kept short by summing runs of rows on their own.
   void SumRows(const T* x, int64_t rows, int64_t columns, int64_t stride, double* sums) const {
     if (rows <= kRunRows) {
-      kernels_.sum_rows(x, rows, columns, stride, sums);
+      kernels_.sum_rows(x, rows, columns, stride, sums, large_);
       return;
     }
-    double run[kMaxStrip];
+    double run[kMaxColumns];
     for (int64_t row = 0; row < rows; row += kRunRows) {
       std::fill_n(run, columns, 0.0);
-      kernels_.sum_rows(x + row * stride, std::min(kRunRows, rows - row), columns, stride, run);
+      kernels_.sum_rows(x + row * stride, std::min(kRunRows, rows - row), columns, stride, run,
+                        large_);
       for (int64_t c = 0; c < columns; ++c) sums[c] += run[c];
     }
   }
@@ -337,6 +390,7 @@ class FrnCall {
   const T* x_;
   T* y_;
   int64_t fold_;
+  bool large_;
   const A* gamma_;
   const A* shift_;    // fold_ * channels values, as tau_
   const A* tau_;      // -inf: no threshold

@@ -29,30 +29,46 @@ template <class T>
 using ComputeType = typename ComputeTypeOf<T>::type;
 
 // Sums: squares are added in T's compute type over short blocks, and the blocks in double (see
-// kernels_inl.h). x and y may be the same memory; neither needs alignment.
+// kernels_inl.h). x and y may be the same memory; neither needs alignment. large: the tensor does
+// not fit in the caches, so keep to the order of memory, and write y past the caches.
 template <class T>
 struct Kernels {
   using A = ComputeType<T>;
 
+  // Rows of exactly so many columns are the fastest: what belongs to a column stays in registers.
+  int64_t narrow_columns;
+
   // `planes` runs of n adjacent elements, one behind the other: sums[p] += sum of x[p * n + i]^2.
   void (*sum_planes)(const T* x, int64_t planes, int64_t n, double* sums);
 
-  // y[p * n + i] = max(x[p * n + i] * scale[p] + shift[p], tau[p])
+  // y[p * n + i] = max(x[p * n + i] * scale[p] + shift[p], tau[p]). stream: y is not wanted in
+  // cache.
   void (*apply_planes)(const T* x, T* y, int64_t planes, int64_t n, const A* scale, const A* shift,
-                       const A* tau);
+                       const A* tau, bool large);
 
-  // `rows` rows of `cols` elements, `stride` elements apart: sums[c] += sum of x[r * stride + c]^2.
-  void (*sum_rows)(const T* x, int64_t rows, int64_t cols, int64_t stride, double* sums);
+  // `rows` rows of `cols` <= kMaxColumns elements, `stride` elements apart:
+  // sums[c] += sum of x[r * stride + c]^2.
+  void (*sum_rows)(const T* x, int64_t rows, int64_t cols, int64_t stride, double* sums,
+                   bool large);
 
   // y[r * stride + c] = max(x[r * stride + c] * scale[c] + shift[c], tau[c])
   void (*apply_rows)(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride, const A* scale,
-                     const A* shift, const A* tau);
+                     const A* shift, const A* tau, bool large);
 
   // scale[c] = gamma[c] / sqrt(sums[c] * inverse_size + epsilon[c]). False if a radicand is outside
   // [kTrustedMin, kTrustedMax], or NaN: then squares may have under- or overflowed.
   bool (*scales)(const double* sums, int64_t n, double inverse_size, const A* gamma,
                  const A* epsilon, A* scale);
+
+  // The whole of FRN where a plane is one element: `rows` samples of `cols` channels.
+  void (*apply_single)(const T* x, T* y, int64_t rows, int64_t cols, const A* gamma, const A* beta,
+                       const A* tau, const A* epsilon);
+
+  // To be called by a thread after the last apply_*(..., large = true), before others read y.
+  void (*fence)();
 };
+
+constexpr int64_t kMaxColumns = 1024;
 
 // Below, squares of floats are subnormal and lose bits; above, the radicand is no float.
 constexpr double kTrustedMin = 0x1p-100;

@@ -9,8 +9,9 @@ namespace {
 using Float4 = float __attribute__((vector_size(16)));
 using Double2 = double __attribute__((vector_size(16)));
 using Int4 = int32_t __attribute__((vector_size(16)));
+using Half4 = uint16_t __attribute__((vector_size(8)));
 
-// 16 bytes at any address: a copy the compiler makes one instruction of.
+// A vector at any address: a copy that the compiler makes one instruction of.
 template <class Reg, class Elem>
 Reg LoadBytes(const Elem* p) {
   Reg r;
@@ -27,7 +28,29 @@ struct FloatVec {
   static Reg Set(float e) { return Reg{e, e, e, e}; }
   static Reg Fma(Reg a, Reg b, Reg c) { return a * b + c; }
   static Reg Add(Reg a, Reg b) { return a + b; }
+  static Reg Mul(Reg a, Reg b) { return a * b; }
   static Reg Max(Reg a, Reg t) { return a < t ? t : a; }  // false for NaN: a
+  static float Total(Reg r) { return (r[0] + r[1]) + (r[2] + r[3]); }
+  static Reg InvSqrt(Reg a) {
+    for (int i = 0; i < kLanes; ++i) a[i] = __builtin_sqrtf(a[i]);
+    return 1.0f / a;
+  }
+  static bool Trusted(Reg a) {
+    bool trusted = true;
+    for (int i = 0; i < kLanes; ++i) trusted &= a[i] >= kTrustedMin && a[i] <= kTrustedMax;
+    return trusted;
+  }
+  static Reg LoadSums(const double* p, double factor) {
+    Reg r;
+    for (int i = 0; i < kLanes; ++i) r[i] = static_cast<float>(p[i] * factor);
+    return r;
+  }
+
+  template <class T>
+  static Reg LoadLast(const T* end, int n) {
+    const Int4 lane = {0, 1, 2, 3};
+    return FromBits(Bits(Load(end - kLanes)) & (lane >= kLanes - n));
+  }
 
   static Reg Load(const float* p) { return LoadBytes<Reg>(p); }
   static void Store(float* p, Reg r) { __builtin_memcpy(p, &r, sizeof(r)); }
@@ -35,8 +58,13 @@ struct FloatVec {
   static Int4 Bits(Reg r) { return reinterpret_cast<Int4>(r); }
   static Reg FromBits(Int4 bits) { return reinterpret_cast<Reg>(bits); }
 
+  static void StoreHalves(void* p, Int4 values) {
+    const Half4 halves = __builtin_convertvector(values, Half4);
+    __builtin_memcpy(p, &halves, sizeof(halves));
+  }
+
   static Reg Load(const F16* p) {
-    const Int4 half = {p[0].bits, p[1].bits, p[2].bits, p[3].bits};
+    const Int4 half = __builtin_convertvector(LoadBytes<Half4>(p), Int4);
     const Int4 magnitude = half & 0x7fff;
     const Int4 sign = (half & 0x8000) << 16;
     // The exponent's bias goes from 15 to 127; infinity and NaN have the largest exponent in both.
@@ -58,19 +86,25 @@ struct FloatVec {
     half = magnitude >= 0x477ff000 ? Int4{} + 0x7c00 : half;  // from 65520 on: infinity
     half = magnitude > 0x7f800000 ? Int4{} + 0x7e00 : half;   // NaN
     half |= (bits >> 16) & 0x8000;
-    for (int i = 0; i < kLanes; ++i) p[i].bits = static_cast<uint16_t>(half[i]);
+    StoreHalves(p, half);
   }
 
   static Reg Load(const BF16* p) {
-    return FromBits(Int4{p[0].bits, p[1].bits, p[2].bits, p[3].bits} << 16);
+    return FromBits(__builtin_convertvector(LoadBytes<Half4>(p), Int4) << 16);
   }
   static void Store(BF16* p, Reg r) {
     const Int4 bits = Bits(r);
     // To nearest, ties to even; a NaN stays one (rounding up could carry it to infinity).
     const Int4 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     const Int4 result = (bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16) | 0x40 : rounded;
-    for (int i = 0; i < kLanes; ++i) p[i].bits = static_cast<uint16_t>(result[i]);
+    StoreHalves(p, result);
   }
+
+  template <class T>
+  static void Stream(T* p, Reg r) {
+    Store(p, r);
+  }
+  static void Fence() {}
 
   template <class T>
   static Reg LoadPart(const T* p, int n) {
@@ -111,9 +145,17 @@ struct DoubleVec {
   static Reg Set(double e) { return Reg{e, e}; }
   static Reg Fma(Reg a, Reg b, Reg c) { return a * b + c; }
   static Reg Add(Reg a, Reg b) { return a + b; }
+  static Reg Mul(Reg a, Reg b) { return a * b; }
   static Reg Max(Reg a, Reg t) { return a < t ? t : a; }
+  static double Total(Reg r) { return r[0] + r[1]; }
+  static Reg InvSqrt(Reg a) { return Reg{1 / __builtin_sqrt(a[0]), 1 / __builtin_sqrt(a[1])}; }
+  static bool Trusted(Reg) { return true; }
+  static Reg LoadSums(const double* p, double factor) { return Load(p) * factor; }
+  static Reg LoadLast(const double* end, int) { return Reg{0, end[-1]}; }  // n is 1
 
   static Reg Load(const double* p) { return LoadBytes<Reg>(p); }
+  static void Stream(double* p, Reg r) { Store(p, r); }
+  static void Fence() {}
   static Reg LoadPart(const double* p, int) { return Reg{p[0], 0}; }  // n is 1
   static void Store(double* p, Reg r) { __builtin_memcpy(p, &r, sizeof(r)); }
   static void StorePart(double* p, Reg r, int) { p[0] = r[0]; }
