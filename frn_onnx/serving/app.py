@@ -88,7 +88,10 @@ class _Handlers:
             status = error.status
             raise
         finally:
-            self._metrics.request(served.signature.name, status, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            # Counted behind the answer's back: it leaves at the end of this turn of the loop.
+            count = (served.signature.name, status, seconds)
+            asyncio.get_running_loop().call_soon(self._metrics.request, *count)
         result = answer.result
         log.update(batch=result.batch, queue_ms=result.queue_ms, run_ms=result.run_ms)
         if answer.id is not None:
@@ -122,6 +125,7 @@ class _Handlers:
                 ) from None
         except ClientDisconnect:
             raise RequestError("the client went before the whole body had come") from None
+        request.scope.setdefault("frn_onnx.log", {})["bytes_in"] = size
         if size > limit:
             raise content.too_large(limit)
         if coding is None:

@@ -9,12 +9,13 @@ fails, or gives something else than one row per sample, is run again one request
 """
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from queue import SimpleQueue
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from frn_onnx.serving.errors import ModelRunError, QueueFullError
 
 # (feeds, names of the outputs) -> outputs, as Model.run.
 Run = Callable[[Mapping[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
-# (samples in the run, seconds it took).
+# (samples in the run, seconds it took); called in the batcher's thread.
 Observe = Callable[[int, float], None]
 
 
@@ -61,6 +62,10 @@ class _Job:
         return tuple((name, self.feeds[name].shape[1:]) for name in sorted(self.feeds))
 
 
+# A job, and what its client gets.
+_Answer = tuple[_Job, Result | ModelRunError]
+
+
 class Batcher:
     """Runs requests of one model, one run at a time, in a thread of its own.
 
@@ -78,8 +83,13 @@ class Batcher:
         self._max_queue = max_queue
         self._observe = observe
         self._queue: deque[_Job] = deque()
-        self._drain: asyncio.Task | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="frn-onnx-run")
+        self._running = False
+        # What to run, and the event loop that waits for it; None ends the thread. An executor
+        # and a task would do the same with two more turns of the loop for every request.
+        self._batches: SimpleQueue[tuple[list[_Job], asyncio.AbstractEventLoop] | None]
+        self._batches = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="frn-onnx-run", daemon=True)
+        self._thread.start()
 
     @property
     def waiting(self) -> int:
@@ -102,30 +112,45 @@ class Batcher:
             ModelRunError: the model failed on this request.
         """
         self.check_room()
-        job = _Job(feeds, outputs, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        job = _Job(feeds, outputs, loop.create_future())
         self._queue.append(job)
-        if self._drain is None:
-            self._drain = asyncio.create_task(self._drain_queue())
+        if not self._running:
+            self._running = True
+            loop.call_soon(self._start, loop)  # what arrives in the same turn joins
         return await job.future
 
     def close(self) -> None:
         """Ends the thread; what is running is finished."""
-        self._thread.shutdown()
+        self._batches.put(None)
+        self._thread.join()
 
-    async def _drain_queue(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self._queue:
-                jobs = self._take()
-                for job, result in await loop.run_in_executor(self._thread, self._answer, jobs):
-                    if job.future.done():  # its client has gone meanwhile
-                        continue
-                    if isinstance(result, Result):
-                        job.future.set_result(result)
-                    else:
-                        job.future.set_exception(result)
-        finally:
-            self._drain = None
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hands what can run together to the thread, if there is anything."""
+        jobs = self._take()
+        self._running = bool(jobs)
+        if jobs:
+            self._batches.put((jobs, loop))
+
+    def _finish(self, answers: list[_Answer], loop: asyncio.AbstractEventLoop) -> None:
+        """Hands the answers out, while the next batch runs already; in the event loop."""
+        self._start(loop)
+        for job, answer in answers:
+            if job.future.done():  # its client has gone meanwhile
+                continue
+            if isinstance(answer, Result):
+                job.future.set_result(answer)
+            else:
+                job.future.set_exception(answer)
+
+    def _work(self) -> None:
+        """The thread."""
+        while batch := self._batches.get():
+            jobs, loop = batch
+            runs: list[tuple[int, float]] = []
+            loop.call_soon_threadsafe(self._finish, self._answer(jobs, runs), loop)
+            for samples, seconds in runs:
+                self._observe(samples, seconds)
 
     def _take(self) -> list[_Job]:
         """The job that has waited longest, and all that can run with it; perhaps none.
@@ -150,51 +175,42 @@ class Batcher:
         self._queue = left
         return jobs
 
-    def _answer(self, jobs: list[_Job]) -> list[tuple[_Job, Result | ModelRunError]]:
-        """Every job with its result; in the thread."""
+    def _answer(self, jobs: list[_Job], runs: list[tuple[int, float]]) -> list[_Answer]:
+        """Every job with its answer; notes the runs it took."""
         if len(jobs) > 1:
             try:
-                return self._answer_together(jobs)
+                return self._answer_together(jobs, runs)
             except Exception:
                 pass  # each one alone finds out whose fault it was
-        return [(job, self._answer_alone(job)) for job in jobs]
+        return [(job, self._answer_alone(job, runs)) for job in jobs]
 
-    def _answer_together(self, jobs: list[_Job]) -> list[tuple[_Job, Result | ModelRunError]]:
+    def _answer_together(self, jobs: list[_Job], runs: list[tuple[int, float]]) -> list[_Answer]:
         names = list(dict.fromkeys(name for job in jobs for name in job.outputs))
         feeds = {name: np.concatenate([job.feeds[name] for job in jobs]) for name in jobs[0].feeds}
         rows = [job.samples for job in jobs]
-        start, outputs, seconds = self._timed(feeds, names, sum(rows))
-        for name, array in outputs.items():
-            if array.shape[:1] != (sum(rows),):
-                raise ValueError(f"{name} has shape {array.shape} for {sum(rows)} samples")
-        ends = np.cumsum(rows)
-        return [
-            (
-                job,
-                Result(
-                    {name: array[end - count : end] for name, array in outputs.items()},
-                    int(ends[-1]),
-                    (start - job.queued) * 1e3,
-                    seconds * 1e3,
-                ),
-            )
-            for job, count, end in zip(jobs, rows, ends, strict=True)
-        ]
-
-    def _answer_alone(self, job: _Job) -> Result | ModelRunError:
-        samples = job.samples or 1
-        try:
-            start, outputs, seconds = self._timed(job.feeds, job.outputs, samples)
-        except Exception as error:
-            return ModelRunError(f"the model failed on this request: {error}")
-        return Result(outputs, samples, (start - job.queued) * 1e3, seconds * 1e3)
-
-    def _timed(
-        self, feeds: Mapping[str, np.ndarray], names: Sequence[str], samples: int
-    ) -> tuple[float, dict[str, np.ndarray], float]:
-        """When the run started, its outputs, and its seconds."""
         start = time.perf_counter()
         outputs = self._run(feeds, names)
         seconds = time.perf_counter() - start
-        self._observe(samples, seconds)
-        return start, outputs, seconds
+        for name, array in outputs.items():
+            if array.shape[:1] != (sum(rows),):
+                raise ValueError(f"{name} has shape {array.shape} for {sum(rows)} samples")
+        runs.append((sum(rows), seconds))
+        answers: list[_Answer] = []
+        end = 0
+        for job, count in zip(jobs, rows, strict=True):
+            end += count
+            own = {name: array[end - count : end] for name, array in outputs.items()}
+            queue_ms = (start - job.queued) * 1e3
+            answers.append((job, Result(own, sum(rows), queue_ms, seconds * 1e3)))
+        return answers
+
+    def _answer_alone(self, job: _Job, runs: list[tuple[int, float]]) -> Result | ModelRunError:
+        start = time.perf_counter()
+        try:
+            outputs = self._run(job.feeds, job.outputs)
+        except Exception as error:
+            return ModelRunError(f"the model failed on this request: {error}")
+        seconds = time.perf_counter() - start
+        samples = job.samples or 1
+        runs.append((samples, seconds))
+        return Result(outputs, samples, (start - job.queued) * 1e3, seconds * 1e3)

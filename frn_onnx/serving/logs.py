@@ -1,5 +1,6 @@
 """Structured logs: one JSON object per line, one line per request."""
 
+import asyncio
 import logging
 import sys
 import time
@@ -41,7 +42,7 @@ def configure(stream: TextIO | None = None) -> None:
 class AccessLog:
     """ASGI middleware that writes a line about every request when it has been answered.
 
-    The handler's own fields (model, batch, queue_ms, run_ms, error) come from
+    The handler's own fields (bytes_in, model, batch, queue_ms, run_ms, error) come from
     ``scope["frn_onnx.log"]``.
     """
 
@@ -55,29 +56,30 @@ class AccessLog:
         start = time.perf_counter()
         fields: dict[str, Any] = {}
         scope["frn_onnx.log"] = fields
-        counts = {"status": 0, "bytes_in": 0, "bytes_out": 0}
-
-        async def counting_receive() -> Message:
-            message = await receive()
-            counts["bytes_in"] += len(message.get("body", b""))
-            return message
+        answer = {"status": 0, "bytes_out": 0}
 
         async def counting_send(message: Message) -> None:
-            counts["status"] = message.get("status", counts["status"])
-            counts["bytes_out"] += len(message.get("body", b""))
+            answer["status"] = message.get("status", answer["status"])
+            answer["bytes_out"] += len(message.get("body", b""))
             await send(message)
 
         try:
-            await self._app(scope, counting_receive, counting_send)
+            await self._app(scope, receive, counting_send)
         finally:
-            client = scope.get("client")
-            entry = {
-                "client": f"{client[0]}:{client[1]}" if client else None,
-                "method": scope["method"],
-                "path": scope["path"],
-                **counts,
-                "ms": (time.perf_counter() - start) * 1e3,
-                **fields,
-            }
-            rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in entry.items()}
-            ACCESS.info("request", extra={"fields": rounded})
+            milliseconds = (time.perf_counter() - start) * 1e3
+            # The answer leaves at the end of this turn of the loop; the line can wait.
+            asyncio.get_running_loop().call_soon(_log, scope, answer, fields, milliseconds)
+
+
+def _log(scope: Scope, answer: dict[str, int], fields: dict[str, Any], ms: float) -> None:
+    client = scope.get("client")
+    entry = {
+        "client": f"{client[0]}:{client[1]}" if client else None,
+        "method": scope["method"],
+        "path": scope["path"],
+        **answer,
+        "ms": ms,
+        **fields,
+    }
+    rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in entry.items()}
+    ACCESS.info("request", extra={"fields": rounded})

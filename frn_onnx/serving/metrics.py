@@ -13,6 +13,7 @@ frn_onnx_queue_requests          gauge     requests that wait for a run
 ================================ ========= ===================================================
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from frn_onnx.errors import missing_dependency
@@ -44,26 +45,29 @@ FIGURES: dict[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]] = {
 class Metrics:
     """Is told every figure, and keeps none."""
 
-    def add(self, name: str, value: float, labels: dict[str, str]) -> None:
-        """Adds to a counter, sets a gauge, or puts a value into a histogram."""
+    def add(self, name: str, value: float, *labels: str) -> None:
+        """Adds to a counter, sets a gauge, or puts a value into a histogram.
+
+        Args:
+            name: one of ``FIGURES``.
+            value: the value.
+            labels: a value for each of the figure's labels, in their order.
+        """
 
     def request(self, model: str, status: int, seconds: float) -> None:
         """An inference request was answered."""
-        labels = {"model": model}
-        self.add("frn_onnx_requests", 1, labels)
-        self.add("frn_onnx_request_seconds", seconds, labels)
+        self.add("frn_onnx_requests", 1, model)
+        self.add("frn_onnx_request_seconds", seconds, model)
         if status >= 400:
-            self.add("frn_onnx_errors", 1, {"model": model, "status": str(status)})
+            self.add("frn_onnx_errors", 1, model, str(status))
 
     def run(self, model: str, samples: int, seconds: float) -> None:
         """The model ran once."""
-        labels = {"model": model}
-        self.add("frn_onnx_run_seconds", seconds, labels)
-        self.add("frn_onnx_batch_samples", samples, labels)
+        self.add("frn_onnx_run_seconds", seconds, model)
+        self.add("frn_onnx_batch_samples", samples, model)
 
-    def queue(self, model: str, waiting: int) -> None:
-        """So many requests wait."""
-        self.add("frn_onnx_queue_requests", waiting, {"model": model})
+    def watch_queue(self, model: str, waiting: Callable[[], int]) -> None:
+        """``waiting`` tells at any time how many requests of the model wait."""
 
 
 class PrometheusMetrics(Metrics):
@@ -93,10 +97,18 @@ class PrometheusMetrics(Metrics):
             else:
                 figure = make[kind](name, text, labels, registry=self._registry)
             self._figures[name] = figure, method[kind]
+        # Looking a figure up by its labels takes longer than adding to it.
+        self._add: dict[tuple[str, ...], Callable[[float], None]] = {}
 
-    def add(self, name: str, value: float, labels: dict[str, str]) -> None:
-        figure, method = self._figures[name]
-        getattr(figure.labels(**labels), method)(value)
+    def add(self, name: str, value: float, *labels: str) -> None:
+        add = self._add.get((name, *labels))
+        if add is None:
+            figure, method = self._figures[name]
+            add = self._add[name, *labels] = getattr(figure.labels(*labels), method)
+        add(value)
+
+    def watch_queue(self, model: str, waiting: Callable[[], int]) -> None:
+        self._figures["frn_onnx_queue_requests"][0].labels(model).set_function(waiting)
 
     def render(self) -> bytes:
         """The figures in Prometheus' text format."""

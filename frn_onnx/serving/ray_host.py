@@ -10,6 +10,7 @@ fields of ``ModelOptions`` and ``max_body_mb``, and ``frn_onnx.serving.ray_host:
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from ray import serve
@@ -29,6 +30,7 @@ class RayMetrics(Metrics):
     """Hands the figures to Ray, which exports them with the replica they come from."""
 
     def __init__(self) -> None:
+        self._waiting: dict[str, Callable[[], int]] = {}
         self._figures: dict[str, tuple[Any, str]] = {}
         for name, (kind, text, labels, buckets) in FIGURES.items():
             if kind == "histogram":
@@ -43,9 +45,17 @@ class RayMetrics(Metrics):
                 figure = ray_metrics.Gauge(name, description=text, tag_keys=labels)
                 self._figures[name] = figure, "set"
 
-    def add(self, name: str, value: float, labels: dict[str, str]) -> None:
+    def add(self, name: str, value: float, *labels: str) -> None:
         figure, method = self._figures[name]
-        getattr(figure, method)(value, tags=labels)
+        getattr(figure, method)(value, tags=dict(zip(FIGURES[name][2], labels, strict=True)))
+
+    def run(self, model: str, samples: int, seconds: float) -> None:
+        super().run(model, samples, seconds)
+        # Ray takes a gauge's value when it is set, not when it is asked for.
+        self.add("frn_onnx_queue_requests", self._waiting[model](), model)
+
+    def watch_queue(self, model: str, waiting: Callable[[], int]) -> None:
+        self._waiting[model] = waiting
 
 
 class FrontService(Service):

@@ -88,7 +88,6 @@ class ServedModel:
         self.model = Model(
             options.model, name=options.name, device=options.device, threads=options.threads
         )
-        self._metrics = metrics
         self.signature = self.model.signature
         probed = probe(self.model)
         self.max_batch = options.max_batch if probed.stacks else 1
@@ -99,7 +98,7 @@ class ServedModel:
             max_queue=options.max_queue,
             observe=lambda samples, seconds: metrics.run(self.signature.name, samples, seconds),
         )
-        metrics.queue(self.signature.name, 0)
+        metrics.watch_queue(self.signature.name, lambda: self.batcher.waiting)
 
     async def infer(self, body: bytes | memoryview, json_length: int | None) -> Answer:
         """Answers one request.
@@ -111,11 +110,7 @@ class ServedModel:
         Raises: RequestError or one of its subclasses.
         """
         request = codec.decode(body, json_length, self.signature)
-        self._metrics.queue(self.signature.name, self.batcher.waiting + 1)
-        try:
-            result = await self.batcher.submit(request.inputs, list(request.outputs))
-        finally:
-            self._metrics.queue(self.signature.name, self.batcher.waiting)
+        result = await self.batcher.submit(request.inputs, list(request.outputs))
         answer, length = codec.encode(request, result.outputs, self.signature)
         return Answer(answer, length, request.id, result)
 
