@@ -60,7 +60,8 @@ inline void FrnCuda(uintptr_t x, uintptr_t y, const Dims& shape, const std::stri
 
 inline void BindCuda(pybind11::module_& module) {
   namespace py = pybind11;
-  py::class_<DlpackArray>(module, "DlpackArray", "What x.__dlpack__() returned.")
+  py::class_<DlpackArray>(module, "DlpackArray", py::module_local(),
+                          "What x.__dlpack__() returned.")
       .def(py::init<const py::capsule&>(), py::arg("capsule"))
       .def_property_readonly("address", &DlpackArray::address)
       .def_property_readonly("shape", &DlpackArray::shape)

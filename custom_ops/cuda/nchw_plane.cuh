@@ -56,8 +56,8 @@ __global__ void __launch_bounds__(1024, 1) NchwPlane(KernelParams p, Cut cut) {
   // This block's packs, and the element outside of all packs that is this thread's.
   const Lines lines = Lines::Of(x, p.shape.inner);
   const int share = (lines.packs + cut.cluster - 1) / cut.cluster;
-  const int begin = Min(rank * share, lines.packs);
-  const int packs = Min(share, lines.packs - begin);
+  const int begin = rank * share;
+  const int packs = Min(share, lines.packs - begin);  // none if 0 or less
   const int staged = Min(packs, cut.stage);
   const int64_t edge = rank == 0 ? lines.Edge<T>(thread) : -1;
   const int64_t offset = lines.head + static_cast<int64_t>(begin) * kPack;

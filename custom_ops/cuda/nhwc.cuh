@@ -88,10 +88,10 @@ __global__ void __launch_bounds__(512, 2) Nhwc(KernelParams p, Cut cut) {
     channel = LoadChannel<T>(p, first_channel + thread);
   }
 
-  // This block's pixels; none for a thread whose channels lie beyond the last.
+  // This block's pixels; none (0 or less) beyond the last block's, or the last channel.
   const int all_pixels = static_cast<int>(p.shape.outer);
   const int share = (all_pixels + cut.cluster - 1) / cut.cluster;
-  const int begin = Min(rank * share, all_pixels);
+  const int begin = rank * share;
   const int pixels = first_own < channels ? Min(share, all_pixels - begin) : 0;
   const int64_t offset = (sample * all_pixels + begin) * channels + first_own;
   const T* x = static_cast<const T*>(p.x) + offset;

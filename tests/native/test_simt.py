@@ -4,6 +4,7 @@ The kernels' own source is compiled as C++ (custom_ops/tests/simt). This runs th
 ``make simt`` runs the full one.
 """
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import ort_models
+import pybind11
 import pytest
 import tolerances
 from native_cases import CASES, DTYPES, channels_of, make_params, make_x
@@ -30,8 +32,10 @@ def built() -> Path:
     """The folder with the emulator's programs, built where they are not up to date."""
     folder = ROOT / "build" / "simt"
     source = ROOT / "custom_ops" / "tests" / "simt"
+    pybind11_folder = f"-Dpybind11_DIR={pybind11.get_cmake_dir()}"
+    python = f"-DPython_EXECUTABLE={sys.executable}"
     for command in (
-        ["cmake", "-S", source, "-B", folder, "-G", "Ninja"],
+        ["cmake", "-S", source, "-B", folder, "-G", "Ninja", pybind11_folder, python],
         ["cmake", "--build", folder],
     ):
         result = subprocess.run(command, capture_output=True, text=True)
@@ -151,3 +155,89 @@ def test_double_has_no_cuda_kernel(session):
     model = ort_models.frn_model(x=(1, 2, 3, 4), axes=(2, 3), channels=2, dtype="float64")
     with pytest.raises(Exception, match="FilterResponseNormalization"):
         session(model)
+
+
+@pytest.fixture(scope="session")
+def emulated(built):
+    """The part of ``_native`` that runs on CUDA arrays, on NumPy's."""
+    (path,) = built.glob("_emulated*.so")
+    spec = importlib.util.spec_from_file_location("_emulated", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def on_arrays(emulated, feeds, axes, y, changes=()) -> None:
+    """frn_cuda on NumPy arrays."""
+
+    def param(name):
+        return (feeds[name].ctypes.data, feeds[name].dtype.name) if name in feeds else None
+
+    x = feeds["X"]
+    arguments = {
+        **{name: param(name) for name in op.INPUTS[1:4]},
+        "x": x.ctypes.data,
+        "y": y.ctypes.data,
+        "shape": x.shape,
+        "dtype": x.dtype.name,
+        "axes": axes,
+        "epsilon": 1e-3,
+        "epsilons": feeds["epsilon"].ctypes.data if "epsilon" in feeds else None,
+        "device": 0,
+        "stream": 0,
+    }
+    emulated.frn_cuda(**{**arguments, **dict(changes)})
+
+
+@pytest.mark.parametrize("param_dtype", ["float32", "as X"])
+@pytest.mark.parametrize("inputs", [op.INPUTS[:3], op.INPUTS[:4], op.INPUTS], ids=len)
+@pytest.mark.parametrize("name", HALVES_AND_FLOAT)
+@pytest.mark.parametrize(("shape", "axes"), [((2, 6, 7, 5), (1, 2)), ((2, 5, 6, 7), (2, 3))])
+def test_arrays(rng, emulated, shape, axes, name, inputs, param_dtype):
+    param_dtype = name if param_dtype == "as X" else param_dtype
+    feeds = feeds_for(rng, shape, axes, DTYPES[name], inputs, DTYPES[param_dtype])
+    y = np.full_like(feeds["X"], np.nan)
+    on_arrays(emulated, feeds, axes, y)
+    check(y, feeds, axes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dtype": "float64"}, "x on a GPU must be float32, float16 or bfloat16, received float64"),
+        ({"gamma": (16, "float64")}, r"gamma must be float32 .* received float64"),
+        ({"epsilon": -1.0}, "epsilon must be finite and not negative"),
+        ({"axes": (1, 1)}, "axes must name 1 to 3 distinct spatial axes"),
+        ({"shape": (2, 5)}, "X must have rank 4"),
+        ({"x": 17}, "X and Y must begin at a multiple of their element's 4 bytes"),
+    ],
+)
+def test_wrong_arguments_for_arrays(rng, emulated, changes, message):
+    feeds = feeds_for(rng, (1, 5, 2, 2), (2, 3), DTYPES["float32"], op.INPUTS[:4], np.float32)
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        on_arrays(emulated, feeds, (2, 3), np.empty_like(feeds["X"]), changes)
+
+
+def test_dlpack(emulated):
+    array = np.arange(24, dtype=np.float16).reshape(2, 3, 4)
+    view = emulated.DlpackArray(array.__dlpack__())
+    assert (view.address, view.shape) == (array.ctypes.data, [2, 3, 4])
+    assert (view.dtype, view.device, view.contiguous) == ("float16", (1, 0), True)
+    turned = emulated.DlpackArray(array.transpose(2, 0, 1).__dlpack__())
+    assert (turned.shape, turned.contiguous) == ([4, 2, 3], False)
+    part = emulated.DlpackArray(array[1:, 1:].__dlpack__())
+    assert (part.address, part.contiguous) == (array[1:, 1:].ctypes.data, True)
+    capsule = array.__dlpack__()
+    emulated.DlpackArray(capsule)
+    with pytest.raises(ValueError, match="incorrect name"):
+        emulated.DlpackArray(capsule)
+
+
+def test_dlpack_keeps_the_memory(emulated):
+    """Until the view is gone, and not longer."""
+    array = np.arange(6.0, dtype=np.float32)
+    before = sys.getrefcount(array)
+    view = emulated.DlpackArray(array.__dlpack__())
+    assert sys.getrefcount(array) == before + 1
+    del view
+    assert sys.getrefcount(array) == before
