@@ -1,0 +1,87 @@
+"""The CUDA kernels in ONNX Runtime sessions on a GPU; test_simt.py is what runs without one."""
+
+import numpy as np
+import onnxruntime as ort
+import ort_models
+import pytest
+import tolerances
+from native_cases import CASES, DTYPES, channels_of, make_params, make_x
+
+import frn_onnx
+from frn_onnx import op, reference
+
+pytestmark = pytest.mark.cuda
+
+PROVIDERS = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def session(model, **cuda_options) -> ort.InferenceSession:
+    providers = [(PROVIDERS[0], cuda_options), PROVIDERS[1]]
+    return frn_onnx.InferenceSession(model, providers=providers, plugin=True)
+
+
+def feeds_for(rng, shape, axes, dtype) -> dict[str, np.ndarray]:
+    channels = channels_of(shape, axes)
+    expanded = op.param_shape(op.normalize_axes(axes), channels)
+    params = [a.reshape(expanded).astype(dtype) for a in make_params(rng, channels, np.float32)]
+    return {"X": make_x(rng, shape, dtype), **dict(zip(op.INPUTS[1:4], params, strict=True))}
+
+
+def check(y, feeds, axes) -> None:
+    x, *params = feeds.values()
+    axes = op.normalize_axes(axes)
+    expected = reference.frn(x, *params, epsilon=1e-3, axes=axes)
+    assert y.dtype == x.dtype
+    if y.size == 0:
+        assert y.shape == expected.shape
+        return
+    # As in test_simt.py: no cut sums with fewer than 4 threads.
+    size = int(np.prod([x.shape[axis] for axis in axes]))
+    bound = tolerances.frn_bound(
+        x, *params, epsilon=1e-3, axes=axes, dtype=x.dtype, levels=size // 4 + 48
+    )
+    tolerances.assert_within(y, expected, bound)
+
+
+def test_this_machine_has_what_is_needed():
+    assert PROVIDERS[0] in ort.get_available_providers()
+    assert frn_onnx.build_info()["cuda"] is not None
+
+
+@pytest.mark.parametrize("name", DTYPES)
+@pytest.mark.parametrize(("shape", "axes"), CASES, ids=str)
+def test_every_shape(rng, name, shape, axes):
+    """double among them, which ONNX Runtime gives to the CPU kernel."""
+    feeds = feeds_for(rng, shape, axes, DTYPES[name])
+    channels = channels_of(shape, axes)
+    model = ort_models.frn_model(x=shape, axes=axes, channels=channels, dtype=name)
+    check(ort_models.run(session(model), feeds), feeds, axes)
+
+
+@pytest.mark.parametrize("axes", [(1, 2), (2, 3)])
+def test_under_a_cuda_graph(rng, axes):
+    """Captured once, replayed with other values in the same memory."""
+    shape = (2, 40, 30, 16) if axes == (1, 2) else (2, 16, 40, 30)
+    model = ort_models.frn_model(x=shape, axes=axes, channels=16, nodes=1)
+    created = session(model, enable_cuda_graph="1")
+    binding = created.io_binding()
+    feeds = feeds_for(rng, shape, axes, DTYPES["float32"])
+    values = {n: ort.OrtValue.ortvalue_from_numpy(a, "cuda", 0) for n, a in feeds.items()}
+    y = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32), "cuda", 0)
+    for name, value in values.items():
+        binding.bind_ortvalue_input(name, value)
+    binding.bind_ortvalue_output("Y", y)
+    for _ in range(3):
+        feeds["X"] = make_x(rng, shape, np.float32)
+        values["X"].update_inplace(feeds["X"])
+        created.run_with_iobinding(binding)
+        check(y.numpy(), feeds, axes)
+
+
+def test_same_bits_every_time(rng):
+    shape, axes = (4, 56, 56, 64), (1, 2)
+    feeds = feeds_for(rng, shape, axes, DTYPES["float16"])
+    created = session(ort_models.frn_model(x=shape, axes=axes, channels=64, dtype="float16"))
+    first = created.run(None, feeds)[0]
+    for _ in range(5):
+        np.testing.assert_array_equal(created.run(None, feeds)[0], first)
