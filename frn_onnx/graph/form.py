@@ -72,6 +72,14 @@ class Form:
 
     # What a form is.
 
+    def same(self, other: "Form") -> bool:
+        """Whether both are the same function of x."""
+        plain = ("x_power", "nu_power", "over", "sizes", "flaw")
+        arrays = ("scale", "epsilon", "offset", "threshold")
+        return all(getattr(self, name) == getattr(other, name) for name in plain) and all(
+            _equal(getattr(self, name), getattr(other, name)) for name in arrays
+        )
+
     @property
     def is_constant(self) -> bool:
         return not (self.x_power or self.nu_power or self.sizes.powers)

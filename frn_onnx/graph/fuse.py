@@ -106,7 +106,24 @@ def fuse_in_place(model: ir.Model) -> tuple[list[FusedNode], list[Skipped]]:
     """Fuses a model in place, to form "custom": nodes with all parameters, no function."""
     fusion = Fusion(model)
     fusion.run()
-    return fusion.fused, fusion.skipped()
+    return fusion.fused(), fusion.skipped()
+
+
+@dataclass(frozen=True)
+class Made:
+    """A match and what came of it.
+
+    Attributes:
+        match: the match.
+        node: the FRN node in its place.
+        replaced: names of the nodes it stands for.
+        observed: what ``observe`` returned before and after.
+    """
+
+    match: Match
+    node: ir.Node
+    replaced: tuple[str, ...]
+    observed: tuple[object, object]
 
 
 class Fusion:
@@ -114,8 +131,11 @@ class Fusion:
 
     Args:
         model: the model.
-        observe: called for each match with y before and once more with what replaced it; what
-            it returns is kept in ``observed``, in pairs.
+        observe: called for each match with y, before it is replaced, and once more with what
+            replaced it.
+
+    Attributes:
+        made: what was found and replaced.
     """
 
     def __init__(
@@ -126,11 +146,15 @@ class Fusion:
         if names := functions.candidates(model):
             trial = Fusion(functions.tagged_copy(model, names))
             trial.run()
-            holding = {functions.origin(node) for match in trial.matches for node in match.cone}
+            holding = {functions.origin(node) for made in trial.made for node in made.match.cone}
             functions.inline(model, holding & names)
-        # ONNX Runtime's float16 tool appends its casts behind everything else.
+        # ONNX Runtime's float16 tool appends its casts behind everything else, and converts
+        # initializers without what value_info says of them.
         if not _in_order(model.graph):
             model.graph.sort()
+        for value in model.graph.initializers.values():
+            if value.const_value is not None and value.dtype != value.const_value.dtype:
+                value.type = ir.TensorType(value.const_value.dtype)
         self.model = model
         self._observe = observe
         nodes = list(model.graph.all_nodes())
@@ -141,9 +165,7 @@ class Fusion:
         self.constants = Constants(model)
         self.shapes = Shapes(model, [node.inputs[0] for node in self._reductions])
         self._missed: list[Miss] = []
-        self.matches: list[Match] = []
-        self._made: list[tuple[ir.Node, tuple[str, ...]]] = []
-        self.observed: list[tuple[object, object]] = []
+        self.made: list[Made] = []
 
     def run(self) -> None:
         """Fuses everything that is found."""
@@ -167,33 +189,30 @@ class Fusion:
                     self._apply(rewriter, match)
                 if matches:
                     break
-        if self.matches:
+        if self.made:
             self.model.opset_imports.setdefault(op.DOMAIN, op.VERSION)
-            new_nodes = [node for node, _ in self._made]
+            new_nodes = [made.node for made in self.made]
             cancel_transposes(self.model, new_nodes, self.constants, self.shapes, names)
 
     def _apply(self, rewriter: Rewriter, match: Match) -> None:
         replaced = tuple(map(_name, match.cone))
         before = self._observe and self._observe(self, match, match.y)
         node, y = rewriter.apply(match)
-        if self._observe:
-            self.observed.append((before, self._observe(self, match, y)))
-        self.matches.append(match)
-        self._made.append((node, replaced))
+        after = self._observe and self._observe(self, match, y)
+        self.made.append(Made(match, node, replaced, (before, after)))
 
-    @property
     def fused(self) -> list[FusedNode]:
         """The nodes that were made."""
         return [
             FusedNode(
-                name=node.name,
-                replaced=replaced,
-                axes=tuple(node.attributes["axes"].as_ints()),
-                channels=match.gamma.size,
-                epsilon=float(match.epsilon.min()),
-                has_tau=match.tau is not None,
+                name=made.node.name,
+                replaced=made.replaced,
+                axes=tuple(made.node.attributes["axes"].as_ints()),
+                channels=made.match.gamma.size,
+                epsilon=float(made.match.epsilon.min()),
+                has_tau=made.match.tau is not None,
             )
-            for match, (node, replaced) in zip(self.matches, self._made, strict=True)
+            for made in self.made
         ]
 
     def skipped(self) -> list[Skipped]:

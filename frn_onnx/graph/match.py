@@ -101,7 +101,7 @@ class Matcher:
             if value in likely and likely.isdisjoint(value.producer().inputs):
                 chain = [value, *self._private_chain(value, likely)]
                 found.append(self._decide(frame, root, known, chain))
-        return found
+        return [one for one in found if not any(_serves(one, other) for other in found)]
 
     def _trace(
         self, context: Context, root: ir.Value, until: ir.Node | None = None
@@ -269,6 +269,14 @@ def _channel_axis(frame: Frame, over: frozenset[int]) -> int | None:
     return units[0] if units else None
 
 
+def _serves(one: Match | Miss, other: Match | Miss) -> bool:
+    """Whether one FRN is only there for another: JAX computes y twice in where(y > t, y, t)."""
+    if one is other or not (isinstance(one, Match) and isinstance(other, Match)):
+        return False
+    users = one.y.consumers()
+    return not one.y.is_graph_output() and bool(users) and set(users) <= set(other.cone)
+
+
 def _is_whole(frame: Frame, form: Form) -> bool:
     """Whether the tensor has all axes of x, each once."""
     axes = sorted(a for axis in form.axes for a in frame.solid(axis))
@@ -331,7 +339,7 @@ def _other_norm(x: ir.Value, y: ir.Value, channel: int, rank: int) -> str | None
 
 def _centred(x: ir.Value) -> str | None:
     """Whether x is u - mean(u)."""
-    node = x.producer()
+    node = _unmoved(x).producer()
     if node is None or node.op_type != "Sub":
         return None
     minuend, mean = (_unmoved(v) for v in node.inputs)

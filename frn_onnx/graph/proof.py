@@ -52,13 +52,14 @@ def prove(model: model_io.Source, *, samples: int = 2, seed: int = 0) -> list[No
     fusion = Fusion(ir.from_proto(model_io.load(model)), observe=_cut)
     fusion.run()
     proofs = []
-    for fused, (before, after) in zip(fusion.fused, fusion.observed, strict=True):
+    for made in fusion.made:
+        before, after = made.observed
         # A size that came from another tensor is one the node does not need.
         taken = {value.name for value in after.graph.input}
         after.graph.input.extend(v for v in before.graph.input if v.name not in taken)
         lower_nodes(after, "portable")
         report = verify(before, after, samples=samples, seed=seed)
-        proofs.append(NodeProof(fused.name, fused.replaced, report))
+        proofs.append(NodeProof(made.node.name, made.replaced, report))
     return proofs
 
 

@@ -223,7 +223,7 @@ def _where(context, node, args):
     if not isinstance(condition, Comparison):
         return None
     kept, other = (yes, no) if condition.greater else (no, yes)
-    if kept is not condition.form:
+    if not isinstance(kept, Form) or not kept.same(condition.form):
         return None
     both = pair(context, [kept, other])
     if both is None or not both[1].is_constant:

@@ -1,0 +1,30 @@
+"""The exporters of ``tests/data/exporters`` as they are today: their files are made anew and fused."""
+
+from pathlib import Path
+
+import exporter_files
+import onnx
+import pytest
+
+pytestmark = pytest.mark.exporters
+
+# The CPU build, from PyTorch's own index where the registry has it.
+TORCH = ("torch==2.13.0", "onnxscript", "onnxconverter-common", "keras")
+SCRIPTS = {
+    "make_torch.py": TORCH,
+    "make_keras_torch.py": TORCH,
+    "make_jax.py": ("jax[cpu]", "jax2onnx"),
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_files_made_anew(script, environment, tmp_path):
+    path = exporter_files.FOLDER / script
+    run = "import runpy, sys; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    environment(*SCRIPTS[script]).run(run, str(path), str(tmp_path))
+    made = sorted(Path(tmp_path).glob("*.onnx"))
+    kept = sorted(exporter_files.FOLDER.glob("*.onnx"))
+    assert made
+    assert {file.name for file in made} <= {file.name for file in kept}
+    for file in made:
+        exporter_files.check(onnx.load(file))
