@@ -2,7 +2,6 @@
 
 from frn_onnx.graph.conv_transpose import fix_conv_transpose
 from frn_onnx.graph.convert import convert
-from frn_onnx.graph.convert import convert
 from frn_onnx.graph.fuse import FuseResult, fuse
 from frn_onnx.graph.inspect import ModelInfo, inspect
 from frn_onnx.graph.lower import lower
@@ -13,7 +12,6 @@ __all__ = [
     "FuseResult",
     "ModelInfo",
     "Report",
-    "convert",
     "convert",
     "fix_conv_transpose",
     "fuse",
