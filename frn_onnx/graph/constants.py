@@ -1,6 +1,9 @@
 """The values of what is constant in a graph: initializers, Constant nodes, and small chains
 of nodes over them, which many exporters leave unfolded."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -56,7 +59,7 @@ class Constants:
             return None
         return self.fold(node, args)
 
-    def fold(self, node: ir.Node, args: list[np.ndarray | None]) -> np.ndarray | None:
+    def fold(self, node: ir.Node, args: Sequence[Any]) -> np.ndarray | None:
         """The output of a node for constant inputs (None: an input left out)."""
         names = [f"i{i}" if arg is not None else "" for i, arg in enumerate(args)]
         proto = ir.to_proto(node)

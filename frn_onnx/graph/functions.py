@@ -51,4 +51,7 @@ def tagged_copy(model: ir.Model, names: set[ir.OperatorIdentifier]) -> ir.Model:
 def origin(node: ir.Node) -> ir.OperatorIdentifier | None:
     """The function that a node of a tagged copy came from."""
     tag = node.metadata_props.get(_TAG)
-    return None if tag is None else tuple(tag.split("\0"))
+    if tag is None:
+        return None
+    domain, name, overload = tag.split("\0")
+    return domain, name, overload

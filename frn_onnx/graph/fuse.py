@@ -10,6 +10,7 @@ A near miss stays as it is and is reported with its reason.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -141,7 +142,7 @@ class Fusion:
     def __init__(
         self,
         model: ir.Model,
-        observe: Callable[["Fusion", Match, ir.Value], object] | None = None,
+        observe: Callable[["Fusion", Match, ir.Value], Any] | None = None,
     ) -> None:
         if names := functions.candidates(model):
             trial = Fusion(functions.tagged_copy(model, names))

@@ -84,7 +84,8 @@ class Matcher:
         source = known.get(anchor.node.inputs[0])
         if not isinstance(source, Form):
             return None
-        args = [source, *map(self._constants.get, anchor.node.inputs[1:])]
+        args: list[Known | None] = [source]
+        args += map(self._constants.get, anchor.node.inputs[1:])
         positions = reduced_positions(context, anchor.node, args, len(source.axes))
         if positions is None:
             return None

@@ -84,7 +84,7 @@ class Rewriter:
         dtype = np.float64 if x_dtype == ir.DataType.DOUBLE else np.float32
         shape = op.param_shape(match.axes, match.gamma.size)
         arrays = {"gamma": match.gamma, "beta": match.beta, "tau": match.tau}
-        single = np.float32(match.epsilon)
+        single = match.epsilon.astype(np.float32)
         arrays["epsilon"] = None if np.all(single == single.flat[0]) else single
         inputs: list[ir.Value | None] = []
         for key, array in arrays.items():
