@@ -1,4 +1,4 @@
-"""The exporters of ``tests/data/exporters`` as they are today: their files are made anew and fused."""
+"""The exporters of ``tests/data/exporters`` as they are today: files made anew, and fused."""
 
 from pathlib import Path
 
