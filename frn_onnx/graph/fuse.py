@@ -124,7 +124,7 @@ class Made:
     match: Match
     node: ir.Node
     replaced: tuple[str, ...]
-    observed: tuple[object, object]
+    observed: tuple[Any, Any]
 
 
 class Fusion:
