@@ -2,10 +2,11 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from harness import DTYPES, Harness
@@ -94,6 +95,24 @@ def problems(
         for layout in layouts
         for dtype in dtypes
     ]
+
+
+def collect(
+    context: Context, items: Sequence[Any], measure: Callable[[Any], dict]
+) -> dict[str, object]:
+    """One row per item while there is time; an item that fails is named, the next one tried."""
+    rows, failures = [], []
+    for item in items:
+        if not context.in_time:
+            break
+        try:
+            rows.append(measure(item))
+        except SkipError:
+            raise
+        except Exception as error:
+            failures.append({"case": str(item), "what": f"{type(error).__name__}: {error}"})
+    complete = len(rows) + len(failures) == len(items)
+    return {"rows": rows, "failures": failures, "complete": complete}
 
 
 def random_values(rng: np.random.Generator, count: int, dtype: str) -> np.ndarray:

@@ -8,7 +8,7 @@ import statistics
 import time
 
 from bandwidth import measure
-from context import Context, Problem, SkipError, problems
+from context import Context, Problem, SkipError, collect, problems
 
 _SHAPES = [
     # batch, channels, side
@@ -26,23 +26,21 @@ def run(context: Context) -> dict:
     if not context.dry_run and not torch.cuda.is_available():
         raise SkipError("PyTorch sees no GPU")
     wanted = problems(context)[:2] if context.dry_run else _problems()
-    ours = {tuple(row[k] for k in _KEYS): row for row in measure(context, wanted)}
-    rows = []
-    for problem in wanted:
-        if not context.in_time:
-            break
-        found = ours.get(tuple(problem.to_dict()[k] for k in _KEYS))
-        if found is None:
-            break
-        row = {**problem.to_dict(), "frn_ms": found["ms"]["median"]}
+    ours = {_key(row): row["ms"]["median"] for row in measure(context, wanted)}
+    measured = [problem for problem in wanted if _key(problem.to_dict()) in ours]
+
+    def row(problem: Problem) -> dict:
+        mine = ours[_key(problem.to_dict())]
+        found = {**problem.to_dict(), "frn_ms": mine}
         for name, milliseconds in peer_times(torch, context, problem).items():
-            row[f"{name}_ms"] = milliseconds
-            row[f"{name}_over_frn"] = milliseconds / row["frn_ms"]
-        rows.append(row)
-    return {"rows": rows, "complete": len(rows) == len(wanted), "torch": torch.__version__}
+            found |= {f"{name}_ms": milliseconds, f"{name}_over_frn": milliseconds / mine}
+        return found
+
+    return {**collect(context, measured, row), "torch": torch.__version__}
 
 
-_KEYS = ("batch", "channels", "side", "layout", "dtype")
+def _key(row: dict) -> tuple:
+    return tuple(row[name] for name in ("batch", "channels", "side", "layout", "dtype"))
 
 
 def _problems() -> list[Problem]:

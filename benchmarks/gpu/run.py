@@ -78,8 +78,10 @@ def run_here(name: str, stage: Stage, arguments: argparse.Namespace) -> None:
     content: dict[str, Any] = {"stage": name, "dry_run": arguments.dry_run, "budget_s": budget}
     try:
         result = stage.run(context)
-        failed = bool(result.get("failures"))
-        content |= {"status": "failed" if failed else "ok", "result": result}
+        content |= {"status": "ok", "result": result}
+        if failures := result.get("failures"):
+            first = f"{failures[0]['case']}: {failures[0]['what']}"
+            content |= {"status": "failed", "reason": f"{len(failures)} failures; {first}"}
     except SkipError as skip:
         content |= {"status": "skipped", "reason": str(skip), "result": None}
     except Exception as error:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 import resnet50
-from context import Context, SkipError, problems, summary
+from context import Context, Problem, SkipError, collect, problems, summary
 
 # Largest difference between two ways to compute the same, over the largest output. float32 runs
 # through TF32 convolutions (10 bits of fraction), float16 through 53 layers of halves.
@@ -118,56 +118,52 @@ def _require(context: Context) -> str:
 def run_operators(context: Context) -> dict:
     """One node on its own, as the plugin's kernel and as the eight primitives."""
     device = _require(context)
-    from frn_onnx import lower
-
     wanted = problems(context, batches=(8, 64), images=(224,))
     if not context.dry_run:
         wanted = [p for p in wanted if p.channels in (64, 256, 2048)]
-    rows = []
-    for problem in wanted:
-        if not context.in_time:
-            break
-        n, c, side = problem.batch, problem.channels, problem.side
-        shape = (n, side, side, c) if problem.layout == "NHWC" else (n, c, side, side)
-        model = resnet50.single(shape, layout=problem.layout, dtype=problem.dtype)
-        sessions = {
-            "plugin": Session(model, True, device),
-            "primitives": Session(lower(model, "primitives"), False, device),
-        }
-        x = np.random.default_rng(0).standard_normal(shape).astype(problem.dtype)
-        for session in sessions.values():
-            session.bind(x)
-        difference = compare(sessions, problem.dtype)
-        times = time_in_turns(context, {name: s.run for name, s in sessions.items()})
-        rows.append(
-            {
-                **problem.to_dict(),
-                "difference": difference,
-                "ms": times,
-                "speedup": times["primitives"]["median"] / times["plugin"]["median"],
-            }
-        )
-    return {"rows": rows, "complete": len(rows) == len(wanted)}
+    return collect(context, wanted, lambda problem: operator_row(context, device, problem))
+
+
+def operator_row(context: Context, device: str, problem: Problem) -> dict:
+    """Plugin and primitives on one tensor."""
+    from frn_onnx import lower
+
+    n, c, side = problem.batch, problem.channels, problem.side
+    shape = (n, side, side, c) if problem.layout == "NHWC" else (n, c, side, side)
+    model = resnet50.single(shape, layout=problem.layout, dtype=problem.dtype)
+    sessions = {
+        "plugin": Session(model, True, device),
+        "primitives": Session(lower(model, "primitives"), False, device),
+    }
+    x = np.random.default_rng(0).standard_normal(shape).astype(problem.dtype)
+    for session in sessions.values():
+        session.bind(x)
+    difference = compare(sessions, problem.dtype)
+    times = time_in_turns(context, {name: s.run for name, s in sessions.items()})
+    return {
+        **problem.to_dict(),
+        "difference": difference,
+        "ms": times,
+        "speedup": times["primitives"]["median"] / times["plugin"]["median"],
+    }
 
 
 def run_resnet50(context: Context) -> dict:
     """A ResNet-50: FRN as primitives, FRN by the plugin, and the network with ReLU alone."""
     device = _require(context)
     batches = (2,) if context.dry_run else (64, 8, 1)
-    rows, complete = [], True
-    for dtype in ("float16", "float32"):
-        for batch in batches:
-            for nhwc in (False, True):
-                for graph in (False, True):
-                    if not context.in_time:
-                        complete = False
-                        break
-                    rows.append(network_row(context, device, dtype, batch, nhwc=nhwc, graph=graph))
-    return {"rows": rows, "complete": complete}
+    settings = [
+        {"dtype": dtype, "batch": batch, "nhwc": nhwc, "graph": graph}
+        for dtype in ("float16", "float32")
+        for batch in batches
+        for nhwc in (False, True)
+        for graph in (False, True)
+    ]
+    return collect(context, settings, lambda setting: network_row(context, device, **setting))
 
 
 def network_row(
-    context: Context, device: str, dtype: str, batch: int, *, nhwc: bool, graph: bool
+    context: Context, device: str, *, dtype: str, batch: int, nhwc: bool, graph: bool
 ) -> dict:
     """Three networks under one setting of the CUDA provider."""
     from frn_onnx import lower

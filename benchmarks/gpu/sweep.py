@@ -1,9 +1,9 @@
 """Every plan the planner weighs, measured: which it should have taken, and what its guess cost."""
 
-import math
+import statistics
 
 from bandwidth import pool_for
-from context import Context, Problem, problems, summary
+from context import Context, Problem, collect, problems, summary
 
 REPLAYS = 3
 _BEST = 5
@@ -18,17 +18,10 @@ _SHAPES = [
 def run(context: Context) -> dict:
     wanted = problems(context)[:4] if context.dry_run else _problems()
     pool = pool_for(context, wanted)
-    rows = []
-    for problem in wanted:
-        if not context.in_time:
-            break
-        rows.append(sweep(context, pool.calls(problem), problem))
-    regret = [row["regret"] for row in rows]
-    return {
-        "rows": rows,
-        "complete": len(rows) == len(wanted),
-        "geometric_mean_regret": math.exp(sum(map(math.log, regret)) / len(regret)),
-    }
+    result = collect(context, wanted, lambda problem: sweep(context, pool.calls(problem), problem))
+    regrets = [row["regret"] for row in result["rows"]]
+    mean = statistics.geometric_mean(regrets) if regrets else None
+    return {**result, "geometric_mean_regret": mean}
 
 
 def _problems() -> list[Problem]:

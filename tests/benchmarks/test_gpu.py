@@ -1,6 +1,8 @@
 """benchmarks/gpu on a CPU: every stage at toy sizes, and what becomes of stages that fail."""
 
+import importlib
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +13,15 @@ GPU = Path(__file__).parents[2] / "benchmarks" / "gpu"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulator needs ucontext")
 
 
-@pytest.fixture(scope="module")
-def report():
-    sys.path.insert(0, str(GPU))
-    try:
-        import report
-    finally:
-        sys.path.remove(str(GPU))
-    return report
+@pytest.fixture
+def modules(monkeypatch):
+    """benchmarks/gpu's own modules, importable."""
+    monkeypatch.syspath_prepend(str(GPU))
+
+
+@pytest.fixture
+def report(modules):
+    return importlib.import_module("report")
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +102,15 @@ def test_verdicts(report):
     bandwidth[0]["of_copy"] = 0.89
     assert report.verdicts(stages)[0][1] == "missed: 1 of 1 shapes are under it"
     assert {verdict for _, verdict in report.verdicts({})} == {"not measured"}
+
+
+@pytest.mark.usefixtures("modules")
+def test_one_bad_row_does_not_cost_the_others():
+    context = importlib.import_module("context")
+    here = context.Context(dry_run=True, deadline=math.inf, build=Path())
+    result = context.collect(here, [1, 0, 2], lambda item: {"inverse": 1 / item})
+    assert [row["inverse"] for row in result["rows"]] == [1.0, 0.5]
+    assert result["failures"] == [{"case": "0", "what": "ZeroDivisionError: division by zero"}]
+    assert result["complete"]
+    late = context.Context(dry_run=True, deadline=-math.inf, build=Path())
+    assert not context.collect(late, [1], lambda item: {})["complete"]
