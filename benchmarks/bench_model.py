@@ -1,0 +1,143 @@
+"""Whole networks on the CPU: what FRN costs in them, by runtime and form.
+
+    python benchmarks/bench_model.py [--threads 2] [--seconds 5] [--only TEXT] [--no-peers]
+
+ResNet-50 and a U-Net with FRN + TLU, exported from Keras. For each:
+
+* ``ORT, plugin``: the form custom, with the plugin's kernel;
+* ``ORT, primitives``: the same network in standard ops;
+* ``ORT, ReLU only``: the network with its norms taken out and ReLU left, which is what batch
+  normalisation folded into the convolutions costs;
+* ``OpenVINO, primitives`` and ``OpenVINO, ReLU only``, if OpenVINO is installed.
+
+Writes benchmarks/results/model.json; report.py makes the table of it.
+"""
+
+import argparse
+import importlib.util
+import os
+import warnings
+from collections.abc import Callable
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import harness
+import keras
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+import frn_onnx
+from frn_onnx import models, op
+from frn_onnx.errors import FrnWarning
+
+# name -> (builder, image shape, batch sizes)
+NETWORKS = {
+    "ResNet-50": (models.resnet50, (224, 224, 3), (1, 8)),
+    "U-Net": (models.unet, (256, 256, 3), (1, 4)),
+}
+# Runtimes differ by rounding; a wrong graph differs by the outputs' own size.
+WRONG = 1e-2
+
+Call = Callable[[], np.ndarray]
+
+
+def export(build, image_shape, norm: str) -> onnx.ModelProto:
+    """The network with the given norm, in the form custom; the same weights for every norm."""
+    keras.utils.set_random_seed(20191120)
+    network = models.randomize(build(image_shape, norm=norm))
+    with warnings.catch_warnings():
+        if norm == "relu":  # which has no FRN, and export says so
+            warnings.simplefilter("ignore", FrnWarning)
+        return frn_onnx.export(network, form="primitives" if norm == "relu" else "custom")
+
+
+def ort_call(model: onnx.ModelProto, image: np.ndarray, threads: int) -> Call:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    frn_onnx.register(options)
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    feeds = {session.get_inputs()[0].name: image}
+    return lambda: session.run(None, feeds)[0]
+
+
+def openvino_call(model: onnx.ModelProto, image: np.ndarray, threads: int) -> Call:
+    import openvino
+
+    core = openvino.Core()
+    read = core.read_model(model.SerializeToString())
+    read.reshape(list(image.shape))
+    config = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    request = core.compile_model(read, "CPU", config).create_infer_request()
+    request.set_input_tensor(openvino.Tensor(image, shared_memory=True))
+
+    def call():
+        request.infer()
+        return request.get_output_tensor().data
+
+    return call
+
+
+def run_network(name: str, batch: int, forms: dict[str, onnx.ModelProto], args) -> dict:
+    image_shape = NETWORKS[name][1]
+    image = np.random.default_rng(0).random((batch, *image_shape), dtype=np.float32)
+    calls = {
+        "ORT, plugin": ort_call(forms["custom"], image, args.threads),
+        "ORT, primitives": ort_call(forms["primitives"], image, args.threads),
+        "ORT, ReLU only": ort_call(forms["relu"], image, args.threads),
+    }
+    if not args.no_peers and importlib.util.find_spec("openvino"):
+        calls["OpenVINO, primitives"] = openvino_call(forms["primitives"], image, args.threads)
+        calls["OpenVINO, ReLU only"] = openvino_call(forms["relu"], image, args.threads)
+    outputs = {key: np.array(call()) for key, call in calls.items()}
+    for key, y in outputs.items():
+        expected = outputs["ORT, ReLU only" if "ReLU" in key else "ORT, primitives"]
+        error = np.abs(y - expected).max() / np.abs(expected).max()
+        if not error < WRONG:
+            raise SystemExit(f"{key} computes something else than ONNX Runtime: {error:.2e}")
+    return {
+        "network": name,
+        "batch": batch,
+        "image": image_shape,
+        "frn_layers": sum(node.op_type == op.OP_TYPE for node in forms["custom"].graph.node),
+        "times": harness.time_in_turns(calls, seconds=args.seconds),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=5.0, help="for each call of each row")
+    parser.add_argument("--only", default="", help="networks whose name contains this")
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--output", type=harness.Path, default=harness.RESULTS / "model.json")
+    args = parser.parse_args()
+
+    rows = []
+    results = {"machine": harness.machine(), "threads": args.threads, "rows": rows}
+    for name, (build, image_shape, batches) in NETWORKS.items():
+        if args.only not in name:
+            continue
+        custom = export(build, image_shape, "frn")
+        forms = {
+            "custom": custom,
+            "primitives": frn_onnx.lower(custom, "primitives"),
+            "relu": export(build, image_shape, "relu"),
+        }
+        for batch in batches:
+            rows.append(run_network(name, batch, forms, args))
+            times = rows[-1]["times"].items()
+            figures = ", ".join(f"{key} {value['median_us'] / 1e3:.1f}" for key, value in times)
+            print(f"{name}, batch {batch}: {figures} ms", flush=True)
+    harness.write_json(args.output, results)
+
+
+if __name__ == "__main__":
+    main()

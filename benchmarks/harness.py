@@ -1,0 +1,128 @@
+"""What every benchmark here shares: timing in turns, the facts of the machine, JSON results.
+
+Method. The alternatives of one row are timed in turns, in one process, so that a disturbance
+meets all of them; only ratios within a row mean something on a shared machine. In its turn a call
+runs ``1 + REPEATS`` times, and the first is not counted: it brings the caches from its
+predecessor's state to its own. Reported are the median and the quartiles.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).parent / "results"
+sys.path.insert(0, str(ROOT / "tests"))  # tolerances.py, the only tolerances
+
+REPEATS = 3
+MIN_ROUNDS = 5
+
+
+def time_in_turns(
+    calls: Mapping[str, Callable[[], object]], *, seconds: float
+) -> dict[str, dict[str, float]]:
+    """Times each call for about ``seconds``; name -> median, quartiles (µs), number of calls."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    end = time.perf_counter() + seconds * len(calls)
+    rounds = 0
+    while rounds < MIN_ROUNDS or time.perf_counter() < end:
+        rounds += 1
+        for name, call in calls.items():
+            call()
+            for _ in range(REPEATS):
+                start = time.perf_counter()
+                call()
+                times[name].append((time.perf_counter() - start) * 1e6)
+    return {name: _summary(values) for name, values in times.items()}
+
+
+def _summary(values: list[float]) -> dict[str, float]:
+    low, median, high = statistics.quantiles(values, n=4)
+    return {
+        "median_us": round(median, 2),
+        "low_us": round(low, 2),
+        "high_us": round(high, 2),
+        "calls": len(values),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """The machine, the versions and the command: everything a figure depends on."""
+    import numpy
+    import onnx
+    import onnxruntime
+
+    import frn_onnx
+
+    info = frn_onnx.build_info()
+    versions = {
+        "frn_onnx": info["version"],
+        "onnxruntime": onnxruntime.__version__,
+        "onnx": onnx.__version__,
+        "numpy": numpy.__version__,
+        "python": platform.python_version(),
+    }
+    return {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "caches": _caches(),
+        "cpu_target": info["cpu_target"],
+        "compiler": info["compiler"],
+        "os": platform.platform(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "versions": versions,
+        "commit": _commit(),
+        "command": " ".join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _caches() -> dict[str, str]:
+    folders = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")
+    return {
+        f"L{(folder / 'level').read_text().strip()}": (folder / "size").read_text().strip()
+        for folder in sorted(folders)
+        if (folder / "type").read_text().strip() != "Instruction"
+    }
+
+
+def _commit() -> str:
+    """The commit, with a mark if the tree has changes in what is measured."""
+    git = ["git", "-C", str(ROOT)]
+    try:
+        commit = subprocess.run(
+            [*git, "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--", "custom_ops", "frn_onnx", "benchmarks/*.py"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+" if changed else "")
+
+
+def write_json(path: Path, payload: Mapping[str, Any]) -> None:
+    """Writes results beside the place, then moves them there."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(payload, indent=1) + "\n")
+    os.replace(temporary, path)
