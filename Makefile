@@ -44,6 +44,11 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_FILES)
 
+# Every benchmark, about half an hour; the tables and plots come from the JSON it writes.
+bench: setup
+	cd benchmarks && for name in op model fuse serving; do $(BIN)/python bench_$$name.py || exit 1; done
+	$(BIN)/python benchmarks/report.py
+
 # The CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: $(VENV)/.tools
 	cmake -S custom_ops -B build/sanitize -G Ninja -DFRN_ONNX_SANITIZE=ON -DFRN_ONNX_CUDA=off
