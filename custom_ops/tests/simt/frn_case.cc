@@ -17,6 +17,7 @@ namespace frn::cuda {
 namespace {
 
 constexpr unsigned char kCanary = 0xa5;
+constexpr size_t kLine = 16;
 
 // Conversions of the tests' own, so that a mistake in the kernels' cannot hide itself.
 float Widen(float v) { return v; }
@@ -33,15 +34,15 @@ T Narrow(float v) {
   }
 }
 
-// `count` elements of T, `offset` elements behind a 16-byte line. The page behind them cannot be
-// touched; what is left of their own pages is filled with canaries.
+// `count` elements of T, `offset` elements behind a multiple of `alignment` bytes. The page behind
+// them cannot be touched; what is left of their own pages is filled with canaries.
 template <class T>
 class GuardedArray {
  public:
-  GuardedArray(int64_t count, int offset) : count_(count) {
+  GuardedArray(int64_t count, int offset, size_t alignment) : count_(count) {
     const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
     const size_t bytes = (count + offset) * sizeof(T);
-    const size_t padded = (bytes + 15) / 16 * 16;
+    const size_t padded = (bytes + alignment - 1) / alignment * alignment;
     const size_t pages = (padded + 64 + page - 1) / page * page;  // 64: canaries in front
     size_ = pages + page;
     base_ = static_cast<char*>(
@@ -54,7 +55,7 @@ class GuardedArray {
   ~GuardedArray() { munmap(base_, size_); }
   GuardedArray(const GuardedArray&) = delete;
 
-  T* data() { return data_; }
+  T* data() const { return data_; }
   bool CanariesIntact() const {
     return Untouched(base_, reinterpret_cast<const char*>(data_)) &&
            Untouched(reinterpret_cast<const char*>(data_ + count_), end_);
@@ -77,22 +78,22 @@ class GuardedArray {
 // One of gamma, beta, tau: values as the kernel reads them, and as float64 does.
 template <class T>
 struct ChannelValues {
-  ChannelValues(int64_t channels, bool is_float) : is_float(is_float) {
-    floats.resize(channels);
-    elements.resize(channels);
-    exact.resize(channels);
-  }
+  ChannelValues(int64_t channels, bool is_float)
+      : is_float(is_float),
+        floats(channels, 0, sizeof(float)),
+        elements(channels, 0, sizeof(T)),
+        exact(channels) {}
   void Set(int64_t channel, float value) {
-    floats[channel] = value;
-    elements[channel] = Narrow<T>(value);
-    exact[channel] = is_float ? value : Widen(elements[channel]);
+    floats.data()[channel] = value;
+    elements.data()[channel] = Narrow<T>(value);
+    exact[channel] = is_float ? value : Widen(elements.data()[channel]);
   }
   ChannelVector vector() const {
     return {is_float ? static_cast<const void*>(floats.data()) : elements.data(), is_float};
   }
   bool is_float;
-  std::vector<float> floats;
-  std::vector<T> elements;
+  GuardedArray<float> floats;
+  GuardedArray<T> elements;
   std::vector<double> exact;
 };
 
@@ -117,13 +118,13 @@ class Runner {
       : test_(test),
         shape_(Canonical(test.shape)),
         count_(test.shape.elements()),
-        x_(count_, test.x_offset),
-        separate_y_(test.in_place ? 0 : count_, test.y_offset),
+        x_(count_, test.x_offset, kLine),
+        separate_y_(test.in_place ? 0 : count_, test.y_offset, kLine),
         y_(test.in_place ? &x_ : &separate_y_),
         gamma_(shape_.channels, test.gamma_is_float || sizeof(T) == 4),
         beta_(shape_.channels, test.beta_is_float || sizeof(T) == 4),
         tau_(shape_.channels, test.tau_is_float || sizeof(T) == 4),
-        epsilon_(shape_.channels),
+        epsilon_(shape_.channels, 0, sizeof(float)),
         original_(count_) {
     Fill();
   }
@@ -137,7 +138,7 @@ class Runner {
     params.beta = beta_.vector();
     if (test_.has_tau) params.tau = tau_.vector();
     if (test_.epsilon_per_channel) params.epsilon = epsilon_.data();
-    params.epsilon_value = test_.epsilon_per_channel ? 1e30f : epsilon_[0];
+    params.epsilon_value = test_.epsilon_per_channel ? 1e30f : epsilon_.data()[0];
     params.inverse_spatial = 1.0f / static_cast<float>(shape_.plane());
     try {
       Emulate(params, test_.type, test_.plan, test_.schedule);
@@ -168,7 +169,8 @@ class Runner {
       gamma_.Set(c, 0.5f + uniform(random));
       beta_.Set(c, normal(random));
       tau_.Set(c, test_.nan_tau && c == 0 ? std::nanf("") : normal(random) - 0.5f);
-      epsilon_[c] = test_.epsilon_per_channel || c == 0 ? 0.01f + uniform(random) : epsilon_[0];
+      epsilon_.data()[c] =
+          test_.epsilon_per_channel || c == 0 ? 0.01f + uniform(random) : epsilon_.data()[0];
     }
     const int64_t plane = shape_.plane();
     for (int64_t n = 0; n < shape_.batch; ++n) {
@@ -198,7 +200,7 @@ class Runner {
           const double v = Widen(original_[At(n, c, i)]);
           squares += v * v;
         }
-        const double root = std::sqrt(squares / static_cast<double>(plane) + epsilon_[c]);
+        const double root = std::sqrt(squares / static_cast<double>(plane) + epsilon_.data()[c]);
         for (int64_t i = 0; i < plane; ++i) {
           const double scaled = gamma_.exact[c] * (Widen(original_[At(n, c, i)]) / root);
           double expected = scaled + beta_.exact[c];
@@ -230,7 +232,7 @@ class Runner {
   GuardedArray<T> x_, separate_y_;
   GuardedArray<T>* y_;
   ChannelValues<T> gamma_, beta_, tau_;
-  std::vector<float> epsilon_;
+  GuardedArray<float> epsilon_;
   std::vector<T> original_;
 };
 

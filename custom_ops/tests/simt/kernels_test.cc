@@ -6,6 +6,7 @@
 // Prints each failure's case and exits 1 after the tenth, or at the end.
 
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -19,6 +20,15 @@ namespace {
 
 constexpr int kMostFailures = 10;
 
+// What is under test, for the handler of a touched guard page.
+char current_case[512];
+
+void OnGuardPage(int) {
+  std::printf("FAILED %s\n  touched memory behind a tensor\n", current_case);
+  std::fflush(stdout);
+  std::_Exit(1);
+}
+
 struct Totals {
   int64_t cases = 0;
   int64_t elements = 0;
@@ -27,6 +37,7 @@ struct Totals {
   void Run(const FrnCase& test) {
     ++cases;
     elements += test.shape.elements();
+    std::snprintf(current_case, sizeof(current_case), "%s", test.ToString().c_str());
     const std::string wrong = RunCase(test);
     if (wrong.empty()) return;
     std::printf("FAILED %s\n  %s\n", test.ToString().c_str(), wrong.c_str());
@@ -59,6 +70,7 @@ void RunKnownShapes(CaseGenerator* generate, int64_t most_elements, Totals* tota
 
 int Main(bool full, uint64_t seed) {
   const auto begin = std::chrono::steady_clock::now();
+  std::signal(SIGSEGV, OnGuardPage);
   CaseGenerator generate(seed);
   Totals totals;
   const int scale = full ? 50 : 1;
