@@ -38,7 +38,8 @@ from serving_report import render  # noqa: E402
 from frn_onnx.serving import ray_config  # noqa: E402
 from frn_onnx.serving.metrics import Metrics  # noqa: E402
 from frn_onnx.serving.model import Model  # noqa: E402
-from frn_onnx.serving.service import ModelOptions, ServedModel  # noqa: E402
+from frn_onnx.serving.options import ModelOptions  # noqa: E402
+from frn_onnx.serving.service import ServedModel  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
 MODEL = ROOT / ".cache" / "bench" / "resnet20_224.onnx"
@@ -130,17 +131,8 @@ def verify(server, model: Model) -> None:
 
 def memory_bytes(pid: int) -> int:
     """Memory of a process and its descendants; what they share is counted once (PSS)."""
-    parents: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    total, left = 0, [pid]
-    while left:
-        process = left.pop()
-        left += parents.get(process, [])
+    total = 0
+    for process in processes.family(pid):
         try:
             text = Path(f"/proc/{process}/smaps_rollup").read_text()
         except OSError:

@@ -52,7 +52,7 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model_options(parser: argparse.ArgumentParser, *, threads: int, threads_help: str) -> None:
-    """The options of ``frn_onnx.serving.service.ModelOptions``, and the limit on a body."""
+    """The options of ``frn_onnx.serving.options.ModelOptions``, and the limit on a body."""
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, default=threads, help=threads_help)
     parser.add_argument(
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
 
     from frn_onnx.serving import embedded
-    from frn_onnx.serving.service import Limits
+    from frn_onnx.serving.options import Limits
 
     def announce(url: str, served) -> None:
         print(f"{served.signature.name} ({served.model.provider}) at {url}")
@@ -122,7 +122,7 @@ def run_ray_config(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace, model: str):
-    from frn_onnx.serving.service import ModelOptions
+    from frn_onnx.serving.options import ModelOptions
 
     return ModelOptions(
         model,

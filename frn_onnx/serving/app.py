@@ -25,7 +25,8 @@ from frn_onnx.serving import content, openapi
 from frn_onnx.serving.codec import LENGTH_HEADER, parse_length
 from frn_onnx.serving.errors import NotFoundError, RequestError, RequestTimeoutError, show
 from frn_onnx.serving.metrics import Metrics, PrometheusMetrics
-from frn_onnx.serving.service import Answer, Limits, Service
+from frn_onnx.serving.options import Limits
+from frn_onnx.serving.service import Answer, Service
 
 LOG = logging.getLogger("frn_onnx.serving")
 _JSON = "application/json"

@@ -4,10 +4,14 @@ import contextlib
 import resource
 import socket
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from frn_onnx.errors import ArgumentError, missing_dependency
 from frn_onnx.serving.metrics import Metrics, PrometheusMetrics
-from frn_onnx.serving.service import Limits, ModelOptions, ServedModel, Service
+from frn_onnx.serving.options import Limits, ModelOptions
+
+if TYPE_CHECKING:
+    from frn_onnx.serving.service import ServedModel
 
 # What is in flight when the server is told to stop may take this long.
 GRACE_SECONDS = 30
@@ -22,7 +26,7 @@ def serve(
     port: int = 8000,
     metrics: bool = True,
     limits: Limits | None = None,
-    on_ready: Callable[[str, ServedModel], None] = lambda url, served: None,
+    on_ready: "Callable[[str, ServedModel], None]" = lambda url, served: None,
 ) -> None:
     """Serves a model until SIGINT or SIGTERM, and then answers what is in flight.
 
@@ -46,6 +50,7 @@ def serve(
         import uvicorn
 
         from frn_onnx.serving import app, logs, server
+        from frn_onnx.serving.service import ServedModel, Service
     except ImportError as error:
         raise missing_dependency(error.name or "uvicorn", "serve", "frn-onnx serve") from error
     limits = limits or Limits()

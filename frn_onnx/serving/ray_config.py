@@ -9,7 +9,7 @@ from typing import Any
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.serving.model import model_name
-from frn_onnx.serving.service import ModelOptions
+from frn_onnx.serving.options import ModelOptions
 
 MODEL_DEPLOYMENT = "FrnModel"
 FRONT_DEPLOYMENT = "FrnFront"
@@ -50,9 +50,10 @@ _MODEL = """\
   deployments:
   - name: {deployment}
 {scale}
-    # More than max_queue and max_batch: the replica itself refuses what it cannot hold.
+    # The replica itself refuses what it cannot hold, with Retry-After; Ray's limits, which
+    # give none, lie behind that.
     max_ongoing_requests: {ongoing}
-    max_queued_requests: {max_queue}
+    max_queued_requests: 1000
     ray_actor_options:
       num_cpus: {threads}
       num_gpus: {num_gpus}

@@ -22,8 +22,9 @@ from frn_onnx.serving.app import build_app
 from frn_onnx.serving.errors import NotFoundError, show
 from frn_onnx.serving.metrics import FIGURES, Metrics
 from frn_onnx.serving.model import model_name
+from frn_onnx.serving.options import Limits, ModelOptions
 from frn_onnx.serving.ray_config import FRONT_DEPLOYMENT, MODEL_DEPLOYMENT
-from frn_onnx.serving.service import Limits, ModelOptions, ServedModel, Service
+from frn_onnx.serving.service import ServedModel, Service
 
 
 class RayMetrics(Metrics):

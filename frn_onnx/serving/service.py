@@ -1,61 +1,14 @@
 """The models of a server, from a body to a body; no HTTP here."""
 
-import os
 from dataclasses import dataclass
 
-from frn_onnx.errors import ArgumentError
 from frn_onnx.serving import codec
 from frn_onnx.serving.batcher import Batcher, Result
 from frn_onnx.serving.errors import NotFoundError, show
 from frn_onnx.serving.metrics import Metrics
 from frn_onnx.serving.model import Model
+from frn_onnx.serving.options import ModelOptions
 from frn_onnx.serving.probe import probe
-
-
-@dataclass(frozen=True)
-class ModelOptions:
-    """How one model is served; the fields are the options of ``frn-onnx serve``.
-
-    Attributes:
-        model: path of the ONNX file.
-        name: served name; None takes the file's.
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-        threads: ONNX Runtime's threads in one run; 0 leaves the number to it.
-        max_batch: most samples put together in one run.
-        max_queue: most requests that wait for a run.
-
-    Raises: ArgumentError if ``max_batch`` or ``max_queue`` is below 1.
-    """
-
-    model: str | os.PathLike
-    name: str | None = None
-    device: str = "auto"
-    threads: int = 0
-    max_batch: int = 32
-    max_queue: int = 128
-
-    def __post_init__(self) -> None:
-        for field in ("max_batch", "max_queue"):
-            if getattr(self, field) < 1:
-                raise ArgumentError(
-                    f"{field} must be at least 1, received {getattr(self, field)}; "
-                    "max_batch=1 puts no requests together"
-                )
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a client may ask for.
-
-    Attributes:
-        body_bytes: most bytes of a body, before and after a content coding is undone.
-        body_seconds: within this time a body must have arrived.
-        head_seconds: within this time the head of a request must have arrived.
-    """
-
-    body_bytes: int = 64 * 2**20
-    body_seconds: float = 60.0
-    head_seconds: float = 15.0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from serving import example_models
 
 from frn_onnx.serving.app import build_app
 from frn_onnx.serving.metrics import PrometheusMetrics
-from frn_onnx.serving.service import Limits, ModelOptions, ServedModel, Service
+from frn_onnx.serving.options import Limits, ModelOptions
+from frn_onnx.serving.service import ServedModel, Service
 
 
 class Client:

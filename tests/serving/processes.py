@@ -110,4 +110,27 @@ def _wait_for_url(process, end: float, log: Path) -> int:
     raise AssertionError(f"no URL came (exit status {process.wait()}):\n{log.read_text()[-3000:]}")
 
 
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def family(pid: int) -> set[int]:
+    """A process and all its descendants."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, left = set(), [pid]
+    while left:
+        process = left.pop()
+        found.add(process)
+        left += parents.get(process, [])
+    return found
+
+
 CLI = ("-c", "import sys; from frn_onnx.cli import main; sys.exit(main())")

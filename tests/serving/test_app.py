@@ -15,7 +15,7 @@ from serving.example_models import DATATYPES, WEIGHTS
 from frn_onnx import reference
 from frn_onnx.serving.codec import LENGTH_HEADER
 from frn_onnx.serving.content import join
-from frn_onnx.serving.service import Limits
+from frn_onnx.serving.options import Limits
 
 INFER = "/v2/models/linear/infer"
 

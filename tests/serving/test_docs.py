@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -13,7 +12,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from serving import environments, example_models
+from serving import environments, example_models, processes
 
 from frn_onnx.cli import serve, triton
 from frn_onnx.serving import errors
@@ -63,11 +62,6 @@ def test_the_kuberay_example_is_rays_own(tmp_path):
     assert [a["name"] for a in config["applications"]] == ["front", "resnet20"]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 @pytest.mark.frameworks
 @pytest.mark.parametrize(
     ("name", "command", "request_body"),
@@ -79,7 +73,7 @@ def free_port() -> int:
 )
 def test_examples_of_other_servers_run(tmp_path, name, command, request_body):
     (code,) = (block for block in blocks("python") if block.startswith(f"# {name}_app.py"))
-    port = free_port()
+    port = processes.free_port()
     (tmp_path / f"{name}_app.py").write_text(code.replace("port=8000", f"port={port}"))
     example_models.linear(tmp_path).rename(tmp_path / "model.onnx")
     with (tmp_path / "log").open("w") as log:

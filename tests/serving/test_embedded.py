@@ -18,7 +18,7 @@ from serving.environments import ROOT
 IMPATIENT = """
 import sys
 from frn_onnx.serving.embedded import serve
-from frn_onnx.serving.service import Limits, ModelOptions
+from frn_onnx.serving.options import Limits, ModelOptions
 limits = Limits(head_seconds=float(sys.argv[2]), body_seconds=float(sys.argv[3]))
 serve(ModelOptions(sys.argv[1]), port=0, limits=limits,
       on_ready=lambda url, served: print(url, flush=True))
@@ -120,6 +120,21 @@ def test_what_cannot_start_says_why(tmp_path, arguments, expected):
     assert result.returncode == 1
     assert expected in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("package", ["orjson", "starlette", "uvicorn", "prometheus_client"])
+def test_a_missing_package_is_named_with_its_install_line(tmp_path, package):
+    code = f"import sys; sys.modules[{package!r}] = None; {processes.CLI[1]}"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "serve", example_models.linear(tmp_path), "--port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert result.returncode == 1
+    assert package in result.stderr
+    assert "pip install 'frn_onnx[serve]'" in result.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

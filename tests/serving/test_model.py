@@ -8,8 +8,9 @@ from frn_onnx.errors import ArgumentError, DependencyError, ModelError
 from frn_onnx.serving import datatypes
 from frn_onnx.serving.metrics import Metrics
 from frn_onnx.serving.model import Model
+from frn_onnx.serving.options import ModelOptions
 from frn_onnx.serving.probe import probe
-from frn_onnx.serving.service import ModelOptions, ServedModel
+from frn_onnx.serving.service import ServedModel
 
 
 def test_name_is_that_of_the_file_or_chosen(tmp_path):

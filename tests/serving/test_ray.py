@@ -7,14 +7,15 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from serving import environments, example_models, processes
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.serving import ray_config
+from frn_onnx.serving.options import ModelOptions
 from frn_onnx.serving.ray_config import Scale
-from frn_onnx.serving.service import ModelOptions
 
 SCRIPTS = environments.ROOT / "tests" / "serving" / "scripts"
 X = [[1.0, -2.0, 0.5, 3.0]]
@@ -40,15 +41,19 @@ def serve(path, log):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """Two models, one of them with two replicas."""
+    """Three models, one of them with two replicas, and one that is slow and has a short queue."""
     folder = tmp_path_factory.mktemp("ray")
-    linear = ray_config.render([options(example_models.linear(folder))], Scale(2), port=18431)
-    lookup = ray_config.render([options(example_models.lookup(folder))], Scale(1))
-    applications = lookup.split("applications:\n")[1].split("- name: lookup")[1]
+    port = processes.free_port()
+    text = ray_config.render([options(example_models.linear(folder))], Scale(2), port=port)
+    others = [
+        options(example_models.lookup(folder)),
+        options(example_models.slow(folder), max_queue=2),
+    ]
+    _, _, *applications = ray_config.render(others, Scale()).split("\n- name: ")
+    text = "\n- name: ".join([text.rstrip(), *applications])
     path = folder / "app.yaml"
     # Half a CPU for each replica, so that a machine with two holds them all.
-    text = f"{linear}- name: lookup{applications}".replace("num_cpus: 1", "num_cpus: 0.5")
-    path.write_text(text)
+    path.write_text(text.replace("num_cpus: 1", "num_cpus: 0.5"))
     with serve(path, folder / "log") as running:
         yield running
 
@@ -129,6 +134,7 @@ def test_same_protocol(server):
     assert {(m["name"], m["state"]) for m in json.loads(index)} == {
         ("linear", "READY"),
         ("lookup", "READY"),
+        ("slow", "READY"),
     }
     status, message = server.infer("linear", X)
     assert status == 200
@@ -172,6 +178,25 @@ def test_one_bad_request_harms_no_other(server):
 
 
 @pytest.mark.ray
+def test_full_queue_is_503_with_retry_after(server):
+    body = json.dumps({"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1]}]})
+    answers = []
+
+    def client():
+        answers.append(server.request("POST", "/v2/models/slow/infer", body))
+
+    threads = [threading.Thread(target=client) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    refused = [(headers, body) for status, headers, body in answers if status == 503]
+    assert {status for status, _, _ in answers} == {200, 503}
+    assert all(headers["Retry-After"] == "1" for headers, _ in refused)
+    assert b"2 requests are waiting, which is the limit" in refused[0][1]
+
+
+@pytest.mark.ray
 def test_a_replica_killed_under_load_is_replaced(server):
     """Only what the dead replica held may fail, and a new one comes."""
     counts = Counter()
@@ -187,11 +212,11 @@ def test_a_replica_killed_under_load_is_replaced(server):
     clients = [threading.Thread(target=client) for _ in range(8)]
     for thread in clients:
         thread.start()
-    before = replicas()
+    before = replicas(server)
     time.sleep(2)
     os.kill(min(before), signal.SIGKILL)
     end = time.monotonic() + 90
-    while not (len(now := replicas()) == 2 and now != before) and time.monotonic() < end:
+    while not (len(now := replicas(server)) == 2 and now != before) and time.monotonic() < end:
         time.sleep(0.5)
     time.sleep(2)
     stop.set()
@@ -199,25 +224,23 @@ def test_a_replica_killed_under_load_is_replaced(server):
         thread.join()
     failed = sum(counts.values()) - counts[200]
     print(f"{failed} of {sum(counts.values())} requests failed: {dict(counts)}")
-    assert len(replicas() - before) == 1
+    assert len(replicas(server) - before) == 1
     assert counts[200] > 100
     # Each client had one request in flight; each may meet the dead replica again before Ray
     # has noticed.
     assert failed <= 8 * 5
 
 
-def replicas() -> set[int]:
+def replicas(server) -> set[int]:
     """The processes of the replicas of the model ``linear``."""
     found = set()
-    for process in os.listdir("/proc"):
-        if process.isdigit():
-            try:
-                with open(f"/proc/{process}/cmdline") as file:
-                    line = file.read()
-            except OSError:
-                continue
-            if line.startswith("ray::ServeReplica:linear"):
-                found.add(int(process))
+    for process in processes.family(server.process.pid):
+        try:
+            line = Path(f"/proc/{process}/cmdline").read_text()
+        except OSError:
+            continue
+        if line.startswith("ray::ServeReplica:linear"):
+            found.add(process)
     return found
 
 
@@ -225,7 +248,9 @@ def replicas() -> set[int]:
 def test_shutdown_answers_what_is_in_flight(tmp_path):
     path = tmp_path / "app.yaml"
     path.write_text(
-        ray_config.render([options(example_models.slow(tmp_path))], Scale(), port=18433)
+        ray_config.render(
+            [options(example_models.slow(tmp_path))], Scale(), port=processes.free_port()
+        )
     )
     answers = []
     with serve(path, tmp_path / "log") as running:
@@ -248,7 +273,7 @@ def test_shutdown_answers_what_is_in_flight(tmp_path):
 def test_what_cannot_start_says_why(tmp_path):
     path = tmp_path / "app.yaml"
     text = ray_config.render(
-        [options(example_models.sequence_output(tmp_path))], Scale(), port=18435
+        [options(example_models.sequence_output(tmp_path))], Scale(), port=processes.free_port()
     )
     for content, expected in (
         ("applications: 3", "is not a Ray Serve config"),
