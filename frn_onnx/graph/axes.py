@@ -70,6 +70,18 @@ class Frame:
         return frozenset(range(1, self.rank)) - {self.channel} - self.unit
 
     @property
+    def channels(self) -> int | None:
+        """The number of channels, where it is known."""
+        size = None if self.channel is None else self.dims[self.channel]
+        return size if isinstance(size, int) else None
+
+    def with_channels(self, count: int) -> "Frame":
+        """The same with this number of channels."""
+        dims = list(self.dims)
+        dims[self.channel] = count
+        return Frame(tuple(dims), self.channel)
+
+    @property
     def full(self) -> Axes:
         return tuple((axis,) for axis in range(self.rank))
 

@@ -56,6 +56,7 @@ class Form:
         over: the axes over which the monomial was averaged so far; (scale * mean(x**2))
             becomes scale * nu2 when these are all spatial axes.
         sizes: a further factor, the product of sizes of x's axes.
+        channels: the number of channels it was taken for granted that x has; None: none.
         flaw: why this can only be a near miss; None while it can be FRN.
     """
 
@@ -68,6 +69,7 @@ class Form:
     threshold: np.ndarray | None = None
     over: frozenset[int] = frozenset()
     sizes: Size = Size()  # noqa: RUF009 - immutable
+    channels: int | None = None
     flaw: str | None = None
 
     # What a form is.
@@ -173,6 +175,8 @@ def multiply(frame: Frame, a: Form, b: Form, axes: Axes) -> Form | None:
         return None
     if a.nu_power and b.nu_power and not _equal(a.epsilon, b.epsilon):
         return None
+    if a.channels and b.channels and a.channels != b.channels:
+        return None
     product = Form(
         axes=axes,
         scale=a.scale * b.scale,
@@ -180,6 +184,7 @@ def multiply(frame: Frame, a: Form, b: Form, axes: Axes) -> Form | None:
         nu_power=a.nu_power + b.nu_power,
         epsilon=a.epsilon if a.nu_power else b.epsilon,
         sizes=a.sizes * b.sizes,
+        channels=a.channels or b.channels,
         flaw=a.flaw or b.flaw,
     )
     return product if product.x_power in (0, 1, 2) else None
@@ -229,7 +234,8 @@ def add(a: Form, b: Form, axes: Axes) -> Form | None:
             epsilon = _zero()
         return _finite(a.but(axes=axes, offset=offset, threshold=threshold, epsilon=epsilon))
     same = (
-        (a.x_power, a.nu_power, a.over, a.sizes) == (b.x_power, b.nu_power, b.over, b.sizes)
+        (a.x_power, a.nu_power, a.over, a.sizes, a.channels)
+        == (b.x_power, b.nu_power, b.over, b.sizes, b.channels)
         and a.threshold is None
         and b.threshold is None
         and (not a.nu_power or _equal(a.epsilon, b.epsilon))

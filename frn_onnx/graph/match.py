@@ -229,8 +229,7 @@ class Matcher:
             return Miss(cone, f"its input has rank {len(layout)} and is not (batch, channel, ...)")
         values = [form.scale, form.offset, form.threshold, form.epsilon]
         sizes = {v.size for v in values if v is not None and v.ndim}
-        if isinstance(frame.dims[frame.channel], int):
-            sizes.add(frame.dims[frame.channel])
+        sizes |= {frame.channels, form.channels} - {None}
         if len(sizes) != 1:
             return Miss(cone, f"its number of channels is not known (axis {channel} of {x.name!r})")
         per_channel = len(sizes) == 1 and any(v is not None and v.ndim for v in values)

@@ -295,16 +295,30 @@ def _reshape(context, node, args):
     form, shape = args
     if not isinstance(form, Form):
         return None
+    frame = context.frame
     target = _shape_argument(context, shape)
     if target is not None and not node.attributes.get("allowzero"):
         target = [
-            context.frame.size(form.axes[i]) if size is not None and size.number == 0 else size
+            frame.size(form.axes[i]) if size is not None and size.number == 0 else size
             for i, size in enumerate(target)
         ]
-    found = target and context.frame.reshape(form.axes, target)
-    if not found:
-        found = context.frame.reshape(form.axes, context.stated_shape(node.outputs[0]) or [])
-    return _with_axes(form, found or None)
+    for sizes in (target, context.stated_shape(node.outputs[0])):
+        if sizes is None:
+            continue
+        if axes := frame.reshape(form.axes, sizes):
+            return form.but(axes=axes)
+        if form.channels is None and frame.channel is not None and frame.channels is None:
+            # (N, C, 1, 1) to (-1, 1, 1, 32) is no more than a move if C is 32. Then gamma has 32
+            # values, or the match is off.
+            for size in sizes:
+                count = None if size is None else size.number
+                if (
+                    count
+                    and count > 1
+                    and (axes := frame.with_channels(int(count)).reshape(form.axes, sizes))
+                ):
+                    return form.but(axes=axes, channels=int(count))
+    return None
 
 
 def _expand(context, node, args):

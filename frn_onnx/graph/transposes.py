@@ -20,8 +20,21 @@ from frn_onnx.graph.shapes import Shapes
 
 Perm = tuple[int, ...]
 
-_ELEMENTWISE = frozenset(
-    {"Abs", "Add", "Cast", "Clip", "Div", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish"}
+_MOVABLE = frozenset(
+    {
+        "Abs",
+        "Add",
+        "Cast",
+        "Clip",
+        "Concat",
+        "Div",
+        "Elu",
+        "Erf",
+        "Exp",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
+    }
     | {"Identity", "LeakyRelu", "Max", "Min", "Mish", "Mul", "Neg", "Pow", "Relu", "Selu"}
     | {"Sigmoid", "Softplus", "Softsign", "Sqrt", "Sub", "Tanh"}
 )
@@ -78,7 +91,7 @@ class _Region:
             return len(data) == 1
         return (
             node.domain == ""
-            and node.op_type in _ELEMENTWISE
+            and node.op_type in _MOVABLE
             and len(node.outputs) == 1
             and all(v.producer() in found or len(self._shapes.of(v) or ()) == rank for v in data)
         )
@@ -103,7 +116,9 @@ class _Region:
             outside = [user for user in value.consumers() if user not in inside]
             undone = {user for user in outside if _perm(user) == self._inverse}
             removed |= undone
-            if value.is_graph_output() or any(_perm(user) is None for user in outside):
+            if value.is_graph_output() or any(
+                _perm(user) is None and not _is_shape(user) for user in outside
+            ):
                 added.add(value)
         return len(removed) - len(added)
 
@@ -131,7 +146,12 @@ class _Region:
     def _leave(self, node: ir.Node, inside: set[ir.Node]) -> list[ir.Node]:
         """Gives what is outside the region the output of ``node`` in its old layout."""
         (value,) = node.outputs
-        outside = [use for use in value.uses() if use.node not in inside]
+        for user in value.consumers():
+            if _is_shape(user):
+                self._reorder(user)
+        outside = [
+            use for use in value.uses() if use.node not in inside and not _is_shape(use.node)
+        ]
         back = self._transpose(value, self._perm)
         back.outputs[0].shape = value.shape
         if value.shape is not None:
@@ -148,6 +168,21 @@ class _Region:
             back.outputs[0].name = name
         return [back, *(use.node for use in outside if _perm(use.node) is not None)]
 
+    def _reorder(self, shape: ir.Node) -> None:
+        """Puts the sizes that a Shape gives back into the old order."""
+        sizes = shape.outputs[0]
+        perm = add_initializer(
+            shape.graph, self._names.free(f"{sizes.name}/perm"), np.array(self._perm, np.int64)
+        )
+        node = ir.node("Gather", [sizes, perm], name=self._names.free(f"{sizes.name}/Gather"))
+        node.outputs[0].name = self._names.free(f"{node.name}_output")
+        node.outputs[0].type, node.outputs[0].shape = sizes.type, sizes.shape
+        uses = sizes.uses()
+        shape.graph.insert_after(shape, node)
+        for use in uses:
+            if use.node is not node:
+                use.node.replace_input_with(use.idx, node.outputs[0])
+
     def _transpose(self, value: ir.Value, perm: Perm) -> ir.Node:
         name = self._names.free(f"{value.name}/Transpose")
         node = ir.node("Transpose", [value], {"perm": perm}, name=name)
@@ -162,6 +197,9 @@ class _Region:
             old = op.normalize_axes(node.attributes["axes"].as_ints())
             axes = sorted(self._perm[axis] for axis in old)
             node.attributes["axes"] = ir.AttrInt64s("axes", axes)
+        elif node.op_type == "Concat":
+            axis = self._perm[node.attributes["axis"].as_int() % rank]
+            node.attributes["axis"] = ir.AttrInt64("axis", axis)
         for index, value in enumerate(node.inputs):
             array = self._constants.get(value)
             if array is None or (array.size == 1 and axes is None):
@@ -206,6 +244,15 @@ def _merge(node: ir.Node) -> None:
 
 def _is_frn(node: ir.Node) -> bool:
     return (node.domain, node.op_type) == (op.DOMAIN, op.OP_TYPE)
+
+
+def _is_shape(node: ir.Node) -> bool:
+    """Whether a node is a Shape whose result something in its own graph uses, all of it."""
+    return (
+        (node.domain, node.op_type) == ("", "Shape")
+        and not node.attributes
+        and not node.outputs[0].is_graph_output()
+    )
 
 
 def _perm(node: ir.Node | None) -> Perm | None:

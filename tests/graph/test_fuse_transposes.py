@@ -92,6 +92,24 @@ def test_another_perm_behind_is_composed(graph, rng):
     check(model, ["Relu", FRN, "Tanh", "Transpose", "Relu"], [2, 3], rng)
 
 
+def test_concatenation_of_two_layers(graph, rng):
+    first = graph("Tanh", graph.affine())
+    graph.x = graph("Transpose", graph("Exp", graph.outer), perm=TO_LAST)
+    both = graph("Concat", first, graph.y(), axis=-1)
+    model = graph.model(graph("Relu", graph("Transpose", both, perm=TO_FIRST)))
+    check(model, ["Relu", FRN, "Tanh", "Exp", FRN, "Concat", "Relu"], [2, 3], rng)
+
+
+def test_sizes_read_in_the_old_layout(graph, rng):
+    """tf2onnx reads H and W of an NHWC tensor to cut a transposed convolution to size."""
+    y = graph("Tanh", graph.affine())
+    sizes = graph("Cast", graph("Shape", y), to=1)
+    back = graph("Transpose", y, perm=TO_FIRST)
+    model = graph.model(graph("Relu", back), graph("Neg", sizes))
+    left = ["Relu", FRN, "Tanh", "Shape", "Gather", "Cast", "Relu", "Neg"]
+    check(model, left, [2, 3], rng)
+
+
 def test_no_gain_is_left_alone(graph, rng):
     """One Transpose in front, a reader in NHWC behind: moving it would only move the node."""
     kernel = graph.const(rng.normal(size=(3, 2)).astype(np.float32))
