@@ -5,6 +5,7 @@ from pathlib import Path
 
 import anyio
 import httpx
+import numpy as np
 import pytest
 from serving import example_models
 
@@ -56,3 +57,8 @@ def serve(tmp_path):
     yield make
     for client in clients:
         client.service.close()
+
+
+@pytest.fixture
+def x(rng):
+    return rng.normal(size=(3, 4)).astype(np.float32)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from serving.bodies import binary_v2, v2
 
 CLIENTS = 16
 
@@ -27,15 +28,8 @@ class Soak:
 
 
 def _binary(x: np.ndarray) -> tuple[bytes, dict[str, str]]:
-    entry = {"name": "x", "shape": x.shape, "datatype": "FP32"}
-    entry["parameters"] = {"binary_data_size": x.nbytes}
-    head = json.dumps({"inputs": [entry], "parameters": {"binary_data_output": True}}).encode()
-    return head + x.tobytes(), {"Inference-Header-Content-Length": str(len(head))}
-
-
-def _json(x: np.ndarray) -> tuple[bytes, dict[str, str]]:
-    entry = {"name": "x", "shape": x.shape, "datatype": "FP32", "data": x.ravel().tolist()}
-    return json.dumps({"inputs": [entry]}).encode(), {}
+    request = binary_v2(x, parameters={"binary_data_output": True})
+    return request["content"], request["headers"]
 
 
 def requests_of_images() -> list[tuple[bytes, dict[str, str]]]:
@@ -45,7 +39,7 @@ def requests_of_images() -> list[tuple[bytes, dict[str, str]]]:
     for _ in range(200):
         shape = (rng.integers(1, 4), 3, rng.integers(1, 33), rng.integers(1, 33))
         x = rng.normal(size=shape).astype(np.float32)
-        bodies += [_binary(x), _json(x)]
+        bodies += [_binary(x), (json.dumps(v2(x)).encode(), {})]
     body, headers = bodies[0]
     return [*bodies, (body[:-1], headers), (b"NaN", {}), (body, {}), _binary(x[:, :2])]
 
