@@ -61,9 +61,10 @@ CASES = [
 
 # The longest chain of additions an element goes through before it meets numbers of a wider type.
 # float32 sums blocks of 32, adds four of them, and goes on in double. float64 stays in double:
-# after the block at most 512 blocks of a plane (or, row by row, 128 groups of 8 rows, 64 runs of
-# 1024 rows and 256 folded columns), and 64 slices.
-CHAIN = {"float64": 32 + 2 + 512 + 64, "float32": 34, "float16": 34, "bfloat16": 34}
+# after the block at most 320 blocks of 256 (a plane that one task takes, or 64 Ki elements of a
+# larger one), and 64 such runs; or, row by row, 32 blocks of 32 rows, 64 runs of 1024 rows and
+# 256 folded columns; and 64 slices.
+CHAIN = {"float64": 32 + 2 + 320 + 64 + 64, "float32": 34, "float16": 34, "bfloat16": 34}
 
 
 def channels_of(shape, axes) -> int:

@@ -1,52 +1,16 @@
-// How one FRN call is cut into tasks.
-//
-// Each plane is read twice, for its sum of squares and to be normalised, so the aim is that the
-// second read finds it in cache, that all threads have work, and that no task is too small to be
-// worth handing out. Two ways, each for planes (NCHW: a channel's elements are adjacent) and for
-// rows (NHWC: a pixel's channels are adjacent):
-//
-//   own     a task takes whole planes, or a strip of channels of one sample, reads them twice and
-//           needs no one else. Where a plane fits in the L2 cache and there are enough of them.
-//   shared  planes too large or too few for that: all threads sum slices of a group of planes,
-//           then all threads normalise slices of the group. The group is small enough for L3.
-//
-// Few channels (NHWC): adjacent pixels are folded into one row of about 256 columns, with the
-// parameters repeated, so that C = 3 fills vectors as well as C = 256 does.
-
 #include "cpu/frn_cpu.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <thread>
+#include <numeric>
 #include <vector>
 
 #include "cpu/element.h"
+#include "cpu/split.h"
 
 namespace frn {
 namespace {
-
-constexpr int64_t kCacheBytes = 640 << 10;  // of one core's L2, for the x of a thread's slices
-constexpr int64_t kTaskBytes = 64 << 10;    // the least worth handing to a thread
-constexpr int64_t kBatchBytes = 24 << 10;   // small planes: summed and normalised in L1
-constexpr int64_t kChunkBytes = 16 << 10;   // in which a slice is normalised, last chunk first
-constexpr int64_t kMaxBatch = 64;           // planes of a batch
-constexpr int64_t kStripBytes = 512;        // a strip's narrowest row
-constexpr int64_t kFoldedColumns = 256;     // about how wide folded rows get
-// From this size on X and Y do not stay in cache side by side, so Y is written past the caches: a
-// plain store reads each of its lines from memory first. Measured with 32 MB of L3; what the system
-// says of its size is no guide (on AMD, glibc gives that of all cores together).
-constexpr int64_t kLargeBytes = 8 << 20;
-constexpr int64_t kRunRows = 1024;  // rows summed in one chain of doubles
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// An upper bound for the threads of the pool, which ONNX Runtime does not tell. A constant of the
-// machine, not of the call: results have the same bits for every number of threads.
-int64_t HardwareThreads() {
-  static const int64_t threads = std::max<int64_t>(1, std::thread::hardware_concurrency());
-  return threads;
-}
 
 template <class T>
 class FrnCall {
@@ -82,11 +46,14 @@ class FrnCall {
   }
 
  private:
-  // How many pixels make one row.
+  // How many pixels make one row: if possible so many that its columns fill whole vectors.
   int64_t Fold() const {
-    const int64_t narrow = kernels_.narrow_columns;
-    const int64_t columns = narrow % shape_.channels == 0 ? narrow : kFoldedColumns;
-    return std::clamp(columns / shape_.channels, int64_t{1}, shape_.outer);
+    const int64_t narrow = kernels_.narrow_columns, channels = shape_.channels;
+    if (narrow % channels == 0) return std::min(narrow / channels, shape_.outer);
+    const int64_t lanes = narrow / 4;
+    const int64_t step = lanes / std::gcd(lanes, channels);
+    const int64_t most = std::clamp(kFoldedColumns / channels, int64_t{1}, shape_.outer);
+    return most >= step ? most / step * step : most;
   }
 
   // `values`, or `absent` for every channel, `fold_` times over.
@@ -140,26 +107,6 @@ class FrnCall {
     });
   }
 
-  // How many planes, or samples, all threads work on at once: as many as their L2 caches hold.
-  static int64_t GroupSize(int64_t count, int64_t bytes) {
-    return std::clamp<int64_t>(HardwareThreads() * kCacheBytes / bytes, 1, count);
-  }
-
-  // Into how many slices each of a group is cut: two for every thread.
-  static int64_t SliceCount(int64_t group, int64_t bytes) {
-    const int64_t worth = std::max<int64_t>(1, bytes / kTaskBytes);
-    return std::min(worth, CeilDiv(2 * HardwareThreads(), group));
-  }
-
-  // [begin, end) in chunks from the last to the first: what was summed last is still in cache.
-  template <class F>
-  static void Backwards(int64_t begin, int64_t end, int64_t size, F&& chunk) {
-    for (int64_t stop = end; stop > begin; stop -= size) {
-      const int64_t start = std::max(begin, stop - size);
-      chunk(start, stop - start);
-    }
-  }
-
   // The sum of squares of one plane, each square taken in double.
   double ExactSum(int64_t n, int64_t c) const;
 
@@ -182,7 +129,7 @@ class FrnCall {
     const int64_t planes = shape_.batch * shape_.channels;
     const int64_t bytes = shape_.plane() * static_cast<int64_t>(sizeof(T));
     const bool few = planes < 4 * HardwareThreads() && bytes > 2 * kTaskBytes;
-    if (shape_.outer == 1 && (bytes > kCacheBytes || few)) {
+    if (shape_.outer == 1 && (bytes > kOwnBytes || few)) {
       SharedPlanes(planes, bytes);
     } else {
       OwnPlanes(bytes);
@@ -203,9 +150,12 @@ class FrnCall {
         kernels_.sum_planes(x_ + Offset(n, o, c), count, inner, sums);
       }
       Scales(n, c, count, sums, scale);
+      const int64_t chunk = count == 1 ? kChunkBytes / static_cast<int64_t>(sizeof(T)) : inner;
       for (int64_t o = 0; o < shape_.outer; ++o) {
-        const int64_t at = Offset(n, o, c);
-        kernels_.apply_planes(x_ + at, y_ + at, count, inner, scale, shift_ + c, tau_ + c, large_);
+        Backwards(0, inner, chunk, [&](int64_t begin, int64_t size) {
+          const int64_t at = Offset(n, o, c) + begin;
+          kernels_.apply_planes(x_ + at, y_ + at, count, size, scale, shift_ + c, tau_ + c, large_);
+        });
       }
     });
   }
@@ -269,7 +219,7 @@ class FrnCall {
       strips = std::max(strips, std::min({wanted, narrowest, worth}));
     }
     const bool few = batch * strips < HardwareThreads() && sample_bytes > 2 * kTaskBytes;
-    if (sample_bytes > kCacheBytes || few) {
+    if (sample_bytes > kOwnBytes || few) {
       SharedRows(columns, sample_bytes);
     } else {
       const int64_t lanes = 64 / size;  // strips begin where cache lines do, if x does
@@ -292,6 +242,10 @@ class FrnCall {
   int64_t FoldedRows() const { return shape_.outer / fold_; }
   int64_t Leftover() const { return shape_.outer % fold_ * shape_.channels; }
 
+  static int64_t ChunkRows(int64_t columns) {
+    return std::max<int64_t>(2, kChunkBytes / (columns * static_cast<int64_t>(sizeof(T))));
+  }
+
   void OwnRows(int64_t columns, int64_t width, int64_t sample_bytes) {
     const int64_t strips = CeilDiv(columns, width), rows = FoldedRows(), rest = Leftover();
     RunUnits(shape_.batch * strips, sample_bytes / strips, [&](int64_t unit) {
@@ -303,11 +257,14 @@ class FrnCall {
       SumRows(x_ + at, rows, count, columns, sums);
       kernels_.sum_rows(x_ + at + rows * columns, rest > 0, rest, columns, sums, large_);
       FoldedScales(n, c, count, sums, scale);
-      kernels_.apply_rows(x_ + at, y_ + at, rows, count, columns, scale, shift_ + c, tau_ + c,
-                          large_);
       const int64_t end = at + rows * columns;
       kernels_.apply_rows(x_ + end, y_ + end, rest > 0, rest, columns, scale, shift_ + c, tau_ + c,
                           large_);
+      Backwards(0, rows, ChunkRows(columns), [&](int64_t begin, int64_t size) {
+        const int64_t from = at + begin * columns;
+        kernels_.apply_rows(x_ + from, y_ + from, size, count, columns, scale, shift_ + c, tau_ + c,
+                            large_);
+      });
     });
   }
 
@@ -316,7 +273,7 @@ class FrnCall {
     const int64_t group = GroupSize(batch, sample_bytes);
     const int64_t length = CeilDiv(rows, SliceCount(group, sample_bytes));
     const int64_t slices = CeilDiv(rows, length);
-    const int64_t chunk = std::max<int64_t>(2, kChunkBytes / (columns * sizeof(T)));
+    const int64_t chunk = ChunkRows(columns);
     std::vector<double> partial(group * slices * columns);
     std::vector<A> scale(group * columns);
     const auto at = [&](int64_t n, int64_t row) {
