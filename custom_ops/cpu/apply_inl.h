@@ -58,19 +58,19 @@ void ApplyPlanes(const T* x, T* y, int64_t planes, int64_t n, const typename V::
   }
 }
 
-// Rows of 4 * kLanes columns: scale, shift and tau stay in registers.
-template <class V, bool kStream, class T>
+// Rows of kVectors * kLanes columns: scale, shift and tau stay in registers.
+template <class V, int kVectors, bool kStream, class T>
 void ApplyNarrowRows(const T* x, T* y, int64_t rows, int64_t stride, const typename V::Elem* scale,
                      const typename V::Elem* shift, const typename V::Elem* tau) {
   constexpr int64_t kW = V::kLanes;
-  typename V::Reg s[4], b[4], t[4];
-  for (int k = 0; k < 4; ++k) {
+  typename V::Reg s[kVectors], b[kVectors], t[kVectors];
+  for (int k = 0; k < kVectors; ++k) {
     s[k] = V::Load(scale + k * kW);
     b[k] = V::Load(shift + k * kW);
     t[k] = V::Load(tau + k * kW);
   }
   for (int64_t r = 0; r < rows; ++r, x += stride, y += stride) {
-    for (int k = 0; k < 4; ++k) {
+    for (int k = 0; k < kVectors; ++k) {
       Put<V, kStream>(y + k * kW, V::Max(V::Fma(V::Load(x + k * kW), s[k], b[k]), t[k]));
     }
   }
@@ -115,7 +115,12 @@ void ApplyLongRows(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride,
                    const typename V::Elem* scale, const typename V::Elem* shift,
                    const typename V::Elem* tau, bool large) {
   if (cols == 4 * V::kLanes) {
-    ApplyNarrowRows<V, kStream>(x, y, rows, stride, scale, shift, tau);
+    ApplyNarrowRows<V, 4, kStream>(x, y, rows, stride, scale, shift, tau);
+    return;
+  }
+  if (V::kRegisters > 16 && cols == 8 * V::kLanes) {
+    ApplyNarrowRows<V, (V::kRegisters > 16 ? 8 : 1), kStream>(x, y, rows, stride, scale, shift,
+                                                              tau);
     return;
   }
   if (!large) {  // as in SumWideBlock

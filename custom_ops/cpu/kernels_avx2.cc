@@ -19,6 +19,7 @@ struct FloatVec {
   using Elem = float;
   using Reg = __m256;
   static constexpr int kLanes = 8;
+  static constexpr int kRegisters = 16;
 
   static __m256i Mask(int n) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMasks32 + 8 - n));
@@ -134,6 +135,7 @@ struct DoubleVec {
   using Elem = double;
   using Reg = __m256d;
   static constexpr int kLanes = 4;
+  static constexpr int kRegisters = 16;
 
   static __m256i Mask(int n) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMasks64 + 4 - n));

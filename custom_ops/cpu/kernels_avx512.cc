@@ -13,6 +13,7 @@ struct FloatVec {
   using Elem = float;
   using Reg = __m512;
   static constexpr int kLanes = 16;
+  static constexpr int kRegisters = 32;
 
   static __mmask16 Mask(int n) { return static_cast<__mmask16>((1u << n) - 1); }
 
@@ -134,6 +135,7 @@ struct DoubleVec {
   using Elem = double;
   using Reg = __m512d;
   static constexpr int kLanes = 8;
+  static constexpr int kRegisters = 32;
 
   static __mmask8 Mask(int n) { return static_cast<__mmask8>((1u << n) - 1); }
 

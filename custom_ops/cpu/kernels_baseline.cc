@@ -23,6 +23,7 @@ struct FloatVec {
   using Elem = float;
   using Reg = Float4;
   static constexpr int kLanes = 4;
+  static constexpr int kRegisters = 16;
 
   static Reg Zero() { return Reg{}; }
   static Reg Set(float e) { return Reg{e, e, e, e}; }
@@ -140,6 +141,7 @@ struct DoubleVec {
   using Elem = double;
   using Reg = Double2;
   static constexpr int kLanes = 2;
+  static constexpr int kRegisters = 16;
 
   static Reg Zero() { return Reg{}; }
   static Reg Set(double e) { return Reg{e, e}; }

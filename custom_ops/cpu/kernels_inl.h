@@ -5,7 +5,7 @@
 // have. For the same reason nothing of the standard library is used here.
 //
 // A vector type has
-//   Elem, Reg, kLanes                    float or double
+//   Elem, Reg, kLanes, kRegisters        float or double; how many vector registers the CPU has
 //   Zero() Set(e) Load(p) Store(p, r)    p: Elem*, F16*, BF16*; unaligned
 //   LoadPart(p, n) StorePart(p, r, n)    the first n < kLanes elements; the rest reads as 0
 //   LoadLast(end, n)                     the n < kLanes elements before end in the last lanes, 0 in

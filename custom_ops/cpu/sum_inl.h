@@ -65,18 +65,19 @@ void SumPlanes(const T* x, int64_t planes, int64_t n, double* sums) {
   }
 }
 
-// Rows of 4 * kLanes columns, up to kBlock of them: the sums stay in registers.
-template <class V, class T>
+// Rows of kVectors * kLanes columns, up to kBlock of them: the sums stay in registers.
+template <class V, int kVectors, class T>
 void SumNarrowBlock(const T* x, int64_t rows, int64_t stride, double* sums) {
   constexpr int64_t kW = V::kLanes;
-  typename V::Reg sum[4] = {V::Zero(), V::Zero(), V::Zero(), V::Zero()};
+  typename V::Reg sum[kVectors];
+  for (int k = 0; k < kVectors; ++k) sum[k] = V::Zero();
   for (int64_t r = 0; r < rows; ++r, x += stride) {
-    for (int k = 0; k < 4; ++k) {
+    for (int k = 0; k < kVectors; ++k) {
       const auto v = V::Load(x + k * kW);
       sum[k] = V::Fma(v, v, sum[k]);
     }
   }
-  for (int k = 0; k < 4; ++k) {
+  for (int k = 0; k < kVectors; ++k) {
     typename V::Sum wide;
     wide.Clear();
     wide.Add(sum[k]);
@@ -134,14 +135,23 @@ void SumWideBlock(const T* x, int64_t rows, int64_t cols, int64_t stride, double
 }
 
 template <class V, class T>
+void SumRowBlock(const T* x, int64_t rows, int64_t cols, int64_t stride, double* sums, bool large) {
+  constexpr int64_t kW = V::kLanes;
+  if (cols == 4 * kW) {
+    SumNarrowBlock<V, 4>(x, rows, stride, sums);
+  } else if (cols == 8 * kW) {
+    SumNarrowBlock<V, 8>(x, rows, stride, sums);
+  } else if (V::kRegisters > 16 && cols == 16 * kW) {
+    SumNarrowBlock<V, (V::kRegisters > 16 ? 16 : 1)>(x, rows, stride, sums);
+  } else {
+    SumWideBlock<V>(x, rows, cols, stride, sums, large);
+  }
+}
+
+template <class V, class T>
 void SumRows(const T* x, int64_t rows, int64_t cols, int64_t stride, double* sums, bool large) {
   for (; rows > 0; rows -= kBlock, x += kBlock * stride) {
-    const int64_t block = rows < kBlock ? rows : kBlock;
-    if (cols == 4 * V::kLanes) {
-      SumNarrowBlock<V>(x, block, stride, sums);
-    } else {
-      SumWideBlock<V>(x, block, cols, stride, sums, large);
-    }
+    SumRowBlock<V>(x, rows < kBlock ? rows : kBlock, cols, stride, sums, large);
   }
 }
 
