@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from frn_onnx import op
-from frn_onnx.graph.anchor import REDUCTIONS
+from frn_onnx.graph.matcher.anchor import REDUCTIONS
 
 _TAG = "frn_onnx.function"
 

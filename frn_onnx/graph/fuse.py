@@ -1,9 +1,9 @@
 """fuse: every FRN in an ONNX graph, whoever wrote it, becomes the one node that says so.
 
-    anchor.py    where to look: every reduction, and the tensors x it may belong to
-    match.py     the proof: what is computed from x, in the algebra of form.py, is FRN
-    rules.py     what each ONNX op does in that algebra; sizes.py: shape arithmetic
-    rewrite.py   the node takes its place; transposes.py: and leaves no Transpose behind
+    matcher/        the proof that a part of the graph is FRN
+    rewrite.py      the node takes its place
+    transposes.py   and leaves no Transpose behind
+    functions.py    FRN in model-local functions
 
 A near miss stays as it is and is reported with its reason.
 """
@@ -17,13 +17,14 @@ import onnx_ir as ir
 
 from frn_onnx import op
 from frn_onnx.graph import functions, model_io
-from frn_onnx.graph.anchor import REDUCTIONS, AnchorFinder
-from frn_onnx.graph.constants import Constants
 from frn_onnx.graph.edit import FreeNames
 from frn_onnx.graph.lower import Form, check_form, lower_nodes
-from frn_onnx.graph.match import Match, Matcher, Miss
+from frn_onnx.graph.matcher.anchor import REDUCTIONS, AnchorFinder
+from frn_onnx.graph.matcher.constants import Constants
+from frn_onnx.graph.matcher.match import Match, Miss, find
+from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.matcher.trace import Tracer
 from frn_onnx.graph.rewrite import Rewriter
-from frn_onnx.graph.shapes import Shapes
 from frn_onnx.graph.transposes import cancel_transposes
 
 
@@ -171,7 +172,7 @@ class Fusion:
     def run(self) -> None:
         """Fuses everything that is found."""
         finder = AnchorFinder(self.constants, self.shapes)
-        matcher = Matcher(self.constants, self.shapes, self._order)
+        tracer = Tracer(self.constants, self.shapes, self._order)
         names = FreeNames(self.model)
         rewriter = Rewriter(names, self.shapes, self._order)
         searched: set[tuple[ir.Value, int | None]] = set()
@@ -179,11 +180,11 @@ class Fusion:
             if node.graph is None or (anchor := finder.anchor(node)) is None:
                 continue
             for root in anchor.roots:
-                frame = matcher.frame(anchor, root)
+                frame = tracer.frame(anchor, root)
                 if frame is None or (root, frame.channel) in searched:
                     continue
                 searched.add((root, frame.channel))
-                found = matcher.search(frame, root)
+                found = find(tracer.trace(frame, root), self.shapes, self._order)
                 matches = [match for match in found if isinstance(match, Match)]
                 self._missed += [miss for miss in found if isinstance(miss, Miss)]
                 for match in matches:

@@ -16,7 +16,7 @@ from frn_onnx import op
 from frn_onnx.graph import model_io
 from frn_onnx.graph.fuse import Fusion
 from frn_onnx.graph.lower import lower_nodes
-from frn_onnx.graph.match import Match
+from frn_onnx.graph.matcher.match import Match
 from frn_onnx.graph.verify import Report, verify
 
 # The oldest opset that a function, which the node is run as, may be written in.

@@ -7,8 +7,8 @@ import onnx_ir as ir
 
 from frn_onnx import op
 from frn_onnx.graph.edit import FreeNames, add_initializer, remove_unused, take_over
-from frn_onnx.graph.match import Match
-from frn_onnx.graph.shapes import Shapes
+from frn_onnx.graph.matcher.match import Match
+from frn_onnx.graph.matcher.shapes import Shapes
 
 _WIDTH = {
     ir.DataType.FLOAT16: 0,
@@ -67,7 +67,7 @@ class Rewriter:
         value = add(op.DOMAIN, op.OP_TYPE, inputs, attributes, "", x_dtype)
         frn = new[-1]
         value.shape = x.shape
-        if match.perm is not None and match.perm != tuple(range(len(match.perm))):
+        if match.perm != tuple(range(len(match.perm))):
             value = add("", "Transpose", [value], {"perm": match.perm}, "/Transpose", x_dtype)
         if y_dtype != x_dtype:
             value = add("", "Cast", [value], {"to": y_dtype.value}, "/Cast", y_dtype)

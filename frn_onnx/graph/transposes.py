@@ -14,9 +14,9 @@ import numpy as np
 import onnx_ir as ir
 
 from frn_onnx import op
-from frn_onnx.graph.constants import Constants
 from frn_onnx.graph.edit import FreeNames, add_initializer, remove_unused, take_over
-from frn_onnx.graph.shapes import Shapes
+from frn_onnx.graph.matcher.constants import Constants
+from frn_onnx.graph.matcher.shapes import Shapes
 
 Perm = tuple[int, ...]
 

@@ -54,9 +54,11 @@ class Constants:
             return _array(ir.convenience.get_const_tensor(value))
         if node.op_type in _NOT_FOLDED or not node.inputs or len(node.outputs) != 1:
             return None
-        args = [self.get(arg, depth + 1) for arg in node.inputs]
-        if any(a is None and v is not None for a, v in zip(args, node.inputs, strict=True)):
-            return None
+        args: list[np.ndarray | None] = []
+        for given in node.inputs:
+            args.append(self.get(given, depth + 1))
+            if args[-1] is None and given is not None:
+                return None
         return self.fold(node, args)
 
     def fold(self, node: ir.Node, args: Sequence[Any]) -> np.ndarray | None:

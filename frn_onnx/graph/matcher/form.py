@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from frn_onnx.graph.axes import Axes, Frame, Size
+from frn_onnx.graph.matcher.axes import Axes, Frame, Size
 
 # A factor this close to 1 is 1 written in float32 arithmetic, for example 49 * float32(1/49).
 _ONE_FLOAT32 = 2.0**-23

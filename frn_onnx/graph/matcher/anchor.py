@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from frn_onnx.graph.constants import Constants
-from frn_onnx.graph.shapes import Shapes
+from frn_onnx.graph.matcher.constants import Constants
+from frn_onnx.graph.matcher.shapes import Shapes
 
 REDUCTIONS = frozenset(
     {"AveragePool", "GlobalAveragePool", "GlobalLpPool", "RMSNormalization", "ReduceL2"}

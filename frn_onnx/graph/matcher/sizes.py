@@ -5,27 +5,14 @@ of Shape, Gather, Mul, Cast, Concat ... Here such a tensor is a list of products
 axes, so the division above is known to turn the sum into the mean whatever H and W are.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
+import onnx_ir as ir
 
-from frn_onnx.graph.axes import Size
+from frn_onnx.graph.matcher.axes import Size
+from frn_onnx.graph.matcher.values import Context, Rule, Sizes
 
 # Longest chain of shape arithmetic that is followed.
-_DEEPEST = 16
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """A scalar (rank 0) or a list (rank 1) of sizes; None: a number that is not known."""
-
-    entries: tuple[Size | None, ...]
-    rank: int
-
-    @property
-    def one(self) -> Size | None:
-        """The only entry."""
-        return self.entries[0] if len(self.entries) == 1 else None
+_DEEPEST = 64
 
 
 def _simple(entries, rank: int):
@@ -166,7 +153,7 @@ def _where(context, node, args):
     return _simple(chosen, 1) if len(chosen) == condition.size else None
 
 
-SIZE_RULES = {
+SIZE_RULES: dict[str, Rule] = {
     "Cast": _cast,
     "Concat": _concat,
     "Div": _elementwise(lambda a, b: a * b**-1),
@@ -185,16 +172,24 @@ SIZE_RULES = {
 }
 
 
-def size_of_value(context, value, depth: int = 0) -> Sizes | np.ndarray | None:
+def size_of_value(context: Context, value: ir.Value, depth: int = 0) -> Sizes | np.ndarray | None:
     """What shape arithmetic on a tensor that is not computed from x comes to, if that is sizes.
 
     An exporter may take H and W from the model's input, which x has in common with it: the two
     state the same names for the sizes.
     """
+    if value not in context.sizes:
+        context.sizes[value] = _followed(context, value, depth)
+    return context.sizes[value]
+
+
+def _followed(context: Context, value: ir.Value, depth: int) -> Sizes | np.ndarray | None:
     constant = context.constants.get(value)
     node = value.producer()
-    if constant is not None or node is None or node.op_type not in SIZE_RULES or depth > _DEEPEST:
+    if constant is not None or node is None or node.op_type not in SIZE_RULES:
         return constant
+    if depth > _DEEPEST or len(context.shapes.of(value) or ()) > 1:
+        return None
     if node.op_type == "Shape":
         return _shape(context, node, [None])
     args = [None if v is None else size_of_value(context, v, depth + 1) for v in node.inputs]

@@ -1,0 +1,42 @@
+"""What each ONNX op does to a known tensor: one small rule per op."""
+
+import numpy as np
+import onnx_ir as ir
+
+from frn_onnx.graph.matcher import form as fm
+from frn_onnx.graph.matcher.form import Form
+from frn_onnx.graph.matcher.rules_axes import MOVES
+from frn_onnx.graph.matcher.rules_elementwise import ELEMENTWISE
+from frn_onnx.graph.matcher.rules_statistic import STATISTICS
+from frn_onnx.graph.matcher.sizes import SIZE_RULES
+from frn_onnx.graph.matcher.values import Context, Known, Rule, Sizes
+
+_RULES: dict[str, Rule] = {**ELEMENTWISE, **MOVES, **STATISTICS}
+
+
+def evaluate(context: Context, node: ir.Node, args: list[Known | None]) -> Known | None:
+    """The output of a node for known inputs; None where it is outside the algebra."""
+    if node.domain != "" or len(node.outputs) != 1:
+        return None
+    given = [a for a, value in zip(args, node.inputs, strict=True) if value is not None]
+    if given and all(isinstance(arg, np.ndarray) for arg in given):
+        return context.constants.fold(node, args)
+    tables = [_RULES]
+    if any(isinstance(arg, Sizes) for arg in given) or node.op_type in ("Shape", "Size"):
+        tables.insert(0, SIZE_RULES)
+    try:
+        results = (t[node.op_type](context, node, args) for t in tables if node.op_type in t)
+        return next((result for result in results if result is not None), None)
+    except (IndexError, KeyError, ValueError):
+        # A node that breaks its own specification: a missing input, a perm of another rank ...
+        return None
+
+
+def evaluate_unknown(node: ir.Node, args: list[Known | None]) -> Known | None:
+    """The output of a node with an input of which nothing is known: a flawed form, or None."""
+    if node.domain != "" or node.op_type not in ("Add", "Sum"):
+        return None
+    form = next((arg for arg in args if isinstance(arg, Form)), None)
+    if form is None or not (form.is_statistic and (form.nu_power == 1 or form.over)):
+        return None
+    return form.but(flaw=form.flaw or fm.NOT_CONSTANT)

@@ -1,0 +1,160 @@
+"""Rules: what moves, merges, adds or drops axes, and casts."""
+
+import numpy as np
+import onnx_ir as ir
+
+from frn_onnx.graph.matcher import axes as ax
+from frn_onnx.graph.matcher import form as fm
+from frn_onnx.graph.matcher.axes import Axes, Size
+from frn_onnx.graph.matcher.form import Form
+from frn_onnx.graph.matcher.shapes import FLOATS
+from frn_onnx.graph.matcher.values import (
+    Context,
+    Known,
+    Rule,
+    Sizes,
+    as_form,
+    axes_argument,
+    is_given,
+)
+
+
+def _same(context, node, args):
+    return args[0]
+
+
+def _cast(context, node, args):
+    # A cast between float types is a rounding, none of the function. Cast to an integer is.
+    if not isinstance(args[0], Form):
+        return None
+    target = context.shapes.dtype(node.outputs[0])
+    if "to" in node.attributes:
+        target = ir.DataType(node.attributes["to"].as_int())
+    return args[0] if target in FLOATS else None
+
+
+def _transpose(context, node, args):
+    form = args[0]
+    if not isinstance(form, Form):
+        return None
+    rank = len(form.axes)
+    perm = node.attributes["perm"].as_ints() if "perm" in node.attributes else range(rank)[::-1]
+    return form.but(axes=tuple(form.axes[axis] for axis in perm))
+
+
+def _unsqueeze(context, node, args):
+    axes = axes_argument(node, args)
+    if not isinstance(args[0], Form) or axes is None:
+        return None
+    return args[0].but(axes=ax.unsqueezed(args[0].axes, axes))
+
+
+def _squeeze(context, node, args):
+    if not isinstance(args[0], Form):
+        return None
+    axes = axes_argument(node, args)
+    if axes is None and is_given(node, 1, "axes"):
+        return None
+    return _with_axes(args[0], ax.squeezed(context.frame, args[0].axes, axes))
+
+
+def _flatten(context, node, args):
+    if not isinstance(args[0], Form):
+        return None
+    split = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    return args[0].but(axes=ax.flattened(args[0].axes, split % (len(args[0].axes) + 1)))
+
+
+def _reshape(context, node, args):
+    form, shape = args
+    if not isinstance(form, Form):
+        return None
+    frame = context.frame
+    target = _shape_argument(context, shape)
+    if target is not None and not node.attributes.get("allowzero"):
+        target = [
+            frame.size(form.axes[i]) if size is not None and size.number == 0 else size
+            for i, size in enumerate(target)
+        ]
+    for sizes in (target, context.stated_shape(node.outputs[0])):
+        if sizes is None:
+            continue
+        if axes := frame.reshape(form.axes, sizes):
+            return form.but(axes=axes)
+        if form.channels is None and frame.channel is not None and frame.channels is None:
+            # (N, C, 1, 1) to (-1, 1, 1, 32) is no more than a move if C is 32. Then gamma has 32
+            # values, or the match is off.
+            for size in sizes:
+                count = None if size is None else size.number
+                if (
+                    count
+                    and count > 1
+                    and (axes := frame.with_channels(int(count)).reshape(form.axes, sizes))
+                ):
+                    return form.but(axes=axes, channels=int(count))
+    return None
+
+
+def _expand(context, node, args):
+    source, shape = args
+    target = _shape_argument(context, shape) or context.stated_shape(node.outputs[0])
+    if target is None:
+        return None
+    rank = len(target)
+    form = source if isinstance(source, Form) else None
+    known = () if form is None else form.axes
+    known = ((),) * (rank - len(known)) + known
+    axes = []
+    for position, size in enumerate(target):
+        hint = known[position] or (position + context.frame.rank - rank,)
+        axis = context.frame.axis_of_size(size, [a for a in hint if a >= 0])
+        if context.frame.solid(known[position]):
+            axis = known[position]
+        if axis is None:
+            return None
+        axes.append(axis)
+    if form is None:
+        form = as_form(context.frame, source, tuple(axes))
+    return _with_axes(form, tuple(axes)) if form is not None else None
+
+
+def _constant_of_shape(context, node, args):
+    """A tensor of one value in a shape made of sizes of x."""
+    if not isinstance(args[0], Sizes):
+        return None
+    rank = len(args[0].entries)
+    axes = [
+        context.frame.axis_of_size(size, [position] if rank == context.frame.rank else [])
+        for position, size in enumerate(args[0].entries)
+    ]
+    value = node.attributes["value"].as_tensor().numpy() if "value" in node.attributes else 0
+    if None in axes:
+        return None
+    return fm.constant(np.asarray(value, dtype=np.float64).reshape(()), tuple(axes))
+
+
+def _shape_argument(context: Context, shape: Known | None) -> list[Size | None] | None:
+    """The sizes that a shape input asks for; -1 becomes None, unknown."""
+    if isinstance(shape, Sizes):
+        return [None if size is None or size.number == -1 else size for size in shape.entries]
+    if isinstance(shape, np.ndarray):
+        return [None if size == -1 else Size(int(size)) for size in shape.reshape(-1)]
+    return None
+
+
+def _with_axes(form: Form, axes: Axes | None) -> Form | None:
+    return None if axes is None else form.but(axes=axes)
+
+
+MOVES: dict[str, Rule] = {
+    "Cast": _cast,
+    "CastLike": _cast,
+    "ConstantOfShape": _constant_of_shape,
+    "Expand": _expand,
+    "Flatten": _flatten,
+    "Identity": _same,
+    "Reshape": _reshape,
+    "Squeeze": _squeeze,
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}

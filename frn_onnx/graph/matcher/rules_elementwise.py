@@ -1,0 +1,133 @@
+"""Rules: products, quotients, powers and sums, and what sets a threshold."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from frn_onnx.graph.matcher import form as fm
+from frn_onnx.graph.matcher.axes import Axes, Frame
+from frn_onnx.graph.matcher.form import Form
+from frn_onnx.graph.matcher.values import Comparison, Known, Rule, as_form, is_given, pair
+
+
+def _multiply(context, node, args):
+    both = pair(context, args)
+    return both and fm.multiply(context.frame, *both)
+
+
+def _divide(context, node, args):
+    both = pair(context, args)
+    if both is None:
+        return None
+    inverse = fm.power(context.frame, both[1], -1)
+    return inverse and fm.multiply(context.frame, both[0], inverse, both[2])
+
+
+def _power(context, node, args):
+    base, exponent = args
+    if not isinstance(base, Form) or not isinstance(exponent, np.ndarray) or exponent.size != 1:
+        return None
+    return fm.power(context.frame, base, float(exponent.item()))
+
+
+def _subtract(context, node, args):
+    both = pair(context, args)
+    negative = both and fm.negate(both[1])
+    return negative and fm.add(both[0], negative, both[2])
+
+
+def _unary(operate: Callable[[Frame, Form], Form | None]) -> Rule:
+    def rule(context, node, args):
+        form = as_form(context.frame, args[0], ())
+        return form and operate(context.frame, form)
+
+    return rule
+
+
+def _variadic(operate: Callable[[Form, Form, Axes], Form | None]) -> Rule:
+    """A sum or a maximum of any number of tensors."""
+
+    def rule(context, node, args):
+        result = args[0]
+        for arg in args[1:]:
+            both = pair(context, [result, arg])
+            result = both and operate(*both)
+            if result is None:
+                return None
+        return result
+
+    return rule
+
+
+_maximum = _variadic(fm.maximum)
+
+
+def _relu(context, node, args):
+    return _maximum(context, node, [args[0], np.zeros(())])
+
+
+def _clip(context, node, args):
+    def bound(position: int, name: str) -> Known | None:
+        if name in node.attributes:
+            return np.asarray(node.attributes[name].as_float())
+        return args[position] if len(args) > position else None
+
+    if isinstance(args[0], Form) and is_given(node, 2, "max"):
+        upper = bound(2, "max")
+        if not isinstance(upper, np.ndarray) or float(upper) < np.finfo(np.float32).max:
+            return None
+    if not is_given(node, 1, "min"):
+        return args[0]
+    lower = bound(1, "min")
+    return _maximum(context, node, [args[0], lower]) if lower is not None else None
+
+
+def _compare(greater: bool) -> Rule:
+    def rule(context, node, args):
+        both = pair(context, args)
+        if both is None:
+            return None
+        a, b, _ = both
+        if b.is_constant:
+            return Comparison(a, b, greater)
+        return Comparison(b, a, not greater) if a.is_constant else None
+
+    return rule
+
+
+def _where(context, node, args):
+    """where(y > t, y, t), and where(y < t, t, y)."""
+    condition, yes, no = args
+    if not isinstance(condition, Comparison):
+        return None
+    kept, other = (yes, no) if condition.greater else (no, yes)
+    if not isinstance(kept, Form) or not kept.same(condition.form):
+        return None
+    both = pair(context, [kept, other])
+    if both is None or not both[1].is_constant:
+        return None
+    if not np.all(both[1].scale == condition.bound.scale):
+        return None
+    return fm.maximum(*both)
+
+
+ELEMENTWISE: dict[str, Rule] = {
+    "Abs": _unary(lambda frame, a: fm.absolute(a)),
+    "Add": _variadic(fm.add),
+    "Clip": _clip,
+    "Div": _divide,
+    "Greater": _compare(True),
+    "GreaterOrEqual": _compare(True),
+    "Less": _compare(False),
+    "LessOrEqual": _compare(False),
+    "Max": _maximum,
+    "Mul": _multiply,
+    "Neg": _unary(lambda frame, a: fm.negate(a)),
+    "Pow": _power,
+    "Reciprocal": _unary(lambda frame, a: fm.power(frame, a, -1)),
+    "Relu": _relu,
+    "Sqrt": _unary(lambda frame, a: fm.power(frame, a, 0.5)),
+    "Sub": _subtract,
+    "Sum": _variadic(fm.add),
+    "Where": _where,
+}
