@@ -37,7 +37,7 @@ applications:
 
 _MODEL = """\
 - name: {name}
-  route_prefix: /v2/models/{name}
+  route_prefix: /v2/models/{path}
   import_path: frn_onnx.serving.ray_host:model
   args:
     model: {model}
@@ -136,7 +136,8 @@ def render(
             )
         names.add(name)
         text += _MODEL.format(
-            name=json.dumps(name) if name.isdigit() else name,
+            name=json.dumps(name),  # quoted, for "null" and "1.5" are names too
+            path=name,
             model=json.dumps(str(path)),
             device=options.device,
             threads=options.threads,

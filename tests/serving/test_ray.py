@@ -94,7 +94,10 @@ def test_written_as_a_whole_or_not_at_all(tmp_path):
 
 @pytest.mark.ray
 def test_the_yaml_is_rays_own(tmp_path):
-    paths = example_models.linear(tmp_path), example_models.frn(tmp_path)
+    paths = (
+        example_models.linear(tmp_path).rename(tmp_path / "1.5.onnx"),
+        example_models.frn(tmp_path),
+    )
     command = ["ray-config", *paths, "-o", tmp_path / "app.yaml", "--replicas=1"]
     command += ["--max-replicas=4", "--num-gpus=0.5", "--device=cuda", "--threads=3"]
     command += ["--max-batch=8", "--max-queue=50", "--max-body=7", "--host=::1", "--port=81"]
@@ -108,7 +111,7 @@ def test_the_yaml_is_rays_own(tmp_path):
     assert config["http_options"] == {"host": "::1", "port": 81}
     front, linear, frn = config["applications"]
     assert front["route_prefix"] == "/"
-    assert (linear["name"], frn["name"]) == ("linear", "frn")
+    assert (linear["name"], frn["name"]) == ("1.5", "frn")
     assert frn["route_prefix"] == "/v2/models/frn"
     assert frn["import_path"] == "frn_onnx.serving.ray_host:model"
     assert frn["args"] == {
