@@ -29,7 +29,7 @@ class FrnCall {
     large_ = shape_.elements() * static_cast<int64_t>(sizeof(T)) >= kLargeBytes;
     shift_ = Repeat(params.beta, &shift_storage_);
     tau_ = Repeat(params.tau, &tau_storage_, -std::numeric_limits<A>::infinity());
-    KeepNanOfTau();
+    SettleNans();
     epsilon_ = params.epsilon;
     if (epsilon_ == nullptr) {
       epsilon_storage_.assign(shape_.channels, params.epsilon_scalar);
@@ -70,16 +70,24 @@ class FrnCall {
     return storage->data();
   }
 
-  // max(v, tau) of the vector units is v if either is NaN. That is right for v, and where tau is
-  // NaN a shift that is NaN too makes it right.
-  void KeepNanOfTau() {
+  // Makes NaN in the parameters what the kernels expect (kernels.h). tau's must go into shift: the
+  // vector units' max(v, tau) is v where tau is NaN.
+  void SettleNans() {
+    const A nan = std::numeric_limits<A>::quiet_NaN();
+    const auto is_nan = [](A value) { return std::isnan(value); };
     const int64_t count = fold_ * shape_.channels;
-    if (std::none_of(tau_, tau_ + count, [](A tau) { return std::isnan(tau); })) return;
-    if (shift_storage_.empty()) shift_storage_.assign(shift_, shift_ + count);
-    for (int64_t i = 0; i < count; ++i) {
-      if (std::isnan(tau_[i])) shift_storage_[i] = tau_[i];
+    if (std::any_of(tau_, tau_ + count, is_nan) || std::any_of(shift_, shift_ + count, is_nan)) {
+      if (shift_storage_.empty()) shift_storage_.assign(shift_, shift_ + count);
+      for (int64_t i = 0; i < count; ++i) {
+        if (is_nan(tau_[i]) || is_nan(shift_storage_[i])) shift_storage_[i] = nan;
+      }
+      shift_ = shift_storage_.data();
     }
-    shift_ = shift_storage_.data();
+    if (std::any_of(gamma_, gamma_ + shape_.channels, is_nan)) {
+      gamma_storage_.assign(gamma_, gamma_ + shape_.channels);
+      std::replace_if(gamma_storage_.begin(), gamma_storage_.end(), is_nan, nan);
+      gamma_ = gamma_storage_.data();
+    }
   }
 
   template <class F>
@@ -352,7 +360,7 @@ class FrnCall {
   const A* shift_;    // fold_ * channels values, as tau_
   const A* tau_;      // -inf: no threshold
   const A* epsilon_;  // channels values, as gamma_
-  std::vector<A> shift_storage_, tau_storage_, epsilon_storage_;
+  std::vector<A> gamma_storage_, shift_storage_, tau_storage_, epsilon_storage_;
   Executor& executor_;
 };
 

@@ -29,8 +29,10 @@ template <class T>
 using ComputeType = typename ComputeTypeOf<T>::type;
 
 // Sums: squares are added in T's compute type over short blocks, and the blocks in double (see
-// kernels_inl.h). x and y may be the same memory; neither needs alignment. large: the tensor does
-// not fit in the caches, so keep to the order of memory, and write y past the caches.
+// kernels_inl.h). x and y may be the same memory; neither needs alignment. NaN in a parameter is
+// the quiet one without payload: rounding to bfloat16 could carry a long payload into the exponent.
+// large: the tensor does not fit in the caches, so keep to the order of memory, and write y past
+// the caches.
 template <class T>
 struct Kernels {
   using A = ComputeType<T>;

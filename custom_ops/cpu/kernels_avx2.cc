@@ -87,17 +87,14 @@ struct FloatVec {
   static Reg FromBF16(__m128i bits) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
   }
-  // To nearest, ties to even; a NaN stays one (rounding up could carry it to infinity).
+  // To nearest, ties to even; no NaN that comes here has so long a payload that it would carry
+  // (kernels.h).
   static __m128i ToBF16(Reg r) {
     const __m256i bits = _mm256_castps_si256(r);
-    const __m256i high = _mm256_srli_epi32(bits, 16);
-    const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const __m256i half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
     const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, half), 16);
-    const __m256i quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
-    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(r, r, _CMP_UNORD_Q));
-    const __m256i result = _mm256_blendv_epi8(rounded, quiet, nan);
-    return _mm_packus_epi32(_mm256_castsi256_si128(result), _mm256_extracti128_si256(result, 1));
+    return _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
   }
   static Reg Load(const BF16* p) { return FromBF16(LoadBits(p)); }
   static Reg LoadPart(const BF16* p, int n) { return FromBF16(LoadBitsPart(&p->bits, n)); }

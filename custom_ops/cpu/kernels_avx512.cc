@@ -85,15 +85,13 @@ struct FloatVec {
   static Reg LoadPart(const BF16* p, int n) {
     return FromBF16(_mm256_maskz_loadu_epi16(Mask(n), p));
   }
-  // To nearest, ties to even; a NaN stays one (rounding up could carry it to infinity). The upper
-  // halves of the lanes are what is wanted; one permutation moves them together.
+  // To nearest, ties to even; no NaN that comes here has so long a payload that it would carry
+  // (kernels.h). The upper halves of the lanes are what is wanted: one permutation joins them.
   static __m256i ToBF16(Reg r) {
     const __m512i bits = _mm512_castps_si512(r);
     const __mmask16 odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x10000));
-    const __mmask16 nan = _mm512_cmp_ps_mask(r, r, _CMP_UNORD_Q);
     __m512i sum = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
     sum = _mm512_mask_add_epi32(sum, odd, sum, _mm512_set1_epi32(1));
-    sum = _mm512_mask_or_epi32(sum, nan, bits, _mm512_set1_epi32(0x400000));
     return _mm512_castsi512_si256(_mm512_permutexvar_epi16(UpperHalves(), sum));
   }
   static __m512i UpperHalves() {

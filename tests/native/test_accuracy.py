@@ -94,6 +94,18 @@ def test_nan_parameter(target, dtype, rng, shape, axes, index):
     assert np.isnan(y.astype(np.float32)).sum() == y.size // params[0].size
 
 
+@pytest.mark.parametrize("index", [0, 1, 2], ids=["gamma", "beta", "tau"])
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize(("shape", "axes"), [SMALL_NCHW, SMALL_NHWC, WIDE_NHWC])
+def test_nan_with_payload(target, rng, shape, axes, dtype, index):
+    """Rounding a NaN whose payload is all ones would carry into its exponent and sign."""
+    x = make_x(rng, shape, dtype)
+    x.view(np.uint16)[0, 0, 0, 0] |= 0x7FFF
+    params = params_for(rng, shape, axes, dtype)
+    params[index].view(np.uint32)[1] = 0x7FFFFFFF
+    run_and_check(x, *params, axes=axes)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
 def test_rounds_as_the_type_does(target, dtype):
     """Every half is stored as NumPy would: to nearest, ties to even, subnormals, overflow.
