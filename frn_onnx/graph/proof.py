@@ -16,6 +16,7 @@ from frn_onnx import op
 from frn_onnx.graph import model_io
 from frn_onnx.graph.fuse import Fusion
 from frn_onnx.graph.lower import lower_nodes
+from frn_onnx.graph.matcher.constants import standard_opset
 from frn_onnx.graph.matcher.match import Match
 from frn_onnx.graph.verify import Report, verify
 
@@ -98,7 +99,7 @@ def _cut(fusion: Fusion, match: Match, y: ir.Value) -> onnx.ModelProto:
         [_value_info(fusion, y)],
         list(constants.values()),
     )
-    opset = fusion.model.opset_imports.get("", 1)
+    opset = standard_opset(fusion.model.opset_imports)
     imports = [helper.make_opsetid("", opset)]
     if any(node.domain == op.DOMAIN for node in nodes):
         imports = [

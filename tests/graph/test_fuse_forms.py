@@ -662,3 +662,28 @@ class TestStatistic:
         x = data(rng, NCHW)
         (y,) = graph_models.run(fuse(model).model, {"x": x})
         assert np.all(np.abs(y - expected(x, params, NCHW)) <= bound(x, params, NCHW))
+
+    def test_moved_by_a_reshape_to_a_number_of_channels(self, rng):
+        """x has an unknown number of channels; (N, C, 1, 1) becomes (-1, 1, 1, 3)."""
+        params = Params.random(rng)
+        graph = Build(NHWC, params)
+        graph.inputs.clear()
+        outer = graph.input("outer", ["N", "C", "H", "W"])
+        graph.x = graph("Transpose", outer, perm=[0, 2, 3, 1])
+
+        def nu2():
+            pooled = graph("GlobalAveragePool", graph("Mul", outer, outer))
+            return graph("Reshape", pooled, graph.const(np.array([-1, 1, 1, 3])))
+
+        graph.nu2 = nu2
+        model = graph.model(graph("Transpose", graph.y(), perm=[0, 3, 1, 2]))
+        assert_fused(model, data(rng, NCHW), params, NCHW)
+
+    def test_standard_ops_by_their_full_name(self, rng):
+        params = Params.random(rng)
+        graph = Build(NCHW, params)
+        graph.gamma = graph("Abs", graph("Neg", graph.gamma))
+        model = graph.model(graph.y())
+        model.opset_import[0].domain = "ai.onnx"
+        result = fuse(model, form="custom")
+        assert op_types(result.model) == ["FilterResponseNormalization"]

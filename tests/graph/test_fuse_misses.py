@@ -1,10 +1,11 @@
 """What only looks like FRN stays as it is, and is reported with the reason."""
 
+import graph_models
 import numpy as np
 import onnx
 import pytest
 from fuse_builds import Build
-from fuse_models import LAYOUTS, Net, Params
+from fuse_models import LAYOUTS, Net, Params, op_types
 
 from frn_onnx.graph.fuse import fuse
 
@@ -328,3 +329,49 @@ class TestUnprovable:
         graph.input("x", ["N", 3, "N", 3])
         graph.nu2 = lambda: graph.reduce("ReduceMean", graph.square(), (2, 3), keepdims=0)
         assert_missed(graph.model(graph.y()), None)
+
+    def test_group_rms_of_unknown_channels(self, rng):
+        """(N, C, H, W) to (N, 2, -1): FRN if C were 2, but gamma says that it is 6."""
+        params = Params.random(rng, channels=6)
+        graph = Build(NCHW, params)
+        graph.inputs.clear()
+        graph.input("x", ["N", "C", "H", "W"])
+        flat = graph("Reshape", graph.x, graph.const(np.array([0, 2, -1])))
+        nu2 = graph.reduce("ReduceMean", graph("Mul", flat, flat), [2])
+        root = graph("Sqrt", graph("Add", nu2, graph.scalar(0.1)))
+        back = graph("Reshape", graph("Div", flat, root), graph("Shape", graph.x))
+        graph.normal = lambda: back
+        assert fuse(graph.model(graph.y()), form="custom").fused == []
+
+    def test_constant_that_may_widen_the_plane(self, rng):
+        """A beta of (1, 1, 5, 4), all the same: of a 1x1 plane it makes one of 5x4."""
+        graph = Build(NCHW, Params.random(rng))
+        beta = graph.const(np.full((1, 1, 5, 4), 0.3, np.float32))
+        model = graph.model(graph("Add", graph("Mul", graph.gamma, graph.normal()), beta))
+        result = fuse(model, form="custom")
+        assert op_types(result.model) == ["FilterResponseNormalization", "Add"]
+
+    def test_squeeze_without_axes(self, rng):
+        """It drops the batch axis, too, when that is 1."""
+        graph = Build(NCHW, Params.random(rng))
+        axes = graph.const(np.array([2, 3]))
+        nu2 = graph("Unsqueeze", graph("Squeeze", graph.nu2()), axes)
+        graph.nu2 = lambda: nu2
+        assert_missed(graph.model(graph.y()), None)
+
+    def test_x_repeated(self, rng):
+        """Expanded along an axis of size 1, the result is larger than x."""
+        graph = Build(NCHW, Params.random(rng))
+        graph.inputs.clear()
+        graph.input("x", [2, 3, 5, 1])
+        shape = graph.const(np.array([2, 3, 5, 5]))
+        normal = graph("Mul", graph("Expand", graph.x, shape), graph.inverse())
+        graph.normal = lambda: normal
+        result = fuse(graph.model(graph.y()), form="custom")
+        x = rng.normal(size=(2, 3, 5, 1)).astype(np.float32)
+        assert all(node.axes == (2, 3) for node in result.fused)
+        portable = fuse(graph.model(graph.y())).model
+        before, after = (
+            graph_models.run(m, {"x": x})[0] for m in (graph.model(graph.y()), portable)
+        )
+        np.testing.assert_allclose(before, after, rtol=1e-5, atol=1e-6)

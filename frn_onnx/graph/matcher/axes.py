@@ -175,7 +175,10 @@ class Frame:
                 channels = array.shape[position]
                 continue
             first = array.take([0], position)
-            if not solid or not np.array_equal(array, np.broadcast_to(first, array.shape)):
+            if self.size(solid) != Size(array.shape[position]):
+                # It may be this constant that gives the axis its size.
+                return None
+            if not np.array_equal(array, np.broadcast_to(first, array.shape)):
                 return None
             array = first
         if array.size != channels:
@@ -186,7 +189,9 @@ class Frame:
 def squeezed(frame: Frame, axes: Axes, positions: Sequence[int] | None) -> Axes | None:
     """Axes without those at ``positions`` (None: without all of size 1)."""
     if positions is None:
-        return tuple(axis for axis in axes if frame.solid(axis))
+        kept = tuple(axis for axis in axes if frame.solid(axis))
+        # An axis of a size that is not known might be 1, too, and go.
+        return kept if all(frame.size(axis).number is not None for axis in kept) else None
     gone = {position % len(axes) for position in positions}
     if any(frame.solid(axes[position]) for position in gone):
         return None

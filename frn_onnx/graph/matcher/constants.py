@@ -1,7 +1,7 @@
 """The values of what is constant in a graph: initializers, Constant nodes, and small chains
 of nodes over them, which many exporters leave unfolded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ class Constants:
 
     def __init__(self, model: ir.Model) -> None:
         self._inputs_override = (model.ir_version or 0) >= 4
-        self._opset = model.opset_imports.get("", 1)
+        self._opset = standard_opset(model.opset_imports)
         self._known: dict[ir.Value, np.ndarray | None] = {}
 
     def get(self, value: ir.Value | None, depth: int = 0) -> np.ndarray | None:
@@ -68,7 +68,7 @@ class Constants:
         del proto.input[:], proto.output[:]
         proto.input.extend(names)
         proto.output.append("out")
-        opset = node.version or (node.graph and node.graph.opset_imports.get("")) or self._opset
+        opset = node.version or self._opset
         function = onnx.helper.make_function(
             "fold",
             "Fold",
@@ -84,6 +84,11 @@ class Constants:
         except Exception:  # an op the evaluator does not have, or an invalid node: not constant
             return None
         return result if isinstance(result, np.ndarray) and result.size <= _LARGEST else None
+
+
+def standard_opset(imports: Mapping[str, int]) -> int:
+    """The version of the standard ops, which an import may also call by their full name."""
+    return imports.get("", imports.get("ai.onnx", 1))
 
 
 def _array(tensor: ir.TensorProtocol | None) -> np.ndarray | None:

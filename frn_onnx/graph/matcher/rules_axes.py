@@ -115,6 +115,9 @@ def _expand(context, node, args):
         axes.append(axis)
     if form is None:
         form = as_form(context.frame, source, tuple(axes))
+    elif form.x_power and not context.frame.same(known, tuple(axes)):
+        # x repeated along an axis is not x.
+        return None
     return _with_axes(form, tuple(axes)) if form is not None else None
 
 

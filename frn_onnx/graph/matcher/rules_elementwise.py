@@ -74,7 +74,7 @@ def _clip(context, node, args):
 
     if isinstance(args[0], Form) and is_given(node, 2, "max"):
         upper = bound(2, "max")
-        if not isinstance(upper, np.ndarray) or float(upper) < np.finfo(np.float32).max:
+        if not isinstance(upper, np.ndarray) or upper.item() < np.finfo(np.float32).max:
             return None
     if not is_given(node, 1, "min"):
         return args[0]

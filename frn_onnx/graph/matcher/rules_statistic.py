@@ -105,7 +105,11 @@ def _rms_normalization(context, node, args):
         # Over other axes it is another norm, and says so by its name.
         return None
     normal = fm.multiply(frame, x, root, x.axes)
-    both = normal and pair(context, [normal, args[1]])
+    scale = args[1]
+    if isinstance(scale, np.ndarray) and np.all(scale == scale.flat[0]):
+        # One value for the whole plane, to which the op does not let it be larger.
+        scale = np.asarray(scale.flat[0])
+    both = normal and pair(context, [normal, scale])
     return both and fm.multiply(frame, *both)
 
 
