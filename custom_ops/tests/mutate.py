@@ -2,8 +2,9 @@
 
 Each mutant is one change to one line of a kernel file: a barrier taken out, a comparison, an
 operator or a constant changed, a statement dropped. It is compiled with the emulator and run
-against the quick subset of tests/simt/kernels_test. Prints a table per file, and every mutant that
-survived, for review: it must be equivalent (the result cannot change) or a matter of speed.
+against the quick subset of tests/simt/kernels_test, under the undefined behaviour sanitizer.
+Prints a table per file, and every mutant that survived, for review: it must be equivalent (the
+result cannot change) or a matter of speed.
 
     python custom_ops/tests/mutate.py [--build FOLDER] [--only FILE] [--list] [--json FILE]
 
@@ -68,7 +69,9 @@ def mutants_of(file: str) -> list[Mutant]:
     found = []
     for number, line in enumerate((CUSTOM_OPS / "cuda" / file).read_text().splitlines(), 1):
         code = line.split("//")[0].rstrip()
-        if not code or re.match(r"\s*(#|template|namespace|struct|__device__|\}$)", code):
+        if not code or re.match(
+            r"\s*(#|template|namespace|struct|__device__|__global__|\}$)", code
+        ):
             continue
         changed = []
         for pattern, replacement in OPERATORS:
@@ -85,14 +88,15 @@ class Bench:
     """A copy of the sources in which one line at a time is changed, and what it takes to run it."""
 
     def __init__(self, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
         self._sources = folder / "custom_ops"
-        shutil.rmtree(self._sources, ignore_errors=True)
         shutil.copytree(CUSTOM_OPS, self._sources)
         self._build = folder / "build"
         subprocess.run(
             [
                 *("cmake", "-S", self._sources / "tests" / "simt", "-B", self._build),
                 *("-G", "Ninja", "-DCMAKE_CXX_FLAGS=-w", "-DCMAKE_CXX_FLAGS_RELEASE=-O1"),
+                "-DFRN_ONNX_UBSAN=ON",
             ],
             check=True,
             stdout=subprocess.DEVNULL,
