@@ -6,18 +6,14 @@ nothing but Conv, Add and FRN nodes is left.
 
     python benchmarks/bench_fuse.py [--nodes 100 1000 10000] [--repeat 3]
 
-writes benchmarks/results/fuse.json and prints a table.
+writes results/fuse.json beside it, and prints a table.
 """
 
 import argparse
-import json
-import platform
 import statistics
-import subprocess
-import sys
 import time
-from pathlib import Path
 
+import harness
 import numpy as np
 import onnx
 import onnx_ir
@@ -25,7 +21,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from frn_onnx.graph.fuse import fuse
 
-RESULTS = Path(__file__).parent / "results" / "fuse.json"
 CHANNELS = 16
 # Conv, Pow, ReduceMean, Add, Sqrt, Div, Mul, Mul, Add, Max, and the residual Add.
 NODES_PER_BLOCK = 11
@@ -95,32 +90,15 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=[100, 1000, 10000])
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
+    machine = harness.machine()
+    machine["versions"]["onnx_ir"] = onnx_ir.__version__
     measure(100, 1)  # imports and caches
     rows = [measure(nodes, options.repeat) for nodes in options.nodes]
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    report = {
-        "benchmark": "fuse",
-        "command": " ".join(["python", *sys.argv]),
-        "commit": commit.stdout.strip(),
-        "machine": {"cpu": cpu_name(), "python": platform.python_version()},
-        "versions": {"onnx": onnx.__version__, "onnx_ir": onnx_ir.__version__},
-        "rows": rows,
-    }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n")
-    print("| nodes | FRN fused | seconds (median) | us per node |\n| --: | --: | --: | --: |")
+    harness.write_json(harness.RESULTS / "fuse.json", {"machine": machine, "rows": rows})
+    print("| nodes | FRN fused | seconds (median) | µs per node |\n| --: | --: | --: | --: |")
     for row in rows:
         per_node = row["median_s"] / row["nodes"] * 1e6
         print(f"| {row['nodes']} | {row['fused']} | {row['median_s']:.3f} | {per_node:.0f} |")
-
-
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":
