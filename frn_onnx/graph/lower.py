@@ -30,6 +30,9 @@ FORMS: tuple[str, ...] = get_args(Form)
 # Constant can hold an attribute of the function (before, epsilon has to be an input), and the one
 # that brought CastLike.
 _OLDEST_OPSET = 8
+# What ONNX Runtime writes for every domain of a custom-op library that the process has loaded,
+# into optimised models that do not use it, too.
+_ORT_VERSION = 1000
 _CONSTANT_ATTRIBUTE_OPSET = 12
 _CAST_LIKE_OPSET = 15
 
@@ -109,7 +112,8 @@ def lower_nodes(model: onnx.ModelProto, form: Form) -> None:
 def _check_version(model: onnx.ModelProto, sites: list[Site]) -> None:
     for owner in (model, *model.functions):
         for entry in owner.opset_import:
-            if entry.domain == op.DOMAIN and entry.version != op.VERSION and sites:
+            known = entry.version in (op.VERSION, _ORT_VERSION)
+            if entry.domain == op.DOMAIN and not known and sites:
                 raise ModelError(
                     f"the model uses version {entry.version} of the opset {op.DOMAIN!r}, this "
                     f"package knows version {op.VERSION}; install the version of frn_onnx that "
@@ -266,6 +270,8 @@ def _set_import(owner: onnx.ModelProto | onnx.FunctionProto, wanted: bool) -> No
     present = [entry for entry in owner.opset_import if entry.domain == op.DOMAIN]
     if wanted and not present:
         owner.opset_import.add(domain=op.DOMAIN, version=op.VERSION)
-    elif not wanted:
-        for entry in present:
+    for entry in present:
+        if wanted:
+            entry.version = op.VERSION
+        else:
             owner.opset_import.remove(entry)

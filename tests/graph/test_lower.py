@@ -392,3 +392,11 @@ def test_attributes_of_the_function_around_are_refused(rng):
     )
     with pytest.raises(ModelError, match=r"local::Block/five.*inline that function first"):
         lower(graph_models.parse(text, rng), "portable")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_opset_version_that_onnx_runtime_writes(rng, form):
+    """Its optimised models import each domain that the process has loaded, at 1000."""
+    model = graph_models.parse(ONE.replace('"frn_onnx": 1]', '"frn_onnx": 1000]'), rng)
+    versions = {entry.domain: entry.version for entry in lower(model, form).opset_import}
+    assert versions.get(op.DOMAIN) == (None if form == "primitives" else op.VERSION)
