@@ -26,7 +26,7 @@ def serve(
     port: int = 8000,
     metrics: bool = True,
     limits: Limits | None = None,
-    on_ready: "Callable[[str, ServedModel], None]" = lambda url, served: None,
+    on_ready: "Callable[[str, ServedModel], None]" = lambda address, served: None,
 ) -> None:
     """Serves a model until SIGINT or SIGTERM, and then answers what is in flight.
 
@@ -71,7 +71,9 @@ def serve(
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
-        server.AnnouncingServer(config, lambda: on_ready(_url(listener), served)).run([listener])
+        server.AnnouncingServer(
+            config, lambda: on_ready(url(*listener.getsockname()[:2]), served)
+        ).run([listener])
 
 
 @contextlib.contextmanager
@@ -95,8 +97,8 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
+def url(host: str, port: int) -> str:
+    """The address of a server, IPv6 in brackets."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

@@ -9,10 +9,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
+from frn_onnx.serving.embedded import url
 
 _START_SECONDS = 600
 _POLL_SECONDS = 0.2
@@ -56,10 +58,11 @@ def serve_config(path: str | os.PathLike, *, on_ready: Callable[[str], None]) ->
         names = [application.name for application in schema.applications]
         if _wait(serve, names, stop):
             http = schema.http_options
-            on_ready(f"http://{http.host}:{http.port}")
+            on_ready(url(http.host, http.port))
             stop.wait()
-        for name in names:
-            serve.delete(name)
+        # Each waits for its requests, and behind HAProxy for half a minute besides.
+        with ThreadPoolExecutor(len(names) or 1) as pool:
+            list(pool.map(serve.delete, names))
     finally:
         serve.shutdown()
         ray.shutdown()

@@ -91,7 +91,7 @@ def start(*command, python=sys.executable, log: Path, timeout=60, env=None):
         if process.poll() is None:
             process.terminate()
             try:
-                process.wait(60)
+                process.wait(180)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
