@@ -5,6 +5,8 @@ of Shape, Gather, Mul, Cast, Concat ... Here such a tensor is a list of products
 axes, so the division above is known to turn the sum into the mean whatever H and W are.
 """
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 
@@ -197,4 +199,5 @@ def _followed(context: Context, value: ir.Value, depth: int) -> Sizes | np.ndarr
         return None
     if all(isinstance(arg, np.ndarray) for arg in args if arg is not None):
         return context.constants.fold(node, args)
-    return SIZE_RULES[node.op_type](context, node, args)
+    rule: Any = SIZE_RULES[node.op_type]
+    return rule(context, node, args)
