@@ -184,7 +184,7 @@ class Fusion:
                 if frame is None or (root, frame.channel) in searched:
                     continue
                 searched.add((root, frame.channel))
-                found = find(tracer.trace(frame, root), self.shapes, self._order)
+                found = find(tracer.trace(frame, root), self.constants, self.shapes, self._order)
                 matches = [match for match in found if isinstance(match, Match)]
                 self._missed += [miss for miss in found if isinstance(miss, Miss)]
                 for match in matches:

@@ -25,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph.fuse import fuse, fuse_in_place
+from frn_onnx.graph.matcher import trace
 
 NCHW, NHWC = LAYOUTS[0], LAYOUTS[1]
 FRN = op.OP_TYPE
@@ -521,3 +522,25 @@ class TestOrderAndErrors:
             node.name = ""
         (fused,) = fuse(model).fused
         assert fused.replaced == tuple(node.output[0] for node in model.graph.node)
+
+
+def test_work_grows_with_the_nodes(params, monkeypatch):
+    """Each node is looked at a fixed number of times, however many layers there are."""
+    seen = []
+    right = trace.evaluate
+
+    def counted(context, node, args):
+        seen.append(node)
+        return right(context, node, args)
+
+    monkeypatch.setattr(trace, "evaluate", counted)
+    counts = []
+    for layers in (10, 20, 40):
+        graph = Build(NCHW, params)
+        for _ in range(layers):
+            graph.x = graph("Tanh", graph.y())
+        seen.clear()
+        assert len(fuse(graph.model(graph.x), form="custom").fused) == layers
+        counts.append(len(seen))
+    assert counts[1] - counts[0] == 10 * (counts[0] // 10)
+    assert counts[2] - counts[1] == 2 * (counts[1] - counts[0])

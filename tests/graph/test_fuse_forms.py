@@ -497,6 +497,13 @@ class TestParameters:
         graph = Build(NHWC, params)
         assert_fused(graph.model(graph.normal()), data(rng, NHWC), params, NHWC)
 
+    def test_neither_in_a_residual_block_of_rank_3(self, rng):
+        """Over the last axis like RMS norm, but no scale of that axis follows."""
+        graph = Build(NCW, Params(np.ones(3, np.float32), np.zeros(3), None, np.float32(0.37)))
+        model = graph.model(graph("Add", graph.normal(), graph.x))
+        result = fuse(model, form="custom")
+        assert op_types(result.model) == ["FilterResponseNormalization", "Add"]
+
     def test_beta_only(self, rng):
         params = dataclasses.replace(Params.random(rng), gamma=np.ones(3, np.float32), tau=None)
         graph = Build(NHWC, params)

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from frn_onnx import op
 from frn_onnx.graph.matcher import other_norms
 from frn_onnx.graph.matcher.axes import Axes, Frame
+from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import FLOATS, Shapes
 from frn_onnx.graph.matcher.trace import Trace
 
@@ -50,16 +51,21 @@ class Miss:
     reason: str
 
 
-def find(trace: Trace, shapes: Shapes, order: dict[ir.Node, int]) -> list[Match | Miss]:
+def find(
+    trace: Trace, constants: Constants, shapes: Shapes, order: dict[ir.Node, int]
+) -> list[Match | Miss]:
     """Every FRN in a trace, and everything that only looks like one."""
-    return _Search(trace, shapes, order).run()
+    return _Search(trace, constants, shapes, order).run()
 
 
 class _Search:
     """One search of a trace."""
 
-    def __init__(self, trace: Trace, shapes: Shapes, order: dict[ir.Node, int]) -> None:
+    def __init__(
+        self, trace: Trace, constants: Constants, shapes: Shapes, order: dict[ir.Node, int]
+    ) -> None:
         self._trace = trace
+        self._constants = constants
         self._shapes = shapes
         self._order = order
         self._likely = {value for value in trace.known if self._is_likely(value)}
@@ -70,6 +76,7 @@ class _Search:
         for value in self._trace.known:
             if value in self._likely and self._likely.isdisjoint(value.producer().inputs):
                 found.append(self._decide([value, *self._private_chain(value)]))
+        found = [one for one in found if one is not None]
         return [one for one in found if not any(_serves(one, other) for other in found)]
 
     def _is_likely(self, value: ir.Value) -> bool:
@@ -91,7 +98,7 @@ class _Search:
                 return
             yield value
 
-    def _decide(self, chain: list[ir.Value]) -> Match | Miss:
+    def _decide(self, chain: list[ir.Value]) -> Match | Miss | None:
         """The last tensor of a chain that the op can give, or why none is FRN."""
         first = self._trace.form(chain[0])
         cone = self._cone(chain[0])
@@ -145,7 +152,8 @@ class _Search:
 
     def _match(
         self, x: ir.Value, y: ir.Value, perm: tuple[int, ...], cone: tuple[ir.Node, ...]
-    ) -> Match | Miss:
+    ) -> Match | Miss | None:
+        """The match; None for what is plainly something else."""
         form, layout = self._trace.form(y), self._axes(x)
         channel = _channel_position(self._trace.frame, layout)
         if self._shapes.dtype(x) not in FLOATS:
@@ -154,14 +162,17 @@ class _Search:
             return Miss(cone, f"its input has rank {len(layout)} and is not (batch, channel, ...)")
         arrays = [form.scale, form.offset, form.threshold, form.epsilon]
         per_channel = {array.size for array in arrays if array is not None and array.ndim}
+        if not per_channel and len(layout) == 3 and channel == 1:
+            # Nothing says that axis 1 is the channel axis, and not one of tokens or groups.
+            if other_norms.scaled_within(y, self._constants):
+                return None
+            if (reason := other_norms.grouped(x, y)) is not None:
+                return Miss(cone, reason)
+        if (reason := other_norms.centred(x)) is not None:
+            return Miss(cone, reason)
         counts = (per_channel | {self._trace.frame.channels, form.channels}) - {None}
         if len(counts) != 1:
             return Miss(cone, f"its number of channels is not known (axis {channel} of {x.name!r})")
-        reason = other_norms.centred(x)
-        if reason is None and not per_channel:
-            reason = other_norms.per_group(x, y, channel, len(layout))
-        if reason is not None:
-            return Miss(cone, reason)
         gamma, beta, tau, epsilon = (
             None if array is None else np.broadcast_to(array, tuple(counts)) for array in arrays
         )

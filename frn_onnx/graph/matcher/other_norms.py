@@ -2,27 +2,37 @@
 
 import onnx_ir as ir
 
+from frn_onnx.graph.matcher.constants import Constants
+
 MOVEMENT = frozenset(
     {"Cast", "CastLike", "Expand", "Flatten", "Identity"}
     | {"Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 )
 
 
-def per_group(x: ir.Value, y: ir.Value, channel: int, rank: int) -> str | None:
-    """RMS and group norms over the last axis of a rank-3 tensor are FRN but for what follows."""
-    if rank != 3 or channel != 1:
+def scaled_within(y: ir.Value, constants: Constants) -> bool:
+    """Whether a scale follows that varies along the axis averaged over: RMS or layer norm.
+
+    Asked of a tensor of rank 3 averaged over its last axis, where no parameter says that axis 1
+    is the channel axis.
+    """
+    scales = [v for user in y.consumers() if user.op_type == "Mul" for v in user.inputs]
+    arrays = [array for v in scales if (array := constants.get(v)) is not None]
+    return any(array.ndim and array.shape[-1] > 1 for array in arrays)
+
+
+def grouped(x: ir.Value, y: ir.Value) -> str | None:
+    """Why it is group normalisation, if x comes out of a Reshape and y goes into one."""
+    source = x.producer()
+    if source is None or source.op_type != "Reshape":
         return None
-    for user in y.consumers():
-        if user.op_type in ("Mul", "Add"):
-            return "its scale varies along the axis it averages over: this is RMS normalisation"
-        source = x.producer()
-        if user.op_type == "Reshape" and source is not None and source.op_type == "Reshape":
-            return "it averages over groups of channels: this is group normalisation"
-    return None
+    if not any(user.op_type == "Reshape" for user in y.consumers()):
+        return None
+    return "it averages over groups of channels: this is group normalisation"
 
 
 def centred(x: ir.Value) -> str | None:
-    """Whether x is u - mean(u)."""
+    """Why it is instance or layer normalisation, if x is u - mean(u)."""
     node = _unmoved(x).producer()
     if node is None or node.op_type != "Sub":
         return None

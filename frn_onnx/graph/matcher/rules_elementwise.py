@@ -96,7 +96,10 @@ def _compare(greater: bool) -> Rule:
 
 
 def _where(context, node, args):
-    """where(y > t, y, t), and where(y < t, t, y)."""
+    """where(y > t, y, t), and where(y < t, t, y).
+
+    The first gives t for a NaN, the op NaN: a network's NaN is a fault, not a value it relies on.
+    """
     condition, yes, no = args
     if not isinstance(condition, Comparison):
         return None
