@@ -1,5 +1,9 @@
 """What _native.frn refuses: it trusts nobody, though frn_onnx.frn has checked before."""
 
+import ast
+import inspect
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -92,6 +96,13 @@ def test_the_contract_is_the_one_of_op_py():
         "dtypes": list(op.DTYPES),
         "ranks": op.RANKS,
     }
+
+
+def test_the_stub_names_every_function():
+    stub = ast.parse((Path(_native.__file__).parent / "_native.pyi").read_text())
+    stated = {node.name for node in stub.body if isinstance(node, ast.FunctionDef)}
+    functions = {name for name, value in vars(_native).items() if inspect.isroutine(value)}
+    assert stated == {name for name in functions if not name.startswith("_")}
 
 
 def test_build_info():

@@ -1,8 +1,12 @@
 """The kernels on arrays: every target, element type and layout at hostile shapes."""
 
+import resource
+
+import hypothesis
 import numpy as np
 import pytest
-from native_cases import CASES, at_offset, channels_of, make_params, make_x, run_and_check
+from hypothesis import strategies as st
+from native_cases import CASES, DTYPES, at_offset, channels_of, make_params, make_x, run_and_check
 
 from frn_onnx import _native
 
@@ -54,6 +58,38 @@ def test_same_bits_for_every_number_of_threads(target, dtype, rng, shape, axes):
         _native.frn(x, *params, epsilon=1e-3, axes=axes, threads=n).tobytes() for n in (1, 2, 5)
     }
     assert len(results) == 1
+
+
+@st.composite
+def shapes_and_axes(draw):
+    """Any rank, any channel axis, small sizes and now and then a large one."""
+    rank = draw(st.integers(3, 5))
+    sizes = st.one_of(st.integers(1, 9), st.integers(1, 70))
+    shape = tuple(draw(sizes) for _ in range(rank))
+    channel = draw(st.integers(1, rank - 1))
+    return shape, tuple(axis for axis in range(1, rank) if axis != channel)
+
+
+@hypothesis.settings(max_examples=150, deadline=None, derandomize=True)
+@hypothesis.given(case=shapes_and_axes(), dtype=st.sampled_from(sorted(DTYPES)))
+def test_any_shape(case, dtype):
+    shape, axes = case
+    hypothesis.assume(np.prod(shape) <= 1 << 18)
+    rng = np.random.default_rng(7)
+    x = make_x(rng, shape, DTYPES[dtype])
+    run_and_check(x, *make_params(rng, channels_of(shape, axes), DTYPES[dtype]), axes=axes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((2, 64, 512, 256), (2, 3)), ((2, 512, 256, 64), (1, 2))]
+)
+def test_needs_no_memory_of_the_size_of_the_tensor(rng, shape, axes):
+    x = np.ones(shape, np.float32)
+    params = make_params(rng, 64, np.float32)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _native.frn(x, *params, epsilon=1e-3, axes=axes, out=x)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
+    assert grown < x.nbytes / 16
 
 
 @pytest.mark.parametrize("axes", [(2, 3), (1, 2), (1, 3)])
