@@ -179,11 +179,12 @@ class FrnCall {
     for (int64_t first = 0; first < planes; first += group) {
       const int64_t count = std::min(group, planes - first);
       Run(count * slices, [&](int64_t i) {
-        const int64_t at = i % slices * length;
+        const int64_t at = i % slices * length, end = std::min(inner, at + length);
+        const T* plane = x_ + (first + i / slices) * inner;
         partial[i] = 0;
-        if (at >= inner) return;
-        kernels_.sum_planes(x_ + (first + i / slices) * inner + at, 1, std::min(length, inner - at),
-                            &partial[i]);
+        for (int64_t run = at; run < end; run += kRunElements) {
+          kernels_.sum_planes(plane + run, 1, std::min(kRunElements, end - run), &partial[i]);
+        }
       });
       for (int64_t p = 0; p < count; ++p) {
         double sum = 0;

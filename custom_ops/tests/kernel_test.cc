@@ -1,16 +1,19 @@
-// The CPU kernels over every target, element type and layout, each array in memory of its exact
-// size: built with AddressSanitizer and UndefinedBehaviorSanitizer (FRN_ONNX_SANITIZE), a read or
-// write outside of it ends the program. Checks values too, against double arithmetic. The tests of
-// record are tests/native; this one needs neither Python nor ONNX Runtime:
+// The CPU kernels over every target, element type and layout, each array between two pages that may
+// not be touched, once at the end of its memory and once at the beginning: a read or write outside
+// ends the program, masked vector loads included, which AddressSanitizer does not see. Built with
+// it and UndefinedBehaviorSanitizer (FRN_ONNX_SANITIZE). Checks values too, against double
+// arithmetic. The tests of record are tests/native; this one needs neither Python nor ONNX Runtime:
 //
 //   cmake -S custom_ops -B build/sanitize -DFRN_ONNX_SANITIZE=ON -DFRN_ONNX_CUDA=off
 //   cmake --build build/sanitize && build/sanitize/kernel_test
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
-#include <limits>
-#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -24,11 +27,36 @@ namespace {
 
 using namespace frn;
 
-// Exactly `count` elements, so that the sanitizer sees one too many.
+// `count` elements that touch the guard page behind them, or the one before them.
 template <class T>
-std::unique_ptr<T[]> Array(int64_t count) {
-  return std::unique_ptr<T[]>(new T[static_cast<size_t>(count)]());
-}
+class Guarded {
+ public:
+  Guarded(int64_t count, bool at_end) {
+    const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const size_t bytes = static_cast<size_t>(count) * sizeof(T);
+    const size_t pages = (bytes + page - 1) / page * page;
+    size_ = pages + 2 * page;
+    memory_ =
+        static_cast<char*>(mmap(nullptr, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (memory_ == MAP_FAILED ||
+        (pages > 0 && mprotect(memory_ + page, pages, PROT_READ | PROT_WRITE) != 0)) {
+      std::perror("kernel_test: mmap");
+      std::exit(1);
+    }
+    data_ = reinterpret_cast<T*>(memory_ + page + (at_end ? pages - bytes : 0));
+  }
+  ~Guarded() { munmap(memory_, size_); }
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
+
+  T* get() const { return data_; }
+  T& operator[](int64_t i) const { return data_[i]; }
+
+ private:
+  char* memory_;
+  size_t size_;
+  T* data_;
+};
 
 template <class T>
 T FromDouble(double value) {
@@ -111,13 +139,13 @@ void CheckValues(const std::string& what, const FrnShape& shape, const T* x, con
 }
 
 template <class T>
-void RunCase(const CpuTarget& target, const Case& test, ThreadTeam& team) {
+void RunCase(const CpuTarget& target, const Case& test, ThreadTeam& team, bool at_end) {
   using A = ComputeType<T>;
   const FrnShape shape = MakeShape(ParseAxes(test.axes), test.x);
   const int64_t count = shape.elements();
   std::mt19937 random(20191120);
   std::normal_distribution<double> normal;
-  const auto x = Array<T>(count), y = Array<T>(count);
+  const Guarded<T> x(count, at_end), y(count, at_end);
   for (int64_t i = 0; i < count; ++i) x[i] = FromDouble<T>(normal(random) * 1.5 - 2.3);
   std::vector<A> gamma(shape.channels), beta(shape.channels), tau(shape.channels);
   for (int64_t c = 0; c < shape.channels; ++c) {
@@ -136,7 +164,7 @@ void RunCase(const CpuTarget& target, const Case& test, ThreadTeam& team) {
   ComputeFrn<T>(kernels, shape, x.get(), y.get(), params, team);
   CheckValues<T>(what, shape, x.get(), y.get(), gamma, beta, tau, 0.125);
 
-  const auto over = Array<T>(count);
+  const Guarded<T> over(count, at_end);
   if (count > 0) std::memcpy(over.get(), x.get(), sizeof(T) * count);
   ComputeFrn<T>(kernels, shape, over.get(), over.get(), params, team);
   if (count > 0 && std::memcmp(over.get(), y.get(), sizeof(T) * count) != 0) {
@@ -156,11 +184,13 @@ int main() {
       continue;
     }
     for (const Case& test : kCases) {
-      RunCase<float>(target, test, team);
-      RunCase<double>(target, test, team);
-      RunCase<F16>(target, test, team);
-      RunCase<BF16>(target, test, team);
-      runs += 4;
+      for (bool at_end : {true, false}) {
+        RunCase<float>(target, test, team, at_end);
+        RunCase<double>(target, test, team, at_end);
+        RunCase<F16>(target, test, team, at_end);
+        RunCase<BF16>(target, test, team, at_end);
+        runs += 4;
+      }
     }
   }
   std::printf("%d cases, %d failures\n", runs, failures);
