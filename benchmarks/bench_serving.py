@@ -254,7 +254,15 @@ def machine() -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--hosts", nargs="*", choices=HOSTS, default=list(HOSTS))
+    hosts = list(HOSTS) if environments.is_made("ray") else ["embedded"]
+    parser.add_argument(
+        "--hosts",
+        nargs="*",
+        choices=HOSTS,
+        default=hosts,
+        help="default: all; only the embedded one where .envs/serving-ray is missing, which "
+        "FRN_ONNX_REQUIRE_ENVS=1 pytest tests/serving/test_ray.py makes",
+    )
     parser.add_argument("--seconds", type=float, default=4.0, help="of one measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--soak", type=int, help="requests of the memory measurement")

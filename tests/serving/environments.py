@@ -30,12 +30,16 @@ _PACKAGES = {
 _LARGE = ("ray", "frameworks")
 
 
+def is_made(name: str) -> bool:
+    """Whether an environment is there already."""
+    return (_ENVS / f"serving-{name}" / ".complete").exists()
+
+
 def python(name: str) -> Path:
     """The interpreter of an environment, which is made if it is not there."""
     folder = _ENVS / f"serving-{name}"
     interpreter = folder / "bin" / "python"
-    complete = folder / ".complete"
-    if complete.exists():
+    if is_made(name):
         return interpreter
     required = os.environ.get("FRN_ONNX_REQUIRE_ENVS") == "1"
     if name in _LARGE and not required:
@@ -49,7 +53,7 @@ def python(name: str) -> Path:
         if required:
             pytest.fail(reason)
         pytest.skip(reason)
-    complete.touch()
+    (folder / ".complete").touch()
     return interpreter
 
 
