@@ -1,5 +1,6 @@
 """Servers as processes of their own, and sockets that speak to them."""
 
+import ctypes
 import http.client
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from serving.environments import ROOT
 
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _URL = re.compile(r"http://\S+:(\d+)")
 
 
@@ -82,6 +84,7 @@ def start(*command, python=sys.executable, log: Path, timeout=60, env=None):
             stderr=stderr,
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+            preexec_fn=_end_with_parent,
         )
     try:
         port = _wait_for_url(process, begin + timeout, log)
@@ -95,6 +98,11 @@ def start(*command, python=sys.executable, log: Path, timeout=60, env=None):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _end_with_parent() -> None:
+    """In the child: SIGTERM when the test process dies, however it dies; Ray would stay."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _wait_for_url(process, end: float, log: Path) -> int:
