@@ -27,6 +27,24 @@ def test_misaligned(target, dtype, rng, shape, axes, offset):
     assert run_and_check(x, *params, axes=axes, out=out, threads=1) is out
 
 
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((2, 5, 1000, 423), (2, 3)),
+        ((1, 260, 250, 65), (1, 2)),
+        ((1, 256, 260, 64), (1, 2)),
+        ((2, 90, 90, 261), (1, 2)),
+    ],
+)
+def test_larger_than_the_caches(target, dtype, rng, shape, axes):
+    """From 8 MB on y is written past the caches, with instructions that need alignment."""
+    for offset in (0, 1):
+        x = at_offset(make_x(rng, shape, dtype), 3)
+        out = at_offset(np.zeros_like(x), offset)
+        params = make_params(rng, channels_of(shape, axes), dtype)
+        run_and_check(x, *params, axes=axes, out=out)
+
+
 @pytest.mark.parametrize(("shape", "axes"), [c for c in CASES if c[0][0] > 0], ids=str)
 def test_in_place_is_the_same_bits(target, dtype, rng, shape, axes):
     x = make_x(rng, shape, dtype)
