@@ -1,10 +1,13 @@
-"""What every suite shares: a seeded generator, and GPU tests that skip visibly."""
+"""What every suite shares: a seeded generator, quiet logs, and GPU tests that skip visibly."""
 
 import os
 import shutil
 
 import numpy as np
 import pytest
+
+# TensorFlow reads it once, when whichever suite comes first imports it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 @pytest.fixture

@@ -1,9 +1,5 @@
 """Networks to export, and what is asked of every exported file."""
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import keras
 import numpy as np
 import onnx

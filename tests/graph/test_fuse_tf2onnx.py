@@ -1,9 +1,6 @@
 """Every form of FRN as tf2onnx writes it, optimised or not, and a U-Net of 36 layers."""
 
-import os
 from unittest import mock
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import exporter_files
 import graph_models
