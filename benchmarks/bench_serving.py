@@ -32,7 +32,8 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from serving import environments, example_models, processes, soak  # noqa: E402
+import environments  # noqa: E402
+from serving import example_models, processes, soak  # noqa: E402
 from serving_report import render  # noqa: E402
 
 from frn_onnx.serving import ray_config  # noqa: E402
@@ -260,8 +261,8 @@ def main() -> None:
         nargs="*",
         choices=HOSTS,
         default=hosts,
-        help="default: all; only the embedded one where .envs/serving-ray is missing, which "
-        "FRN_ONNX_REQUIRE_ENVS=1 pytest tests/serving/test_ray.py makes",
+        help="default: all; only the embedded one where the environment of Ray is missing, which "
+        "FRN_ONNX_REQUIRE_ENVS=1 makes",
     )
     parser.add_argument("--seconds", type=float, default=4.0, help="of one measurement")
     parser.add_argument("--rounds", type=int, default=3)

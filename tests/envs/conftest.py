@@ -1,21 +1,13 @@
-"""Virtual environments with other ONNX Runtimes, and the built wheel installed in each.
+"""The built wheel, as users install it, in environments of ``environments.PACKAGES``."""
 
-They are made once under .envs/ and kept. Where packages cannot be fetched the tests skip
-visibly; FRN_ONNX_REQUIRE_ENVS=1, as CI sets it, makes that a failure.
-"""
-
-import hashlib
-import os
 import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+import environments
 import pytest
-
-ROOT = Path(__file__).parents[2]
-ENVS = ROOT / ".envs"
 
 
 @dataclass(frozen=True)
@@ -36,7 +28,7 @@ class Environment:
             [self.python, "-I", "-c", textwrap.dedent(code), *args],
             capture_output=True,
             text=True,
-            cwd=ENVS,
+            cwd=environments.ENVS,
             timeout=300,
         )
 
@@ -45,36 +37,22 @@ class Environment:
 def wheel(tmp_path_factory) -> Path:
     """The wheel as a user would build it, in isolation."""
     folder = tmp_path_factory.mktemp("wheel")
-    _pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+    result = environments.pip(
+        sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, environments.ROOT
+    )
+    assert result.returncode == 0, result.stderr
     return next(folder.glob("*.whl"))
 
 
 @pytest.fixture(scope="session")
 def environment(wheel):
-    """Makes an environment: ``environment("onnxruntime==1.18.1", "numpy<2")``."""
+    """Gives an environment: ``environment("onnxruntime-1.18.1")``."""
 
-    def make(*packages: str) -> Environment:
-        key = hashlib.sha256("\n".join((sys.version, *packages)).encode()).hexdigest()[:8]
-        folder = ENVS / f"{packages[0].replace('==', '-')}-{key}"
-        python = folder / "bin" / "python"
-        if not (folder / ".complete").exists():
-            ENVS.mkdir(exist_ok=True)
-            subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-            _pip(python, "install", "onnx", "onnx-ir", "rich", *packages)
-            (folder / ".complete").touch()
+    def make(name: str) -> Environment:
+        python = environments.python(name)
         # The wheel is new in every run, what it needs is there already.
-        _pip(python, "install", "--force-reinstall", "--no-deps", str(wheel))
+        result = environments.pip(python, "install", "--force-reinstall", "--no-deps", wheel)
+        assert result.returncode == 0, result.stderr
         return Environment(python)
 
     return make
-
-
-def _pip(python: str | Path, *args: str) -> None:
-    command = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *args]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode == 0:
-        return
-    reason = f"pip {args[0]} failed: {result.stderr.strip()[-500:]}"
-    if os.environ.get("FRN_ONNX_REQUIRE_ENVS") == "1" or args[0] == "wheel":
-        pytest.fail(reason)
-    pytest.skip(reason)

@@ -63,7 +63,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def gpu_environment(environment):
-    return environment("onnxruntime-gpu==1.31.1", "ml_dtypes")
+    return environment("onnxruntime-gpu")
 
 
 def test_sessions_with_the_gpu_wheel(gpu_environment):

@@ -15,23 +15,12 @@ report = doctor.examine()
 print(json.dumps({"version": ort.__version__, "report": report.to_dict()}))
 """
 
-# ONNX Runtime before 1.19 was built against NumPy 1.
-OLD = ("onnx==1.19.1", "numpy<2")
 
-
-@pytest.mark.parametrize(
-    "packages",
-    [
-        ("onnxruntime==1.18.1", *OLD),
-        ("onnxruntime==1.20.1",),
-        ("onnxruntime==1.23.2",),
-    ],
-    ids=lambda packages: packages[0],
-)
-def test_one_build_loads_and_computes(environment, packages):
-    found = json.loads(environment(*packages).run(SESSION))
+@pytest.mark.parametrize("version", ["1.18.1", "1.20.1", "1.23.2"])
+def test_one_build_loads_and_computes(environment, version):
+    found = json.loads(environment(f"onnxruntime-{version}").run(SESSION))
     checks = {check["name"]: check for check in found["report"]["checks"]}
-    assert found["version"] == packages[0].split("==")[1]
+    assert found["version"] == version
     for name in ("kernel on arrays", "session with the plugin", "session without it"):
         assert checks[name]["ok"], checks[name]
 
@@ -49,7 +38,7 @@ def test_older_onnxruntime_is_refused_with_both_versions(environment):
     except Exception as error:
         print(error)
     """
-    python_side, library_side = environment("onnxruntime==1.17.3", *OLD).run(code).splitlines()
+    python_side, library_side = environment("onnxruntime-1.17.3").run(code).splitlines()
     assert "needs ONNX Runtime 1.18 or newer, this is 1.17.3" in python_side
     assert "1.18" in library_side
     assert "1.17.3" in library_side
@@ -65,6 +54,6 @@ def test_without_onnxruntime_the_install_line_is_named(environment):
     except ImportError as error:
         print(error)
     """
-    computed, refused = environment("numpy").run(code).splitlines()
+    computed, refused = environment("no-onnxruntime").run(code).splitlines()
     assert abs(float(computed) - 12) < 1e-4
     assert "pip install 'frn_onnx[cpu]'" in refused

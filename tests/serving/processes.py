@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.environments import ROOT
+from environments import ROOT
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _URL = re.compile(r"http://\S+:(\d+)")

@@ -3,8 +3,9 @@
 import json
 import re
 
+import environments
 import pytest
-from serving import environments, example_models, processes
+from serving import example_models, processes
 
 SCRIPTS = environments.ROOT / "tests" / "serving" / "scripts"
 pytestmark = pytest.mark.clients

@@ -10,9 +10,10 @@ import time
 import urllib.error
 import urllib.request
 
+import environments
 import numpy as np
 import pytest
-from serving import environments, example_models, processes
+from serving import example_models, processes
 
 from frn_onnx.cli import serve, triton
 from frn_onnx.serving import errors

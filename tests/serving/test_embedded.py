@@ -11,8 +11,8 @@ import threading
 import time
 
 import pytest
+from environments import ROOT
 from serving import example_models, processes
-from serving.environments import ROOT
 
 # The host with short time limits; its arguments: the model, then head and body seconds.
 IMPATIENT = """

@@ -9,8 +9,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import environments
 import pytest
-from serving import environments, example_models, processes
+from serving import example_models, processes
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.serving import ray_config

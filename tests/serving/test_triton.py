@@ -5,11 +5,12 @@ import json
 import os
 from pathlib import Path
 
+import environments
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from serving import environments, example_models
+from serving import example_models
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.runtime.library import get_library_path

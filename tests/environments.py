@@ -1,0 +1,133 @@
+"""Virtual environments for what does not go with frn_onnx's own, made once under .envs/ and kept.
+
+They hold other ONNX Runtimes, other exporters, and other projects' servers and clients. What an
+environment is for stands in ``PACKAGES``; the versions of all that comes with it stand in
+``tests/pins/NAME.txt``, so that a new release of anything changes nothing by itself. This writes
+them anew, with today's newest:
+
+    python tests/environments.py NAME ...
+
+Where an environment cannot be made the tests skip visibly; FRN_ONNX_REQUIRE_ENVS=1, as CI sets
+it, makes that a failure.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ENVS = ROOT / ".envs"
+PINS = ROOT / "tests" / "pins"
+_PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def _needs(*extras: str) -> tuple[str, ...]:
+    """What frn_onnx itself needs, with some of its extras."""
+    listed = [_PROJECT["optional-dependencies"][extra] for extra in extras]
+    needed = [*_PROJECT["dependencies"], *(package for extra in listed for package in extra)]
+    return tuple(package for package in needed if not package.startswith("frn_onnx"))
+
+
+# ONNX Runtime before 1.19 was built against NumPy 1.
+_OLD = ("onnx==1.19.1", "numpy<2")
+PACKAGES: dict[str, tuple[str, ...]] = {
+    # gRPC of Triton's client wants another protobuf than ours.
+    "clients": ("tritonclient[http,grpc]", "schemathesis"),
+    "ray": _needs("cpu", "serve", "ray"),
+    "frameworks": (*_needs("cpu"), "fastapi", "uvicorn", "bentoml", "litserve"),
+    "no-onnxruntime": _needs(),
+    "onnxruntime-1.17.3": (*_needs(), "onnxruntime==1.17.3", *_OLD),
+    "onnxruntime-1.18.1": (*_needs(), "onnxruntime==1.18.1", *_OLD),
+    "onnxruntime-1.20.1": (*_needs(), "onnxruntime==1.20.1"),
+    "onnxruntime-1.23.2": (*_needs(), "onnxruntime==1.23.2"),
+    "onnxruntime-gpu": (*_needs(), "onnxruntime-gpu==1.31.1"),
+    "onnxruntime-openvino": (*_needs(), "onnxruntime-openvino==1.24.1"),
+    # The CPU build, from PyTorch's own index where the registry has it.
+    "torch": (*_needs(), "torch==2.13.0", "onnxscript", "onnxconverter-common", "keras"),
+    "jax": (*_needs(), "jax[cpu]", "jax2onnx"),
+}
+# About 1 GB each: made only where FRN_ONNX_REQUIRE_ENVS=1 is set.
+_LARGE = ("ray", "frameworks")
+
+
+def folder(name: str) -> Path:
+    """Where an environment lies; another Python or other versions make another one."""
+    about = (sys.version, *PACKAGES[name], _pins(name).read_text())
+    return ENVS / f"{name}-{hashlib.sha256('|'.join(about).encode()).hexdigest()[:8]}"
+
+
+def is_made(name: str) -> bool:
+    """Whether an environment is there already."""
+    return (folder(name) / ".complete").exists()
+
+
+def python(name: str) -> Path:
+    """The interpreter of an environment, which is made if it is not there."""
+    interpreter = folder(name) / "bin" / "python"
+    if is_made(name):
+        return interpreter
+    if name in _LARGE and not _required():
+        _give_up(f"the environment {name!r} is not there; FRN_ONNX_REQUIRE_ENVS=1 makes it, 1 GB")
+    ENVS.mkdir(exist_ok=True)
+    with (ENVS / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another test run may be making it
+        if not is_made(name):
+            subprocess.run([sys.executable, "-m", "venv", "--clear", folder(name)], check=True)
+            result = pip(interpreter, "install", "--constraint", _pins(name), *PACKAGES[name])
+            if result.returncode:
+                _give_up(f"the environment {name!r} cannot be made: {result.stderr.strip()[-500:]}")
+            (folder(name) / ".complete").touch()
+    return interpreter
+
+
+def run(name: str, *args: str | Path, timeout: float = 120) -> str:
+    """What a script prints in an environment; its failure fails the test, with its output."""
+    command = [python(name), *args]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+def pip(interpreter: str | Path, *args: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs pip quietly, whatever comes of it."""
+    command = [interpreter, "-m", "pip", "--quiet", "--disable-pip-version-check", *args]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def pin(name: str) -> None:
+    """Writes the versions that an environment would get today; installs nothing."""
+    options = ("install", "--dry-run", "--ignore-installed", "--report", "-")
+    result = pip(sys.executable, *options, *PACKAGES[name])
+    if result.returncode:
+        raise SystemExit(result.stderr)
+    found = [entry["metadata"] for entry in json.loads(result.stdout)["install"]]
+    # A local version (+cpu) belongs to the index that it came from.
+    lines = [f"{about['name']}=={re.sub('[+].*', '', about['version'])}\n" for about in found]
+    head = f"# For Python 3.11; made by: python tests/environments.py {name}\n"
+    _pins(name).write_text(head + "".join(sorted(lines, key=str.lower)))
+
+
+def _pins(name: str) -> Path:
+    return PINS / f"{name}.txt"
+
+
+def _required() -> bool:
+    return os.environ.get("FRN_ONNX_REQUIRE_ENVS") == "1"
+
+
+def _give_up(reason: str) -> None:
+    """Fails the test where the environments are required, and else skips it."""
+    import pytest
+
+    (pytest.fail if _required() else pytest.skip)(reason)
+
+
+if __name__ == "__main__":
+    for chosen in sys.argv[1:]:
+        pin(chosen)
