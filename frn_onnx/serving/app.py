@@ -32,6 +32,8 @@ LOG = logging.getLogger("frn_onnx.serving")
 _JSON = "application/json"
 # Bodies shorter than this are (de)compressed at once: a thread would cost more.
 _INLINE_BYTES = 16 * 1024
+# So much of the client's own name for a request goes into the log; a body may be all name.
+_LOGGED_ID = 128
 # The page loads nothing and talks to this server only.
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
@@ -96,7 +98,7 @@ class _Handlers:
         result = answer.result
         log.update(batch=result.batch, queue_ms=result.queue_ms, run_ms=result.run_ms)
         if answer.id is not None:
-            log["id"] = answer.id
+            log["id"] = answer.id[:_LOGGED_ID]
         return response
 
     async def _body(self, request: Request, json_length: int | None) -> bytes | memoryview:

@@ -21,6 +21,8 @@ import numpy as np
 
 from frn_onnx.serving.errors import ModelRunError, QueueFullError
 
+# ONNX Runtime cannot be told to leave a run; the thread ends with the process at the latest.
+_CLOSE_SECONDS = 1
 # (feeds, names of the outputs) -> outputs, as Model.run.
 Run = Callable[[Mapping[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
 # (samples in the run, seconds it took); called in the batcher's thread.
@@ -121,9 +123,9 @@ class Batcher:
         return await job.future
 
     def close(self) -> None:
-        """Ends the thread; what is running is finished."""
+        """Ends the thread. A run that nobody waits for any more is not waited for here either."""
         self._batches.put(None)
-        self._thread.join()
+        self._thread.join(_CLOSE_SECONDS)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hands what can run together to the thread, if there is anything."""

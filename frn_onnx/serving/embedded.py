@@ -62,7 +62,7 @@ def serve(
         _allow_many_connections()
         config = uvicorn.Config(
             logs.AccessLog(application),
-            http=server.limited(limits.head_seconds),
+            http=server.limited(limits),
             ws="none",
             lifespan="on",
             log_config=None,

@@ -43,10 +43,19 @@ class Limits:
 
     Attributes:
         body_bytes: most bytes of a body, before and after a content coding is undone.
-        body_seconds: within this time a body must have arrived.
+        body_seconds: within this time a body must have arrived, and an answer been taken.
         head_seconds: within this time the head of a request must have arrived.
+
+    Raises: ArgumentError if ``body_bytes`` is below 1.
     """
 
     body_bytes: int = 64 * 2**20
     body_seconds: float = 60.0
     head_seconds: float = 15.0
+
+    def __post_init__(self) -> None:
+        if self.body_bytes < 1:
+            raise ArgumentError(
+                f"the largest body must have at least 1 byte, received {self.body_bytes}; "
+                "--max-body takes MiB"
+            )

@@ -1,7 +1,7 @@
-"""uvicorn with limits on the head of a request, and word of when it listens.
+"""uvicorn with limits on slow and large heads, errors in JSON, and word of when it listens.
 
-By itself uvicorn waits for the rest of a head as long as the client likes, and takes one of any
-length.
+By itself uvicorn waits for the rest of a head, and for a client to take its answer, as long as
+the client likes, and takes a head of any length.
 """
 
 import asyncio
@@ -9,23 +9,29 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from frn_onnx.serving.options import Limits
 
 HEAD_BYTES = 64 * 1024
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """Answers 408 to a head that takes too long, and 431 to one that is too large.
+    """Answers 408 to a head that takes too long, 431 to one too large, 400 to what is not HTTP.
 
-    A connection on which nothing is ever sent is closed after the same time.
+    A connection on which nothing is ever sent is closed after the time of a head, one on which
+    the client does not take its answer after the time of a body.
     """
 
-    head_seconds: float
+    limits: Limits
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._deadline: asyncio.TimerHandle | None = None
+        self._head_deadline: asyncio.TimerHandle | None = None
+        self._answer_deadline: asyncio.TimerHandle | None = None
+        self._in_head = False
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -33,50 +39,76 @@ class LimitedProtocol(HttpToolsProtocol):
         self._arm()
 
     def on_message_begin(self) -> None:
+        self._in_head = True
         self._arm()
         super().on_message_begin()
 
     def data_received(self, data: bytes) -> None:
+        # Where the head begins behind the body of a request before it, the rest of these bytes
+        # is not counted: they may be mostly body.
+        if self._head_deadline is not None:
+            self._head_bytes += len(data)
         super().data_received(data)
-        if self._deadline is None:
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > HEAD_BYTES:
-            self._refuse("431 Request Header Fields Too Large", f"at most {HEAD_BYTES} bytes long")
+        if self._head_deadline is not None and self._head_bytes > HEAD_BYTES:
+            expected = f"the head of a request must be at most {HEAD_BYTES} bytes long"
+            self._refuse("431 Request Header Fields Too Large", expected)
 
     def on_headers_complete(self) -> None:
         self._disarm()
         super().on_headers_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        self._refuse("400 Bad Request", "this is not an HTTP/1.1 request")
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._answer_deadline = self.loop.call_later(self.limits.body_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_answer_clock()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._stop_answer_clock()
         super().connection_lost(exc)
 
     def _arm(self) -> None:
-        self._disarm()
-        self._deadline = self.loop.call_later(self.head_seconds, self._expire)
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+        self._head_deadline = self.loop.call_later(self.limits.head_seconds, self._expire)
 
     def _disarm(self) -> None:
+        self._in_head = False
         self._head_bytes = 0
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
+
+    def _stop_answer_clock(self) -> None:
+        if self._answer_deadline is not None:
+            self._answer_deadline.cancel()
 
     def _expire(self) -> None:
-        if self._head_bytes:
-            self._refuse("408 Request Timeout", f"complete within {self.head_seconds:g} s")
+        if self._in_head:
+            expected = (
+                f"the head of a request must be complete within {self.limits.head_seconds:g} s"
+            )
+            self._refuse("408 Request Timeout", expected)
         else:
             self.transport.close()
 
-    def _refuse(self, status: str, expected: str) -> None:
+    def _refuse(self, status: str, text: str) -> None:
         self._disarm()
-        body = f'{{"error":"the head of a request must be {expected}"}}'
-        if not self.transport.is_closing():
-            self.transport.write(
-                f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n"
-                f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode()
-            )
-            self.transport.close()
+        if self.transport.is_closing():
+            return
+        body = orjson.dumps({"error": text})
+        head = (
+            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
 
 class AnnouncingServer(uvicorn.Server):
@@ -91,6 +123,6 @@ class AnnouncingServer(uvicorn.Server):
         self._on_ready()
 
 
-def limited(head_seconds: float) -> type[LimitedProtocol]:
-    """The protocol with its time limit."""
-    return type("Protocol", (LimitedProtocol,), {"head_seconds": head_seconds})
+def limited(limits: Limits) -> type[LimitedProtocol]:
+    """The protocol with its limits."""
+    return type("Protocol", (LimitedProtocol,), {"limits": limits})

@@ -10,24 +10,34 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 from environments import ROOT
 from serving import example_models, processes
+from serving.bodies import binary_v2
 
 # The host with short time limits; its arguments: the model, then head and body seconds.
 IMPATIENT = """
 import sys
-from frn_onnx.serving.embedded import serve
+from frn_onnx.serving import embedded
 from frn_onnx.serving.options import Limits, ModelOptions
 limits = Limits(head_seconds=float(sys.argv[2]), body_seconds=float(sys.argv[3]))
-serve(ModelOptions(sys.argv[1]), port=0, limits=limits,
-      on_ready=lambda url, served: print(url, flush=True))
+embedded.serve(ModelOptions(sys.argv[1]), port=0, limits=limits,
+               on_ready=lambda url, served: print(url, flush=True))
 """
 X = [[1.0, -2.0, 0.5, 3.0]]
 REQUEST = json.dumps(
     {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": X}]}
 ).encode()
 HEAD = b"POST /v2/models/linear/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
+
+
+def binary_request(x: np.ndarray, model: str = "linear") -> bytes:
+    """A whole request with raw tensors both ways."""
+    request = binary_v2(x, parameters={"binary_data_output": True})
+    headers = {"Host": "x", "Content-Length": len(request["content"]), **request["headers"]}
+    lines = [f"POST /v2/models/{model}/infer HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + request["content"]
 
 
 @pytest.fixture
@@ -101,6 +111,7 @@ def test_no_metrics(tmp_path):
         (["MODEL", "--port", "70000"], "port must be within 0..65535, received 70000"),
         (["MODEL", "--port", "TAKEN"], "choose another with --host and --port"),
         (["MODEL", "--max-batch", "0"], "max_batch must be at least 1, received 0"),
+        (["MODEL", "--max-body", "0"], "the largest body must have at least 1 byte, received 0"),
         (["MODEL", "--name", "a b"], "pass another with --name"),
     ],
 )
@@ -218,9 +229,69 @@ def test_endless_head_is_431(linear):
     ],
 )
 def test_what_is_not_http_harms_nobody(impatient, data):
-    answer = impatient.send(data)
-    assert answer.startswith(b"HTTP/1.1 4") or not answer
+    head, _, body = impatient.send(data).partition(b"\r\n\r\n")
+    if head:
+        assert head.startswith(b"HTTP/1.1 4")
+        assert b"content-type: application/json" in head.lower()
+        assert json.loads(body)["error"]
     answers_correctly(impatient)
+
+
+def test_a_head_behind_a_large_body(linear):
+    """What one packet brings of a head and of the body before it does not make the head large."""
+    x = np.ones((20_000, 4), np.float32)
+    with socket.create_connection(("127.0.0.1", linear.port), timeout=30) as connection:
+        connection.sendall(binary_request(x) + b"GET /v2 HT")
+        time.sleep(0.5)
+        connection.sendall(b"TP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.count(b"HTTP/1.1 200 ") == 2
+    assert len(answer) > x.nbytes * 3 / 4
+
+
+def test_an_answer_that_is_not_taken_is_dropped(impatient):
+    """The answer is larger than what the system's buffers hold."""
+    x = np.ones((1_000_000, 4), np.float32)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", impatient.port))
+        connection.sendall(binary_request(x))
+        # The line is there once the server has given the answer up.
+        end = time.monotonic() + 20
+        while not any(r["event"] == "request" for r in impatient.records()):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    answers_correctly(impatient)
+
+
+def test_a_long_name_for_a_request_is_cut_in_the_log(linear):
+    body = json.dumps({**json.loads(REQUEST), "id": "a" * 100_000})
+    status, _, answer = linear.request("POST", "/v2/models/linear/infer", body)
+    assert status == 200
+    assert json.loads(answer)["id"] == "a" * 100_000
+    time.sleep(0.2)
+    assert linear.log.stat().st_size < 2000
+
+
+def test_a_run_without_end_does_not_hold_up_the_end(tmp_path):
+    """What runs beyond the time of grace, here 40 samples of half a second, is given up."""
+    code = IMPATIENT.replace("limits =", "embedded.GRACE_SECONDS = 0.5\nlimits =")
+    path = example_models.slow(tmp_path)
+    with processes.start("-c", code, path, "9", "9", log=tmp_path / "log") as server:
+        answers = []
+        client = threading.Thread(
+            target=lambda: answers.append(
+                server.send(binary_request(np.ones((40, 1), np.float32), "slow"))
+            )
+        )
+        client.start()
+        time.sleep(0.5)
+        begin = time.monotonic()
+        server.stop()
+        assert time.monotonic() - begin < 12
+        client.join()
+    assert b" 200 " not in answers[0]
 
 
 def test_a_client_that_leaves_in_the_middle_harms_nobody(linear):
