@@ -21,8 +21,9 @@ HEAD_BYTES = 64 * 1024
 class LimitedProtocol(HttpToolsProtocol):
     """Answers 408 to a head that takes too long, 431 to one too large, 400 to what is not HTTP.
 
-    A connection on which nothing is ever sent is closed after the time of a head, one on which
-    the client does not take its answer after the time of a body.
+    A connection on which nothing is ever sent is closed after the time of a head. After the time
+    of a body one is closed on which the client does not take its answer, or sends the rest of a
+    body whose answer it has already.
     """
 
     limits: Limits
@@ -31,6 +32,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._head_deadline: asyncio.TimerHandle | None = None
         self._answer_deadline: asyncio.TimerHandle | None = None
+        self._rest_deadline: asyncio.TimerHandle | None = None
         self._in_head = False
         self._head_bytes = 0
 
@@ -57,6 +59,17 @@ class LimitedProtocol(HttpToolsProtocol):
         self._disarm()
         super().on_headers_complete()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.more_body:
+            self._rest_deadline = self.loop.call_later(
+                self.limits.body_seconds, self.transport.close
+            )
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        _cancel(self._rest_deadline)
+
     def send_400_response(self, msg: str) -> None:
         self._refuse("400 Bad Request", "this is not an HTTP/1.1 request")
 
@@ -66,28 +79,23 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._stop_answer_clock()
+        _cancel(self._answer_deadline)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
-        self._stop_answer_clock()
+        _cancel(self._answer_deadline)
+        _cancel(self._rest_deadline)
         super().connection_lost(exc)
 
     def _arm(self) -> None:
-        if self._head_deadline is not None:
-            self._head_deadline.cancel()
+        _cancel(self._head_deadline)
         self._head_deadline = self.loop.call_later(self.limits.head_seconds, self._expire)
 
     def _disarm(self) -> None:
         self._in_head = False
         self._head_bytes = 0
-        if self._head_deadline is not None:
-            self._head_deadline.cancel()
-            self._head_deadline = None
-
-    def _stop_answer_clock(self) -> None:
-        if self._answer_deadline is not None:
-            self._answer_deadline.cancel()
+        _cancel(self._head_deadline)
+        self._head_deadline = None
 
     def _expire(self) -> None:
         if self._in_head:
@@ -109,6 +117,11 @@ class LimitedProtocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
 
 
 class AnnouncingServer(uvicorn.Server):

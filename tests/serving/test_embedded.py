@@ -1,8 +1,10 @@
 """The embedded host as a process: start, signals, hostile connections."""
 
 import asyncio
+import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -32,9 +34,9 @@ REQUEST = json.dumps(
 HEAD = b"POST /v2/models/linear/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
 
 
-def binary_request(x: np.ndarray, model: str = "linear") -> bytes:
-    """A whole request with raw tensors both ways."""
-    request = binary_v2(x, parameters={"binary_data_output": True})
+def binary_request(x: np.ndarray, model: str = "linear", *, binary_output: bool = True) -> bytes:
+    """A whole request with a raw tensor."""
+    request = binary_v2(x, parameters={"binary_data_output": binary_output})
     headers = {"Host": "x", "Content-Length": len(request["content"]), **request["headers"]}
     lines = [f"POST /v2/models/{model}/infer HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode() + request["content"]
@@ -250,19 +252,43 @@ def test_a_head_behind_a_large_body(linear):
 
 
 def test_an_answer_that_is_not_taken_is_dropped(impatient):
-    """The answer is larger than what the system's buffers hold."""
-    x = np.ones((1_000_000, 4), np.float32)
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(30)
-        connection.connect(("127.0.0.1", impatient.port))
-        connection.sendall(binary_request(x))
-        # The line is there once the server has given the answer up.
-        end = time.monotonic() + 20
-        while not any(r["event"] == "request" for r in impatient.records()):
-            assert time.monotonic() < end
-            time.sleep(0.1)
+    """The answer, in JSON, is larger than what the system's buffers hold."""
+    x = np.random.default_rng(0).normal(size=(1_000_000, 4)).astype(np.float32)
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=30) as connection:
+        connection.sendall(binary_request(x, binary_output=False))
+        answer = connection.recv(4096)
+        time.sleep(3)
+        length = int(re.search(rb"content-length: (\d+)", answer)[1])
+        received = len(answer)
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := connection.recv(65536):
+                received += len(chunk)
+    assert length > 20 * 2**20
+    assert received < length
     answers_correctly(impatient)
+
+
+def test_a_body_whose_answer_came_first_must_come_in_time_too(impatient):
+    """An unknown model is answered at once; then nothing, or next to nothing, of the body comes."""
+    head = (HEAD % 5).replace(b"linear", b"nope") + b"\r\n"
+
+    def read_404(connection):
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 404 ")
+
+    for rest in (b"", b"1"):
+        with socket.create_connection(("127.0.0.1", impatient.port), timeout=10) as connection:
+            connection.sendall(head)
+            read_404(connection)
+            connection.sendall(rest)
+            assert connection.recv(65536) == b""
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=10) as connection:
+        for _ in range(3):
+            connection.sendall(head + b"12345")
+            read_404(connection)
+            time.sleep(0.7)  # together longer than the time of one body
 
 
 def test_a_long_name_for_a_request_is_cut_in_the_log(linear):
