@@ -1,6 +1,19 @@
 """``frn-onnx serve`` and ``frn-onnx ray-config``: models over the Open Inference Protocol."""
 
 import argparse
+import functools
+
+_NOT_WITH_RAY = [
+    "name",
+    "host",
+    "port",
+    "device",
+    "threads",
+    "max_batch",
+    "max_queue",
+    "max_body",
+    "metrics",
+]
 
 
 def add_parser(subparsers) -> None:
@@ -20,7 +33,7 @@ def add_parser(subparsers) -> None:
         default=True,
         help="Prometheus figures under /metrics (default: on)",
     )
-    serve.set_defaults(run=run)
+    serve.set_defaults(run=functools.partial(run, serve))
 
     config = subparsers.add_parser("ray-config", help="write the YAML for Ray Serve and KubeRay")
     config.add_argument("models", nargs="+", metavar="MODEL.onnx", help="the models")
@@ -72,12 +85,19 @@ def _add_model_options(parser: argparse.ArgumentParser, *, threads: int, threads
     )
 
 
-def run(args: argparse.Namespace) -> int:
+def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     from frn_onnx.errors import ArgumentError
 
     if (args.model is None) == (args.ray is None):
         raise ArgumentError("pass either MODEL.onnx or --ray APP.yaml")
     if args.ray is not None:
+        given = [name for name in _NOT_WITH_RAY if getattr(args, name) != parser.get_default(name)]
+        if given:
+            options = ", ".join("--" + name.replace("_", "-") for name in given)
+            raise ArgumentError(
+                f"--ray takes no other option, received {options}; the YAML holds them, and "
+                "ray-config writes them there"
+            )
         from frn_onnx.serving.ray_runner import serve_config
 
         serve_config(args.ray, on_ready=lambda url: print(f"ready at {url}", flush=True))

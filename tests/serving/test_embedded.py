@@ -109,6 +109,10 @@ def test_no_metrics(tmp_path):
     [
         (["nope.onnx"], "there is no model file at 'nope.onnx'"),
         ([], "pass either MODEL.onnx or --ray APP.yaml"),
+        (
+            ["--ray", "app.yaml", "--port", "1", "--max-batch", "2", "--no-metrics"],
+            "--ray takes no other option, received --port, --max-batch, --metrics",
+        ),
         (["MODEL", "--host", "no.such.host.invalid"], "cannot listen on no.such.host.invalid"),
         (["MODEL", "--port", "70000"], "port must be within 0..65535, received 70000"),
         (["MODEL", "--port", "TAKEN"], "choose another with --host and --port"),
