@@ -72,6 +72,7 @@ class Model:
         specs = (*inputs.values(), *outputs.values())
         used = {spec.datatype for spec in specs}
         self._has_bfloat16 = "BF16" in used
+        self._run_options = _quiet()
         if {"BF16", "BYTES"} <= used:
             raise ModelError(
                 f"{os.fspath(path)!r} cannot be served: ONNX Runtime's Python API takes bfloat16 "
@@ -89,7 +90,8 @@ class Model:
         Returns: output name -> array.
         """
         if not self._has_bfloat16:
-            return dict(zip(outputs, self._session.run(list(outputs), dict(feeds)), strict=True))
+            arrays = self._session.run(list(outputs), dict(feeds), self._run_options)
+            return dict(zip(outputs, arrays, strict=True))
         import onnxruntime as ort
 
         values = {}
@@ -99,8 +101,17 @@ class Model:
                 values[name] = make(np.ascontiguousarray(array), _BFLOAT16_ONNX)
             else:
                 values[name] = ort.OrtValue.ortvalue_from_numpy(array)
-        results = self._session.run_with_ort_values(list(outputs), values)
+        results = self._session.run_with_ort_values(list(outputs), values, self._run_options)
         return {name: _to_numpy(value) for name, value in zip(outputs, results, strict=True)}
+
+
+def _quiet() -> Any:
+    """Options for a run whose failure is told by its exception alone, not on stderr as well."""
+    import onnxruntime as ort
+
+    options = ort.RunOptions()
+    options.log_severity_level = 4  # fatal
+    return options
 
 
 def _to_numpy(value: Any) -> np.ndarray:

@@ -80,6 +80,21 @@ def test_serves_and_logs_one_line_per_request(linear):
     assert "there is no model 'nope'" in third["error"]
 
 
+def test_a_model_that_fails_is_logged_as_json_too(tmp_path):
+    """ONNX Runtime would write a coloured line of its own to stderr."""
+    path = example_models.lookup(tmp_path)
+    entry = {"name": "index", "shape": [1], "datatype": "INT64", "data": [99]}
+    with processes.start(
+        *processes.CLI, "serve", path, "--port", "0", log=tmp_path / "log"
+    ) as server:
+        body = json.dumps({"inputs": [entry]})
+        assert server.request("POST", "/v2/models/lookup/infer", body)[0] == 500
+        time.sleep(0.2)
+        (record,) = server.records()
+    assert record["status"] == 500
+    assert "idx=99 must be within the inclusive range [-4,3]" in record["error"]
+
+
 def test_listens_on_this_machine_only(linear):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
