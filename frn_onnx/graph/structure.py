@@ -1,35 +1,53 @@
-"""Whether a graph is one: every name defined, once, and no cycles; and nodes in order.
+"""Whether a graph is one: every name defined, once, no cycles, nodes with what their ops need;
+and nodes in order.
 
 ONNX's own checker asks for more than runs in practice (it rejects files that ONNX Runtime takes
 and that are worth fusing), and stops at 2 GiB. This asks for what a rewrite depends on.
 """
 
+import functools
 import graphlib
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import onnx
-from onnx import GraphProto
+from onnx import AttributeProto, GraphProto
 
 from frn_onnx.graph.scopes import subgraphs
 
 
 def problem(model: onnx.ModelProto) -> str | None:
     """What is wrong with the model's graphs, or None. Takes time linear in the nodes."""
-    found = _graph_problem(model.graph, frozenset())
+    found = _graph_problem(model.graph, frozenset(), _versions(model.opset_import))
     for function in model.functions:
         found = found or _body_problem(
-            list(function.node), set(function.input), function.output, frozenset(), function.name
+            list(function.node),
+            set(function.input),
+            function.output,
+            frozenset(),
+            function.name,
+            _versions(function.opset_import),
         )
     return found
 
 
-def _graph_problem(graph: GraphProto, outer: frozenset[str]) -> str | None:
+def _versions(imports: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
+    return {_domain(entry.domain): entry.version for entry in imports}
+
+
+def _domain(name: str) -> str:
+    """Standard ops may go by their domain's full name."""
+    return "" if name == "ai.onnx" else name
+
+
+def _graph_problem(
+    graph: GraphProto, outer: frozenset[str], versions: Mapping[str, int]
+) -> str | None:
     known = {value.name for value in graph.input}
     known.update(tensor.name for tensor in graph.initializer)
     known.update(tensor.values.name for tensor in graph.sparse_initializer)
     outputs = [value.name for value in graph.output]
-    return _body_problem(list(graph.node), known, outputs, outer, graph.name)
+    return _body_problem(list(graph.node), known, outputs, outer, graph.name, versions)
 
 
 def _body_problem(
@@ -38,6 +56,7 @@ def _body_problem(
     outputs: Iterable[str],
     outer: frozenset[str],
     where: str,
+    versions: Mapping[str, int],
 ) -> str | None:
     maker: dict[str, int] = {}
     for index, node in enumerate(nodes):
@@ -49,9 +68,11 @@ def _body_problem(
     reads = []
     for node in nodes:
         for _, graph in subgraphs(node):
-            found = _graph_problem(graph, visible)
+            found = _graph_problem(graph, visible, versions)
             if found:
                 return found
+        if found := _node_problem(node, versions):
+            return f"{_label(node)} in {where!r} {found}"
         names = _needs(node)
         for name in names - visible:
             return f"{_label(node)} in {where!r} reads {name!r}, which nothing defines"
@@ -65,6 +86,45 @@ def _body_problem(
         path = " -> ".join(_label(nodes[i]) for i in error.args[1])
         return f"nodes of {where!r} form a cycle: {path}"
     return None
+
+
+def _node_problem(node: onnx.NodeProto, versions: Mapping[str, int]) -> str | None:
+    """What a node lacks that its op cannot be without: inputs, outputs, attributes of its types.
+
+    What it has beyond that is not asked: exporters write inputs that only a later opset has.
+    """
+    domain = _domain(node.domain)
+    schema = _schema(node.op_type, domain, versions.get(domain, 0))
+    if schema is None:
+        return None
+    for what, names, least in (
+        ("inputs", node.input, schema.min_input),
+        ("outputs", node.output, schema.min_output),
+    ):
+        if len(names) < least:
+            return f"has {len(names)} {what}, expected {least} or more"
+    for attribute in node.attribute:
+        known = schema.attributes.get(attribute.name)
+        # Before IR version 2 an attribute does not state its type.
+        if known is None or attribute.type in (known.type, AttributeProto.UNDEFINED):
+            continue
+        received = AttributeProto.AttributeType.Name(attribute.type)
+        expected = known.type.name  # type: ignore[attr-defined]  # the stub hides the enum
+        return f"has {attribute.name!r} of type {received}, expected {expected}"
+    given = {attribute.name for attribute in node.attribute}
+    for name, known in schema.attributes.items():
+        if known.required and name not in given:
+            return f"lacks its attribute {name!r}"
+    return None
+
+
+@functools.cache
+def _schema(op_type: str, domain: str, version: int) -> onnx.defs.OpSchema | None:
+    """The op's definition; None for one that ONNX does not have, or not yet."""
+    try:
+        return onnx.defs.get_schema(op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return None
 
 
 def sort(graph: GraphProto) -> None:

@@ -270,6 +270,33 @@ def test_invalid_graphs(nodes, message):
         model_io.load(model)
 
 
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ("y = Mul (x)", r"node 'n' \(Mul\) in 'g' has 1 inputs, expected 2 or more"),
+        ("y = ReduceMean <axes = 1> (x)", "has 'axes' of type INT, expected INTS"),
+        ("y = Cast (x)", "lacks its attribute 'to'"),
+    ],
+)
+@pytest.mark.parametrize("domain", ["", "ai.onnx"])
+def test_nodes_that_lack_what_their_op_needs(node, message, domain):
+    text = f'<ir_version: 8, opset_import: ["{domain}": 17]> g (float[N] x) => (float[N] y)'
+    model = onnx.parser.parse_model(f"{text} {{ [n] {node} }}")
+    with pytest.raises(ModelError, match=f"the graph is invalid: .*{message}"):
+        model_io.load(model)
+
+
+@pytest.mark.parametrize("head", ['"": 9999', '"other": 1'])
+def test_ops_of_which_nothing_is_known(head):
+    """An opset that is newer than ONNX here, or another domain's: the op may be as it is."""
+    domain = "other." if "other" in head else ""
+    model = onnx.parser.parse_model(
+        f"<ir_version: 8, opset_import: [{head}]> g (float[N] x) => (float[N] y) "
+        f"{{ y = {domain}Unheard (x) }}"
+    )
+    assert model_io.load(model) == model
+
+
 def test_unsorted_nodes_are_no_cycle():
     model = onnx.parser.parse_model(
         """<ir_version: 8, opset_import: ["": 18]> g (float[N] x) => (float[N] y)
