@@ -29,6 +29,11 @@ class Size:
     powers: tuple[tuple[int, float], ...] = ()
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it is a whole number whatever the sizes are."""
+        return float(self.factor).is_integer() and all(power >= 0 for _, power in self.powers)
+
+    @property
     def number(self) -> float | None:
         return None if self.powers else self.factor
 
@@ -115,15 +120,21 @@ class Frame:
         return tuple(result)
 
     def axis_of_size(self, size: Size | None, hint: Sequence[int]) -> tuple[int, ...] | None:
-        """The axis of x that has this size, preferably one of ``hint``; () for size 1."""
+        """The axis of x that has this size, preferably one of ``hint``; () for size 1.
+
+        It may be several axes in a row that were merged.
+        """
         if size is None:
             return None
         if size.number == 1:
             return ()
-        for axis in (*hint, *range(self.rank)):
-            if self.size([axis]) == size:
-                return (axis,)
-        return None
+        single = ((axis,) for axis in (*hint, *range(self.rank)))
+        merged = (
+            tuple(range(first, last))
+            for first in range(self.rank)
+            for last in range(first + 2, self.rank + 1)
+        )
+        return next((axes for axes in (*single, *merged) if self.size(axes) == size), None)
 
     def reshape(self, axes: Axes, target: Sequence[Size | None]) -> Axes | None:
         """The axes after a reshape to ``target``, in which one size may be unknown (None).
@@ -202,6 +213,8 @@ def unsqueezed(axes: Axes, positions: Sequence[int]) -> Axes:
     """Axes with new ones of size 1 at ``positions`` of the result."""
     rank = len(axes) + len(positions)
     new = {position % rank for position in positions}
+    if len(new) < len(positions):
+        raise ValueError(f"axes {list(positions)} name one axis twice")
     rest = iter(axes)
     return tuple(() if position in new else next(rest) for position in range(rank))
 

@@ -225,6 +225,8 @@ def add(a: Form, b: Form, axes: Axes) -> Form | None:
     """a + b, for tensors that broadcast to ``axes``."""
     if a.is_constant and not b.is_constant:
         a, b = b, a
+    if a.is_constant:
+        return constant(a.scale + b.scale, axes)
     if b.is_constant:
         offset = a.offset + b.scale
         threshold = None if a.threshold is None else a.threshold + b.scale

@@ -156,8 +156,9 @@ class _Search:
         """The match; None for what is plainly something else."""
         form, layout = self._trace.form(y), self._axes(x)
         channel = _channel_position(self._trace.frame, layout)
-        if self._shapes.dtype(x) not in FLOATS:
-            return Miss(cone, f"the element type of its input {x.name!r} is not known to be float")
+        for value in (x, y):
+            if self._shapes.dtype(value) not in FLOATS:
+                return Miss(cone, f"the element type of {value.name!r} is not known to be float")
         if len(layout) not in op.RANKS or channel is None:
             return Miss(cone, f"its input has rank {len(layout)} and is not (batch, channel, ...)")
         arrays = [form.scale, form.offset, form.threshold, form.epsilon]
@@ -171,7 +172,8 @@ class _Search:
         if (reason := other_norms.centred(x)) is not None:
             return Miss(cone, reason)
         counts = (per_channel | {self._trace.frame.channels, form.channels}) - {None}
-        if len(counts) != 1:
+        taken_for_granted = form.channels is not None and not per_channel
+        if len(counts) != 1 or taken_for_granted:
             return Miss(cone, f"its number of channels is not known (axis {channel} of {x.name!r})")
         gamma, beta, tau, epsilon = (
             None if array is None else np.broadcast_to(array, tuple(counts)) for array in arrays

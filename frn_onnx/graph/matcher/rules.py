@@ -9,14 +9,15 @@ from frn_onnx.graph.matcher.rules_axes import MOVES
 from frn_onnx.graph.matcher.rules_elementwise import ELEMENTWISE
 from frn_onnx.graph.matcher.rules_statistic import STATISTICS
 from frn_onnx.graph.matcher.sizes import SIZE_RULES
-from frn_onnx.graph.matcher.values import Context, Known, Rule, Sizes
+from frn_onnx.graph.matcher.values import Context, Known, Rule, Sizes, apply
 
 _RULES: dict[str, Rule] = {**ELEMENTWISE, **MOVES, **STATISTICS}
 
 
 def evaluate(context: Context, node: ir.Node, args: list[Known | None]) -> Known | None:
     """The output of a node for known inputs; None where it is outside the algebra."""
-    if node.domain != "" or len(node.outputs) != 1:
+    if node.domain != "" or len(node.outputs) != 1 or "broadcast" in node.attributes:
+        # Before opset 7, "broadcast" and its axis said how two tensors meet.
         return None
     given = [a for a, value in zip(args, node.inputs, strict=True) if value is not None]
     if given and all(isinstance(arg, np.ndarray) for arg in given):
@@ -24,12 +25,9 @@ def evaluate(context: Context, node: ir.Node, args: list[Known | None]) -> Known
     tables = [_RULES]
     if any(isinstance(arg, Sizes) for arg in given) or node.op_type in ("Shape", "Size"):
         tables.insert(0, SIZE_RULES)
-    try:
-        results = (t[node.op_type](context, node, args) for t in tables if node.op_type in t)
-        return next((result for result in results if result is not None), None)
-    except (IndexError, KeyError, ValueError):
-        # A node that breaks its own specification: a missing input, a perm of another rank ...
-        return None
+    rules = [table[node.op_type] for table in tables if node.op_type in table]
+    results = (apply(rule, context, node, args) for rule in rules)
+    return next((result for result in results if result is not None), None)
 
 
 def evaluate_unknown(node: ir.Node, args: list[Known | None]) -> Known | None:

@@ -71,7 +71,8 @@ def _reshape(context, node, args):
         return None
     frame = context.frame
     target = _shape_argument(context, shape)
-    if target is not None and not node.attributes.get("allowzero"):
+    allowzero = node.attributes.get("allowzero")
+    if target is not None and (allowzero is None or not allowzero.as_int()):
         target = [
             frame.size(form.axes[i]) if size is not None and size.number == 0 else size
             for i, size in enumerate(target)
@@ -100,16 +101,21 @@ def _expand(context, node, args):
     target = _shape_argument(context, shape) or context.stated_shape(node.outputs[0])
     if target is None:
         return None
-    rank = len(target)
     form = source if isinstance(source, Form) else None
     known = () if form is None else form.axes
+    rank = max(len(target), len(known))
+    target = [Size()] * (rank - len(target)) + target
     known = ((),) * (rank - len(known)) + known
     axes = []
     for position, size in enumerate(target):
-        hint = known[position] or (position + context.frame.rank - rank,)
-        axis = context.frame.axis_of_size(size, [a for a in hint if a >= 0])
+        axis = known[position]
         if context.frame.solid(known[position]):
-            axis = known[position]
+            # Asked for another size, an axis that happens to be 1 long would grow.
+            if size not in (Size(), context.frame.size(known[position])):
+                return None
+        else:
+            hint = known[position] or (position + context.frame.rank - rank,)
+            axis = context.frame.axis_of_size(size, [a for a in hint if a >= 0])
         if axis is None:
             return None
         axes.append(axis)

@@ -27,7 +27,8 @@ def _power(context, node, args):
     base, exponent = args
     if not isinstance(base, Form) or not isinstance(exponent, np.ndarray) or exponent.size != 1:
         return None
-    return fm.power(context.frame, base, float(exponent.item()))
+    axes = context.frame.broadcast(base.axes, ((),) * exponent.ndim)
+    return fm.power(context.frame, base.but(axes=axes), float(exponent.item()))
 
 
 def _subtract(context, node, args):
@@ -40,6 +41,15 @@ def _unary(operate: Callable[[Frame, Form], Form | None]) -> Rule:
     def rule(context, node, args):
         form = as_form(context.frame, args[0], ())
         return form and operate(context.frame, form)
+
+    return rule
+
+
+def _of_form(operate: Callable[[Form], Form | None]) -> Rule:
+    """What integers have, too: theirs stay shape arithmetic, for integers divide otherwise."""
+
+    def rule(context, node, args):
+        return operate(args[0]) if isinstance(args[0], Form) else None
 
     return rule
 
@@ -72,7 +82,9 @@ def _clip(context, node, args):
             return np.asarray(node.attributes[name].as_float())
         return args[position] if len(args) > position else None
 
-    if isinstance(args[0], Form) and is_given(node, 2, "max"):
+    if not isinstance(args[0], Form):
+        return None
+    if is_given(node, 2, "max"):
         upper = bound(2, "max")
         if not isinstance(upper, np.ndarray) or upper.item() < np.finfo(np.float32).max:
             return None
@@ -106,6 +118,8 @@ def _where(context, node, args):
     kept, other = (yes, no) if condition.greater else (no, yes)
     if not isinstance(kept, Form) or not kept.same(condition.form):
         return None
+    if not context.frame.same(kept.axes, condition.form.axes):
+        return None
     both = pair(context, [kept, other])
     if both is None or not both[1].is_constant:
         return None
@@ -115,7 +129,7 @@ def _where(context, node, args):
 
 
 ELEMENTWISE: dict[str, Rule] = {
-    "Abs": _unary(lambda frame, a: fm.absolute(a)),
+    "Abs": _of_form(fm.absolute),
     "Add": _variadic(fm.add),
     "Clip": _clip,
     "Div": _divide,
@@ -125,7 +139,7 @@ ELEMENTWISE: dict[str, Rule] = {
     "LessOrEqual": _compare(False),
     "Max": _maximum,
     "Mul": _multiply,
-    "Neg": _unary(lambda frame, a: fm.negate(a)),
+    "Neg": _of_form(fm.negate),
     "Pow": _power,
     "Reciprocal": _unary(lambda frame, a: fm.power(frame, a, -1)),
     "Relu": _relu,

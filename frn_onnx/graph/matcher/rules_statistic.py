@@ -36,12 +36,12 @@ def _reduce(context, node, args) -> tuple[frozenset[int], Axes] | None:
     if positions is None:
         return None
     reduced = frozenset(a for position in positions for a in axes[position])
-    keepdims = node.attributes.get("keepdims")
-    if keepdims is not None and not keepdims.as_int():
-        left = tuple(axis for i, axis in enumerate(axes) if i not in positions)
-    else:
-        left = tuple(() if i in positions else axis for i, axis in enumerate(axes))
-    return reduced, left
+    keepdims = node.attributes["keepdims"].as_int() if "keepdims" in node.attributes else 1
+    if keepdims == 1:
+        return reduced, tuple(() if i in positions else axis for i, axis in enumerate(axes))
+    if keepdims == 0:
+        return reduced, tuple(axis for i, axis in enumerate(axes) if i not in positions)
+    return None
 
 
 def _statistic(

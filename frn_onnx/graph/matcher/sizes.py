@@ -5,13 +5,13 @@ of Shape, Gather, Mul, Cast, Concat ... Here such a tensor is a list of products
 axes, so the division above is known to turn the sum into the mean whatever H and W are.
 """
 
-from typing import Any
-
 import numpy as np
 import onnx_ir as ir
 
 from frn_onnx.graph.matcher.axes import Size
-from frn_onnx.graph.matcher.values import Context, Rule, Sizes
+from frn_onnx.graph.matcher.form import Form
+from frn_onnx.graph.matcher.shapes import FLOATS
+from frn_onnx.graph.matcher.values import Context, Known, Rule, Sizes, apply
 
 # Longest chain of shape arithmetic that is followed.
 _DEEPEST = 64
@@ -20,8 +20,10 @@ _DEEPEST = 64
 def _simple(entries, rank: int):
     """A Sizes, or a NumPy array when every entry is a plain number."""
     if all(size is not None and size.number is not None for size in entries):
-        numbers = [size.number for size in entries]
-        return np.asarray(numbers if rank else numbers[0], dtype=np.int64)
+        numbers = np.asarray([size.number for size in entries])
+        if all(size.is_whole for size in entries):
+            numbers = numbers.astype(np.int64)
+        return numbers if rank else numbers.reshape(())
     return Sizes(tuple(entries), rank)
 
 
@@ -36,20 +38,20 @@ def _as_sizes(arg) -> Sizes | None:
 def _shape(context, node, args):
     if isinstance(args[0], Sizes):
         return np.asarray([len(args[0].entries)] * args[0].rank, dtype=np.int64)
-    stated = context.stated_shape(node.inputs[0]) if args[0] is None else None
-    if stated is None and args[0] is None:
+    if isinstance(args[0], Form):
+        entries = [context.frame.size(axis) for axis in args[0].axes]
+    elif (entries := context.stated_shape(node.inputs[0])) is None:
         return None
-    entries = stated or [context.frame.size(axis) for axis in args[0].axes]
     start = node.attributes["start"].as_int() if "start" in node.attributes else 0
     end = node.attributes["end"].as_int() if "end" in node.attributes else len(entries)
     return _simple(entries[slice(start, end)], 1)
 
 
 def _size(context, node, args):
-    if args[0] is None:
-        return None
     if isinstance(args[0], Sizes):
         return np.asarray(len(args[0].entries), dtype=np.int64)
+    if not isinstance(args[0], Form):
+        return None
     return _simple([context.frame.size([a for axis in args[0].axes for a in axis])], 0)
 
 
@@ -83,18 +85,33 @@ def _to_scalar(context, node, args):
 
 
 def _to_list(context, node, args):
-    return _simple(args[0].entries, 1)
+    return _simple(args[0].entries, 1) if args[0].rank == 0 else None
 
 
 def _reshape(context, node, args):
     target = args[1]
     if not isinstance(target, np.ndarray) or target.size > 1:
         return None
-    return _to_list(context, node, args) if target.size else _to_scalar(context, node, args)
+    return _simple(args[0].entries, 1) if target.size else _to_scalar(context, node, args)
+
+
+def _same(context, node, args):
+    return args[0]
 
 
 def _cast(context, node, args):
-    return args[0]
+    whole = all(size is None or size.is_whole for size in args[0].entries)
+    target = ir.DataType(node.attributes["to"].as_int())
+    return args[0] if whole or target in FLOATS else None
+
+
+def _divide(context, node, args):
+    """A quotient; that of integers is cut off, and only kept where there is nothing to cut."""
+    result = _elementwise(lambda a, b: a * b**-1)(context, node, args)
+    if not isinstance(result, Sizes) or context.shapes.dtype(node.outputs[0]) in FLOATS:
+        return result
+    whole = all(size is not None and size.is_whole for size in result.entries)
+    return result if whole else None
 
 
 def _elementwise(operate):
@@ -158,10 +175,10 @@ def _where(context, node, args):
 SIZE_RULES: dict[str, Rule] = {
     "Cast": _cast,
     "Concat": _concat,
-    "Div": _elementwise(lambda a, b: a * b**-1),
+    "Div": _divide,
     "Equal": _equal,
     "Gather": _gather,
-    "Identity": _cast,
+    "Identity": _same,
     "Mul": _elementwise(lambda a, b: a * b),
     "ReduceProd": _product,
     "Reshape": _reshape,
@@ -192,12 +209,12 @@ def _followed(context: Context, value: ir.Value, depth: int) -> Sizes | np.ndarr
         return constant
     if depth > _DEEPEST or len(context.shapes.of(value) or ()) > 1:
         return None
-    if node.op_type == "Shape":
-        return _shape(context, node, [None])
-    args = [None if v is None else size_of_value(context, v, depth + 1) for v in node.inputs]
-    if any(a is None and v is not None for a, v in zip(args, node.inputs, strict=True)):
-        return None
-    if all(isinstance(arg, np.ndarray) for arg in args if arg is not None):
-        return context.constants.fold(node, args)
-    rule: Any = SIZE_RULES[node.op_type]
-    return rule(context, node, args)
+    args: list[Known | None] = [None]
+    if node.op_type != "Shape":
+        args = [None if v is None else size_of_value(context, v, depth + 1) for v in node.inputs]
+        if any(a is None and v is not None for a, v in zip(args, node.inputs, strict=True)):
+            return None
+        if all(isinstance(arg, np.ndarray) for arg in args if arg is not None):
+            return context.constants.fold(node, args)
+    result = apply(SIZE_RULES[node.op_type], context, node, args)
+    return result if isinstance(result, Sizes | np.ndarray) else None

@@ -69,6 +69,18 @@ class Context:
 Rule = Callable[[Context, ir.Node, list[Known | None]], Known | None]
 
 
+def apply(rule: Rule, context: Context, node: ir.Node, args: list[Known | None]) -> Known | None:
+    """What a rule gives; None for a node that breaks its own specification.
+
+    A perm of another rank, an index out of range, an attribute that was of another type in another
+    opset: whether the model is valid at all is not the matcher's to say.
+    """
+    try:
+        return rule(context, node, args)
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
+
+
 def pair(context: Context, args: list[Known | None]) -> tuple[Form, Form, Axes] | None:
     """Two inputs as forms, and the axes of the result. One of them is a Form already."""
     like = next((arg for arg in args if isinstance(arg, Form)), None)
@@ -113,8 +125,9 @@ def is_given(node: ir.Node, position: int, name: str) -> bool:
 
 def axes_argument(node: ir.Node, args: list[Known | None]) -> list[int] | None:
     """The axes of a node, from its attribute or its second input; None: not given."""
-    if "axes" in node.attributes:
-        return list(node.attributes["axes"].as_ints())
+    axes = node.attributes.get("axes")
+    if axes is not None and axes.type == ir.AttributeType.INTS:
+        return list(axes.as_ints())
     if len(args) > 1 and isinstance(args[1], np.ndarray):
         return [int(axis) for axis in args[1].reshape(-1)]
     return None
