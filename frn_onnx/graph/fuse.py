@@ -19,13 +19,18 @@ from frn_onnx import op
 from frn_onnx.graph import functions, model_io
 from frn_onnx.graph.edit import FreeNames
 from frn_onnx.graph.lower import Form, check_form, lower_nodes
-from frn_onnx.graph.matcher.anchor import REDUCTIONS, AnchorFinder
+from frn_onnx.graph.matcher.anchor import REDUCTIONS, Anchor, AnchorFinder
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.match import Match, Miss, find
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.matcher.trace import Tracer
 from frn_onnx.graph.rewrite import Rewriter
 from frn_onnx.graph.transposes import cancel_transposes
+
+_UNKNOWN_SHAPE = (
+    "not even the rank of its input {!r} is known, nor does shape inference find it; state it in "
+    "the file's value_info"
+)
 
 
 @dataclass(frozen=True)
@@ -191,10 +196,26 @@ class Fusion:
                     self._apply(rewriter, match)
                 if matches:
                     break
+            self._suppose_ranks(anchor, tracer)
         if self.made:
             self.model.opset_imports.setdefault(op.DOMAIN, op.VERSION)
             new_nodes = [made.node for made in self.made]
             cancel_transposes(self.model, new_nodes, self.constants, self.shapes, names)
+
+    def _suppose_ranks(self, anchor: Anchor, tracer: Tracer) -> None:
+        """Reports what would be FRN if only the shape of x were known."""
+        root = anchor.roots[0]
+        if self.shapes.of(root) is not None:
+            return
+        for rank in op.RANKS:
+            if (frame := tracer.frame(anchor, root, rank)) is None:
+                continue
+            trace = tracer.trace(frame, root)
+            for one in find(trace, self.constants, self.shapes, self._order):
+                form = trace.form(one.cone[-1].outputs[0])
+                if form is not None and form.flaw is None:
+                    self._missed.append(Miss(one.cone, _UNKNOWN_SHAPE.format(root.name)))
+                    return
 
     def _apply(self, rewriter: Rewriter, match: Match) -> None:
         replaced = tuple(map(_name, match.cone))

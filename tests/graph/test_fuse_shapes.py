@@ -3,13 +3,15 @@
 import graph_models
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from fuse_builds import Build
-from fuse_models import LAYOUTS, Params, assert_fused, data, op_types
+from fuse_models import LAYOUTS, Net, Params, assert_fused, data, op_types
 from onnx import TensorProto, helper
 
 from frn_onnx import op
 from frn_onnx.graph.fuse import fuse
+from frn_onnx.graph.matcher.shapes import Shapes
 
 NCHW, NHWC = LAYOUTS[0], LAYOUTS[1]
 FRN = op.OP_TYPE
@@ -179,7 +181,52 @@ class TestWhere:
         assert assert_same(model, x=x)[-1] == "Where"
 
 
+def test_axes_from_chains_of_constants(params, rng):
+    """ONNX infers no shape behind a mean over such axes; the layers that follow are found too."""
+    graph = Build(NCHW, params)
+
+    def entry(value: int) -> str:
+        number = graph("Constant", value_int=value)
+        return graph("Unsqueeze", number, graph.const(np.array([0])))
+
+    chains = [
+        lambda: graph("Cast", graph.const(np.array([2, 3], np.int32)), to=TensorProto.INT64),
+        lambda: graph("Concat", entry(2), entry(3), axis=0),
+        lambda: graph("Cast", graph("Constant", value_floats=[2.0, 3.0]), to=TensorProto.INT64),
+    ]
+    kernel = graph.const(rng.normal(size=(3, 3, 1, 1)).astype(np.float32))
+    for axes in chains:
+        graph.nu2 = lambda axes=axes: graph("ReduceMean", graph.square(), axes())
+        graph.x = graph("Conv", graph.y(), kernel)
+    assert assert_same(graph.model(graph.x), x=data(rng, NCHW)) == [FRN, "Conv"] * len(chains)
+
+
 class TestUnknown:
+    def model(self, build) -> onnx.ModelProto:
+        """FRN of what an op of another domain gives."""
+        net = Net()
+        x = net.input("x", ["N", 3, "H", "W"])
+        net.nodes.append(helper.make_node("Op", [x], ["made"], name="n/Op", domain="other"))
+        return net.model(net("Sigmoid", build(net, "made")), domains=["other"])
+
+    def test_rank(self, rng):
+        """It could be FRN; that nothing was done is not for want of looking."""
+
+        def build(net, x):
+            nu2 = net.reduce("ReduceMean", net("Mul", x, x), (2, 3))
+            root = net("Sqrt", net("Add", nu2, net.const(np.float32(0.1))))
+            return net("Mul", net("Div", x, root), net.const(np.ones((3, 1, 1), np.float32)))
+
+        result = fuse(self.model(build))
+        assert result.fused == []
+        (skipped,) = result.skipped
+        assert "not even the rank of its input 'made' is known" in skipped.reason
+        assert skipped.nodes[-1].startswith("n/Mul")
+
+    def test_rank_of_what_is_no_norm(self):
+        model = self.model(lambda net, x: net("Mul", x, net("GlobalAveragePool", x)))
+        assert fuse(model).skipped == []
+
     def test_element_type(self, graph):
         """value_info that says integer of a tensor of floats."""
         affine = graph.affine()
@@ -191,3 +238,21 @@ class TestUnknown:
         assert result.fused == []
         (skipped,) = result.skipped
         assert f"the element type of {affine!r} is not known to be float" in skipped.reason
+
+
+def test_weights_are_not_read(graph):
+    """Shapes are inferred without the data, which may be gigabytes."""
+
+    class Weights(ir.Tensor):
+        def numpy(self):
+            raise AssertionError("the weights were read")
+
+        tobytes = numpy
+
+    model = ir.from_proto(graph.model(graph.y()))
+    weights = Weights(np.zeros((64, 64), np.float32), name="weights")
+    value = ir.Value(name="weights", const_value=weights)
+    model.graph.register_initializer(value)
+    affine = next(node.outputs[0] for node in model.graph if node.op_type == "Max")
+    affine.shape = affine.type = None
+    assert Shapes(model, [affine]).of(affine) == ("N", 3, "H", "W")

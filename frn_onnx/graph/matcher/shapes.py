@@ -6,10 +6,19 @@ from collections.abc import Iterable, Iterator
 import onnx
 import onnx_ir as ir
 
-from frn_onnx.graph import model_io
+from frn_onnx.graph.edit import FreeNames, add_initializer
+from frn_onnx.graph.matcher.constants import Constants
 
 FLOATS = frozenset(
     {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE}
+)
+
+# Constants that inference may look into: shapes, axes, pads.
+_LARGEST = 1024
+# The ops whose result has a shape that depends on such constants, beside all reductions.
+_SHAPED_BY_VALUES = frozenset(
+    {"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Reshape", "Resize", "Slice", "Split"}
+    | {"Squeeze", "Tile", "TopK", "Unsqueeze", "Upsample"}
 )
 
 Dims = tuple[int | str | None, ...]
@@ -29,7 +38,10 @@ class Shapes:
     def __init__(self, model: ir.Model, needed: Iterable[ir.Value]) -> None:
         self._inferred: dict[ir.Value, onnx.TypeProto.Tensor] = {}
         if not all(map(_is_stated, needed)):
-            light, _ = model_io.without_weights(ir.to_proto(model))
+            copy = model.clone()
+            _leave_out_weights(copy)
+            _state_constants(copy)
+            light = ir.to_proto(copy)
             _state_reordered(light.graph)
             # Shapes that contradict each other leave what the file states, which may do.
             with contextlib.suppress(onnx.shape_inference.InferenceError):
@@ -76,6 +88,36 @@ def _is_stated(value: ir.Value) -> bool:
         and value.shape is not None
         and all(isinstance(dim, int) or dim.value is not None for dim in value.shape)
     )
+
+
+def _leave_out_weights(model: ir.Model) -> None:
+    """Turns large initializers into inputs, which have a shape and a type, and no data."""
+    for name, value in list(model.graph.initializers.items()):
+        if value.const_value is not None and value.const_value.size > _LARGEST:
+            value.type = ir.TensorType(value.const_value.dtype)
+            value.shape = ir.Shape(value.const_value.shape.numpy())
+            del model.graph.initializers[name]
+            if not value.is_graph_input():
+                model.graph.inputs.append(value)
+
+
+def _state_constants(model: ir.Model) -> None:
+    """Gives nodes their shapes and axes as initializers where they come out of constant chains.
+
+    ONNX looks into initializers and Constant nodes, and not behind a Cast or Concat of them:
+    from the first mean over such axes on, not even the rank would be known.
+    """
+    constants, names = Constants(model), FreeNames(model)
+    for node in model.graph.all_nodes():
+        if node.op_type not in _SHAPED_BY_VALUES and not node.op_type.startswith("Reduce"):
+            continue
+        for index, value in enumerate(node.inputs):
+            maker = None if value is None else value.producer()
+            if maker is None or maker.op_type == "Constant":
+                continue
+            if (array := constants.get(value)) is not None:
+                name = names.free(f"{value.name}/value")
+                node.replace_input_with(index, add_initializer(model.graph, name, array))
 
 
 def _state_reordered(graph: onnx.GraphProto) -> None:

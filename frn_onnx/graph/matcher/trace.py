@@ -53,9 +53,15 @@ class Tracer:
         self._shapes = shapes
         self._order = order
 
-    def frame(self, anchor: Anchor, root: ir.Value) -> Frame | None:
-        """x's axes and their roles, if ``anchor`` reduces a function of ``root``."""
+    def frame(self, anchor: Anchor, root: ir.Value, rank: int | None = None) -> Frame | None:
+        """x's axes and their roles, if ``anchor`` reduces a function of ``root``.
+
+        Args:
+            rank: what to suppose where the rank of x is not known.
+        """
         dims = self._shapes.of(root)
+        if dims is None and rank is not None:
+            dims = (None,) * rank
         if dims is None or len(dims) < 3:
             return None
         frame = Frame(dims)
