@@ -2,10 +2,14 @@
 
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+# cmake and frn-onnx are this environment's, also where it was not activated.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 # TensorFlow reads it once, when whichever suite comes first imports it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
