@@ -16,9 +16,18 @@ bool IsAligned(const T* p) {
   return reinterpret_cast<uintptr_t>(p) % (V::kLanes * sizeof(T)) == 0;
 }
 
+// The cache lines of kVectors vectors from p on, which need not be memory of ours.
+template <class V, int kVectors, class T>
+void Prefetch(const T* p) {
+  constexpr int kBytes = kVectors * V::kLanes * static_cast<int>(sizeof(T));
+  for (int at = 0; at < kBytes; at += 64) {
+    __builtin_prefetch(reinterpret_cast<const char*>(p) + at);
+  }
+}
+
 // A plane of n >= kLanes elements.
 template <class V, bool kStream, class T>
-void ApplyPlane(const T* x, T* y, int64_t n, typename V::Reg s, typename V::Reg b,
+void ApplyPlane(const T* x, T* y, int64_t n, int64_t ahead, typename V::Reg s, typename V::Reg b,
                 typename V::Reg t) {
   constexpr int64_t kW = V::kLanes;
   const auto last = V::Max(V::Fma(V::Load(x + n - kW), s, b), t);
@@ -28,6 +37,7 @@ void ApplyPlane(const T* x, T* y, int64_t n, typename V::Reg s, typename V::Reg 
     while (!IsAligned<V>(y + i)) ++i;
   }
   for (; i + 4 * kW <= n; i += 4 * kW) {
+    if constexpr (kStream) Prefetch<V, 4>(x + i + ahead);
     const auto x0 = V::Load(x + i), x1 = V::Load(x + i + kW), x2 = V::Load(x + i + 2 * kW),
                x3 = V::Load(x + i + 3 * kW);
     Put<V, kStream>(y + i, V::Max(V::Fma(x0, s, b), t));
@@ -42,8 +52,9 @@ void ApplyPlane(const T* x, T* y, int64_t n, typename V::Reg s, typename V::Reg 
 }
 
 template <class V, class T>
-void ApplyPlanes(const T* x, T* y, int64_t planes, int64_t n, const typename V::Elem* scale,
-                 const typename V::Elem* shift, const typename V::Elem* tau, bool large) {
+void ApplyPlanes(const T* x, T* y, int64_t planes, int64_t n, int64_t ahead,
+                 const typename V::Elem* scale, const typename V::Elem* shift,
+                 const typename V::Elem* tau, bool large) {
   const bool stream = large && x != y;
   for (int64_t p = 0; p < planes; ++p, x += n, y += n) {
     const auto s = V::Set(scale[p]), b = V::Set(shift[p]), t = V::Set(tau[p]);
@@ -51,17 +62,18 @@ void ApplyPlanes(const T* x, T* y, int64_t planes, int64_t n, const typename V::
       const int count = static_cast<int>(n);
       V::StorePart(y, V::Max(V::Fma(V::LoadPart(x, count), s, b), t), count);
     } else if (stream) {
-      ApplyPlane<V, true>(x, y, n, s, b, t);
+      ApplyPlane<V, true>(x, y, n, ahead, s, b, t);
     } else {
-      ApplyPlane<V, false>(x, y, n, s, b, t);
+      ApplyPlane<V, false>(x, y, n, ahead, s, b, t);
     }
   }
 }
 
 // Rows of kVectors * kLanes columns: scale, shift and tau stay in registers.
 template <class V, int kVectors, bool kStream, class T>
-void ApplyNarrowRows(const T* x, T* y, int64_t rows, int64_t stride, const typename V::Elem* scale,
-                     const typename V::Elem* shift, const typename V::Elem* tau) {
+void ApplyNarrowRows(const T* x, T* y, int64_t rows, int64_t stride, int64_t ahead,
+                     const typename V::Elem* scale, const typename V::Elem* shift,
+                     const typename V::Elem* tau) {
   constexpr int64_t kW = V::kLanes;
   typename V::Reg s[kVectors], b[kVectors], t[kVectors];
   for (int k = 0; k < kVectors; ++k) {
@@ -70,6 +82,7 @@ void ApplyNarrowRows(const T* x, T* y, int64_t rows, int64_t stride, const typen
     t[k] = V::Load(tau + k * kW);
   }
   for (int64_t r = 0; r < rows; ++r, x += stride, y += stride) {
+    if constexpr (kStream) Prefetch<V, kVectors>(x + ahead);
     for (int k = 0; k < kVectors; ++k) {
       Put<V, kStream>(y + k * kW, V::Max(V::Fma(V::Load(x + k * kW), s[k], b[k]), t[k]));
     }
@@ -78,8 +91,9 @@ void ApplyNarrowRows(const T* x, T* y, int64_t rows, int64_t stride, const typen
 
 // kRows rows of at least kLanes columns: scale, shift and tau are loaded once for all of them.
 template <class V, int kRows, bool kStream, class T>
-void ApplyWideRows(const T* x, T* y, int64_t cols, int64_t stride, const typename V::Elem* scale,
-                   const typename V::Elem* shift, const typename V::Elem* tau) {
+void ApplyWideRows(const T* x, T* y, int64_t cols, int64_t stride, int64_t ahead,
+                   const typename V::Elem* scale, const typename V::Elem* shift,
+                   const typename V::Elem* tau) {
   constexpr int64_t kW = V::kLanes;
   const int64_t end = cols - kW;
   typename V::Reg last[kRows];
@@ -91,6 +105,7 @@ void ApplyWideRows(const T* x, T* y, int64_t cols, int64_t stride, const typenam
     const auto s = V::Load(scale + c), b = V::Load(shift + c), t = V::Load(tau + c);
     for (int r = 0; r < kRows; ++r) {
       const int64_t i = r * stride + c;
+      if constexpr (kStream) Prefetch<V, 1>(x + i + ahead);
       Put<V, kStream>(y + i, V::Max(V::Fma(V::Load(x + i), s, b), t));
     }
   }
@@ -111,38 +126,38 @@ void ApplyShortRows(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride
 }
 
 template <class V, bool kStream, class T>
-void ApplyLongRows(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride,
+void ApplyLongRows(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride, int64_t ahead,
                    const typename V::Elem* scale, const typename V::Elem* shift,
                    const typename V::Elem* tau, bool large) {
   if (cols == 4 * V::kLanes) {
-    ApplyNarrowRows<V, 4, kStream>(x, y, rows, stride, scale, shift, tau);
+    ApplyNarrowRows<V, 4, kStream>(x, y, rows, stride, ahead, scale, shift, tau);
     return;
   }
   if (V::kRegisters > 16 && cols == 8 * V::kLanes) {
-    ApplyNarrowRows<V, (V::kRegisters > 16 ? 8 : 1), kStream>(x, y, rows, stride, scale, shift,
-                                                              tau);
+    ApplyNarrowRows<V, (V::kRegisters > 16 ? 8 : 1), kStream>(x, y, rows, stride, ahead, scale,
+                                                              shift, tau);
     return;
   }
   if (!large) {  // as in SumWideBlock
     for (; rows >= 2; rows -= 2, x += 2 * stride, y += 2 * stride) {
-      ApplyWideRows<V, 2, kStream>(x, y, cols, stride, scale, shift, tau);
+      ApplyWideRows<V, 2, kStream>(x, y, cols, stride, ahead, scale, shift, tau);
     }
   }
   for (; rows > 0; --rows, x += stride, y += stride) {
-    ApplyWideRows<V, 1, kStream>(x, y, cols, stride, scale, shift, tau);
+    ApplyWideRows<V, 1, kStream>(x, y, cols, stride, ahead, scale, shift, tau);
   }
 }
 
 template <class V, class T>
-void ApplyRows(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride,
+void ApplyRows(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride, int64_t ahead,
                const typename V::Elem* scale, const typename V::Elem* shift,
                const typename V::Elem* tau, bool large) {
   if (cols < V::kLanes) {
     ApplyShortRows<V>(x, y, rows, cols, stride, scale, shift, tau);
   } else if (large && x != y && stride % V::kLanes == 0 && IsAligned<V>(y)) {
-    ApplyLongRows<V, true>(x, y, rows, cols, stride, scale, shift, tau, large);
+    ApplyLongRows<V, true>(x, y, rows, cols, stride, ahead, scale, shift, tau, large);
   } else {
-    ApplyLongRows<V, false>(x, y, rows, cols, stride, scale, shift, tau, large);
+    ApplyLongRows<V, false>(x, y, rows, cols, stride, ahead, scale, shift, tau, large);
   }
 }
 

@@ -12,6 +12,14 @@
 namespace frn {
 namespace {
 
+// Looks at all of them: without an early end the compiler makes vectors of it, and NaN is rare.
+template <class A>
+bool AnyNan(const A* values, int64_t count) {
+  int found = 0;
+  for (int64_t i = 0; i < count; ++i) found |= values[i] != values[i];
+  return found != 0;
+}
+
 template <class T>
 class FrnCall {
   using A = ComputeType<T>;
@@ -46,9 +54,11 @@ class FrnCall {
   }
 
  private:
-  // How many pixels make one row: if possible so many that its columns fill whole vectors.
+  // How many pixels make one row: if possible so many that its columns fill whole vectors. Channels
+  // that do so by themselves are left alone: rows of few vectors are summed in registers.
   int64_t Fold() const {
     const int64_t narrow = kernels_.narrow_columns, channels = shape_.channels;
+    if (channels % narrow == 0) return 1;
     if (narrow % channels == 0) return std::min(narrow / channels, shape_.outer);
     const int64_t lanes = narrow / 4;
     const int64_t step = lanes / std::gcd(lanes, channels);
@@ -76,14 +86,14 @@ class FrnCall {
     const A nan = std::numeric_limits<A>::quiet_NaN();
     const auto is_nan = [](A value) { return std::isnan(value); };
     const int64_t count = fold_ * shape_.channels;
-    if (std::any_of(tau_, tau_ + count, is_nan) || std::any_of(shift_, shift_ + count, is_nan)) {
+    if (AnyNan(tau_, count) || AnyNan(shift_, count)) {
       if (shift_storage_.empty()) shift_storage_.assign(shift_, shift_ + count);
       for (int64_t i = 0; i < count; ++i) {
         if (is_nan(tau_[i]) || is_nan(shift_storage_[i])) shift_storage_[i] = nan;
       }
       shift_ = shift_storage_.data();
     }
-    if (std::any_of(gamma_, gamma_ + shape_.channels, is_nan)) {
+    if (AnyNan(gamma_, shape_.channels)) {
       gamma_storage_.assign(gamma_, gamma_ + shape_.channels);
       std::replace_if(gamma_storage_.begin(), gamma_storage_.end(), is_nan, nan);
       gamma_ = gamma_storage_.data();
@@ -162,7 +172,8 @@ class FrnCall {
       for (int64_t o = 0; o < shape_.outer; ++o) {
         Backwards(0, inner, chunk, [&](int64_t begin, int64_t size) {
           const int64_t at = Offset(n, o, c) + begin;
-          kernels_.apply_planes(x_ + at, y_ + at, count, size, scale, shift_ + c, tau_ + c, large_);
+          kernels_.apply_planes(x_ + at, y_ + at, count, size, count * inner, scale, shift_ + c,
+                                tau_ + c, large_);
         });
       }
     });
@@ -197,8 +208,8 @@ class FrnCall {
         const int64_t end = std::min(inner, at + length), c = (first + p) % channels;
         Backwards(at, end, chunk, [&](int64_t begin, int64_t size) {
           const int64_t offset = (first + p) * inner + begin;
-          kernels_.apply_planes(x_ + offset, y_ + offset, 1, size, &scale[p], shift_ + c, tau_ + c,
-                                large_);
+          kernels_.apply_planes(x_ + offset, y_ + offset, 1, size, group * inner, &scale[p],
+                                shift_ + c, tau_ + c, large_);
         });
       });
     }
@@ -267,12 +278,12 @@ class FrnCall {
       kernels_.sum_rows(x_ + at + rows * columns, rest > 0, rest, columns, sums, large_);
       FoldedScales(n, c, count, sums, scale);
       const int64_t end = at + rows * columns;
-      kernels_.apply_rows(x_ + end, y_ + end, rest > 0, rest, columns, scale, shift_ + c, tau_ + c,
-                          large_);
+      kernels_.apply_rows(x_ + end, y_ + end, rest > 0, rest, columns, 0, scale, shift_ + c,
+                          tau_ + c, large_);
       Backwards(0, rows, ChunkRows(columns), [&](int64_t begin, int64_t size) {
         const int64_t from = at + begin * columns;
-        kernels_.apply_rows(x_ + from, y_ + from, size, count, columns, scale, shift_ + c, tau_ + c,
-                            large_);
+        kernels_.apply_rows(x_ + from, y_ + from, size, count, columns,
+                            shape_.outer * shape_.channels, scale, shift_ + c, tau_ + c, large_);
       });
     });
   }
@@ -313,12 +324,12 @@ class FrnCall {
         const int64_t n = first + i / slices, row = i % slices * length;
         const A* scales = &scale[i / slices * columns];
         if (row + length >= rows) {
-          kernels_.apply_rows(x_ + at(n, rows), y_ + at(n, rows), rest > 0, rest, columns, scales,
-                              shift_, tau_, large_);
+          kernels_.apply_rows(x_ + at(n, rows), y_ + at(n, rows), rest > 0, rest, columns, 0,
+                              scales, shift_, tau_, large_);
         }
         Backwards(row, std::min(rows, row + length), chunk, [&](int64_t begin, int64_t size) {
-          kernels_.apply_rows(x_ + at(n, begin), y_ + at(n, begin), size, columns, columns, scales,
-                              shift_, tau_, large_);
+          kernels_.apply_rows(x_ + at(n, begin), y_ + at(n, begin), size, columns, columns,
+                              group * shape_.outer * shape_.channels, scales, shift_, tau_, large_);
         });
       });
     }

@@ -32,7 +32,8 @@ using ComputeType = typename ComputeTypeOf<T>::type;
 // kernels_inl.h). x and y may be the same memory; neither needs alignment. NaN in a parameter is
 // the quiet one without payload: rounding to bfloat16 could carry a long payload into the exponent.
 // large: the tensor does not fit in the caches, so keep to the order of memory, and write y past
-// the caches.
+// the caches. ahead: what is `ahead` elements behind x is wanted next; if large, it is prefetched
+// while x is normalised, so that memory is read while it is written.
 template <class T>
 struct Kernels {
   using A = ComputeType<T>;
@@ -43,10 +44,9 @@ struct Kernels {
   // `planes` runs of n adjacent elements, one behind the other: sums[p] += sum of x[p * n + i]^2.
   void (*sum_planes)(const T* x, int64_t planes, int64_t n, double* sums);
 
-  // y[p * n + i] = max(x[p * n + i] * scale[p] + shift[p], tau[p]). stream: y is not wanted in
-  // cache.
-  void (*apply_planes)(const T* x, T* y, int64_t planes, int64_t n, const A* scale, const A* shift,
-                       const A* tau, bool large);
+  // y[p * n + i] = max(x[p * n + i] * scale[p] + shift[p], tau[p])
+  void (*apply_planes)(const T* x, T* y, int64_t planes, int64_t n, int64_t ahead, const A* scale,
+                       const A* shift, const A* tau, bool large);
 
   // `rows` rows of `cols` <= kMaxColumns elements, `stride` elements apart:
   // sums[c] += sum of x[r * stride + c]^2.
@@ -54,8 +54,8 @@ struct Kernels {
                    bool large);
 
   // y[r * stride + c] = max(x[r * stride + c] * scale[c] + shift[c], tau[c])
-  void (*apply_rows)(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride, const A* scale,
-                     const A* shift, const A* tau, bool large);
+  void (*apply_rows)(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride, int64_t ahead,
+                     const A* scale, const A* shift, const A* tau, bool large);
 
   // scale[c] = gamma[c] / sqrt(sums[c] * inverse_size + epsilon[c]). False if a radicand is outside
   // [kTrustedMin, kTrustedMax], or NaN: then squares may have under- or overflowed.

@@ -10,8 +10,8 @@
 //   shared  planes too large or too few for that: all threads sum slices of a group of planes,
 //           then all threads normalise slices of the group. The group is small enough for L3.
 //
-// Few channels (NHWC): adjacent pixels are folded into one row of about 256 columns, with the
-// parameters repeated, so that C = 3 fills vectors as well as C = 256 does.
+// Channels that do not fill vectors (NHWC): adjacent pixels are folded into one row of about 256
+// columns, with the parameters repeated, so that C = 3 fills vectors as well as C = 256 does.
 
 #ifndef FRN_ONNX_CPU_SPLIT_H_
 #define FRN_ONNX_CPU_SPLIT_H_
@@ -22,20 +22,19 @@
 
 namespace frn {
 
-inline constexpr int64_t kCacheBytes = 640
-                                       << 10;  // of one core's L2, for the x of a thread's slices
+inline constexpr int64_t kCacheBytes = 640 << 10;      // of x that a thread's slices may take
 inline constexpr int64_t kOwnBytes = 2 * kCacheBytes;  // of a plane or sample that one task takes
 inline constexpr int64_t kTaskBytes = 64 << 10;        // the least worth handing to a thread
 inline constexpr int64_t kBatchBytes = 24 << 10;       // small planes: summed and normalised in L1
-inline constexpr int64_t kChunkBytes = 16
-                                       << 10;   // in which a slice is normalised, last chunk first
-inline constexpr int64_t kMaxBatch = 64;        // planes of a batch
-inline constexpr int64_t kStripBytes = 512;     // a strip's narrowest row
-inline constexpr int64_t kFoldedColumns = 256;  // about how wide folded rows get
+inline constexpr int64_t kChunkBytes = 16 << 10;       // normalised at once, the last chunk first
+inline constexpr int64_t kMaxBatch = 64;               // planes of a batch
+inline constexpr int64_t kStripBytes = 512;            // a strip's narrowest row
+inline constexpr int64_t kFoldedColumns = 256;         // about how wide folded rows get
 // From this size on X and Y do not stay in cache side by side, so Y is written past the caches: a
-// plain store reads each of its lines from memory first. Measured with 32 MB of L3; what the system
-// says of its size is no guide (on AMD, glibc gives that of all cores together).
-inline constexpr int64_t kLargeBytes = 8 << 20;
+// plain store reads each of its lines from memory first. Measured with 32 MB of L3, where plain
+// stores are a quarter faster up to here; what the system says of its size is no guide (on AMD,
+// glibc gives that of all cores together).
+inline constexpr int64_t kLargeBytes = 16 << 20;
 // Rows, and adjacent elements, that are summed in one chain of doubles.
 inline constexpr int64_t kRunRows = 1024;
 inline constexpr int64_t kRunElements = 64 << 10;

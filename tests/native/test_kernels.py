@@ -1,5 +1,6 @@
 """The kernels on arrays: every target, element type and layout at hostile shapes."""
 
+import math
 import resource
 
 import hypothesis
@@ -37,7 +38,10 @@ def test_misaligned(target, dtype, rng, shape, axes, offset):
     ],
 )
 def test_larger_than_the_caches(target, dtype, rng, shape, axes):
-    """From 8 MB on y is written past the caches, with instructions that need alignment."""
+    """From 16 MB on y is written past the caches, with instructions that need alignment."""
+    batch, *sizes = shape
+    shape = (batch * max(1, 4 // np.dtype(dtype).itemsize), *sizes)
+    assert math.prod(shape) * np.dtype(dtype).itemsize >= 16 << 20
     for offset in (0, 1):
         x = at_offset(make_x(rng, shape, dtype), 3)
         out = at_offset(np.zeros_like(x), offset)
