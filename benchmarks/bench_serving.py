@@ -13,7 +13,11 @@ it, both of the same request, so a run that the machine disturbed cancels out.
         [--seconds 4] [--rounds 3] [--soak 100000]
 
 writes benchmarks/results/serving.json, the table in docs/serving.md and, for --soak, the figure
-docs/images/serving-memory.svg. --render writes the table and the figure from the JSON again.
+docs/images/serving-memory.svg. --render writes the table and the figure from the JSON again. All
+of it, with the environments it needs and 100,000 requests for the figure, takes a quarter of an
+hour on a quiet machine with two cores:
+
+    FRN_ONNX_REQUIRE_ENVS=1 python benchmarks/bench_serving.py --soak 100000
 """
 
 import argparse
@@ -38,7 +42,6 @@ from serving_report import render  # noqa: E402
 
 from frn_onnx.serving import ray_config  # noqa: E402
 from frn_onnx.serving.metrics import Metrics  # noqa: E402
-from frn_onnx.serving.model import Model  # noqa: E402
 from frn_onnx.serving.options import ModelOptions  # noqa: E402
 from frn_onnx.serving.service import ServedModel  # noqa: E402
 
@@ -102,30 +105,40 @@ def load(server, clients: int, seconds: float, kind: str = "binary") -> dict:
     return report
 
 
-def bare_loop(model: Model, sizes: dict[int, int], seconds: float) -> tuple[float, float]:
+def bare_session():
+    """What a program without a server would use; ONNX Runtime's own settings but for threads."""
+    import onnxruntime
+
+    import frn_onnx
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    return frn_onnx.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
+
+
+def bare_loop(session, sizes: dict[int, int], seconds: float) -> tuple[float, float]:
     """Samples per second, and the median ms, of session.run over batches of these sizes."""
     order = np.random.default_rng(1).permutation(np.repeat(list(sizes), list(sizes.values())))
     rng = np.random.default_rng(0)
     feeds = {size: rng.normal(size=[size, *SHAPE[1:]]).astype(np.float32) for size in sizes}
-    outputs = list(model.signature.outputs)
     samples, taken, begin = 0, [], time.perf_counter()
     while time.perf_counter() - begin < seconds:
         size = int(order[len(taken) % len(order)])
         start = time.perf_counter()
-        model.run({INPUT: feeds[size]}, outputs)
+        session.run(None, {INPUT: feeds[size]})
         taken.append(time.perf_counter() - start)
         samples += size
     return samples / (time.perf_counter() - begin), statistics.median(taken) * 1e3
 
 
-def verify(server, model: Model) -> None:
+def verify(server, session) -> None:
     """The server's answer is session.run's, to the last bit of JSON."""
     x = np.random.default_rng(2).normal(size=SHAPE).astype(np.float32)
     entry = {"name": INPUT, "shape": SHAPE, "datatype": "FP32", "data": x.ravel().tolist()}
     body = json.dumps({"inputs": [entry]})
     status, _, answer = server.request("POST", f"/v2/models/{MODEL.stem}/infer", body)
     output = json.loads(answer)["outputs"][0]
-    expected = model.run({INPUT: x}, [output["name"]])[output["name"]]
+    (expected,) = session.run([output["name"]], {INPUT: x})
     if status != 200 or not np.array_equal(np.float32(output["data"]), expected.ravel()):
         raise SystemExit(f"the server answered {status}, {output}; expected {expected}")
 
@@ -148,10 +161,10 @@ def requests_in_log(server) -> dict[str, dict]:
     return {r["id"]: r for r in server.records() if r.get("status") == 200 and "id" in r}
 
 
-def measure(host: str, model: Model, seconds: float, rounds: int, folder: Path) -> dict:
+def measure(host: str, session, seconds: float, rounds: int, folder: Path) -> dict:
     """All figures of one host."""
     with start(host, folder) as server:
-        verify(server, model)
+        verify(server, session)
         load(server, CLIENTS, seconds / 2)
         row: dict = {
             "host": host,
@@ -177,10 +190,10 @@ def measure(host: str, model: Model, seconds: float, rounds: int, folder: Path) 
                 sizes = {batch: max(count // batch, 1) for batch, count in batches.items()}
                 runs = sum(count / batch for batch, count in batches.items())
                 note("batch", many["requests"] / runs)
-            note("many_ratio", rate / bare_loop(model, sizes, seconds)[0])
+            note("many_ratio", rate / bare_loop(session, sizes, seconds)[0])
             one = load(server, 1, seconds)
             note("one_p50_ms", statistics.median(ms for _, ms in one["taken"]))
-            note("bare_p50_ms", bare_loop(model, {1: 1}, seconds)[1])
+            note("bare_p50_ms", bare_loop(session, {1: 1}, seconds)[1])
             if is_embedded:
                 note("overhead_ms", overhead_ms(server, one))
                 log = requests_in_log(server)
@@ -255,7 +268,8 @@ def machine() -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    hosts = list(HOSTS) if environments.is_made("ray") else ["embedded"]
+    has_ray = environments.is_made("ray") or environments.required()
+    hosts = list(HOSTS) if has_ray else ["embedded"]
     parser.add_argument(
         "--hosts",
         nargs="*",
@@ -272,7 +286,7 @@ def main() -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": {}}
     if not options.render:
         make_model()
-        model = Model(MODEL, threads=THREADS)
+        session = bare_session()
         commit = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
         about = {
             "command": " ".join(["python", *sys.argv]),
@@ -281,7 +295,7 @@ def main() -> None:
         }
         with tempfile.TemporaryDirectory() as name:
             for host in options.hosts:
-                row = measure(host, model, options.seconds, options.rounds, Path(name))
+                row = measure(host, session, options.seconds, options.rounds, Path(name))
                 if host == "embedded":
                     floor = measure_floor(options.seconds, options.rounds, Path(name))
                     row |= {"load_s": load_seconds(), "floor_ms": floor}

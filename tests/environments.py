@@ -67,12 +67,17 @@ def is_made(name: str) -> bool:
     return (folder(name) / ".complete").exists()
 
 
+def required() -> bool:
+    """Whether a missing environment is a failure."""
+    return os.environ.get("FRN_ONNX_REQUIRE_ENVS") == "1"
+
+
 def python(name: str) -> Path:
     """The interpreter of an environment, which is made if it is not there."""
     interpreter = folder(name) / "bin" / "python"
     if is_made(name):
         return interpreter
-    if name in _LARGE and not _required():
+    if name in _LARGE and not required():
         _give_up(f"the environment {name!r} is not there; FRN_ONNX_REQUIRE_ENVS=1 makes it, 1 GB")
     ENVS.mkdir(exist_ok=True)
     with (ENVS / f"{name}.lock").open("w") as lock:
@@ -117,15 +122,11 @@ def _pins(name: str) -> Path:
     return PINS / f"{name}.txt"
 
 
-def _required() -> bool:
-    return os.environ.get("FRN_ONNX_REQUIRE_ENVS") == "1"
-
-
 def _give_up(reason: str) -> None:
     """Fails the test where the environments are required, and else skips it."""
     import pytest
 
-    (pytest.fail if _required() else pytest.skip)(reason)
+    (pytest.fail if required() else pytest.skip)(reason)
 
 
 if __name__ == "__main__":
