@@ -143,6 +143,9 @@ def _session(path: str | os.PathLike, device: str, threads: int) -> Any:
     providers: list[Any] = [_CUDA, _CPU] if has_cuda and device != "cpu" else [_CPU]
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    # Else the threads spin for milliseconds after each run, on cores that the host needs to read
+    # the next request: 5 ms of CPU per request were 2 with this, for an image and a tiny model.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         session = InferenceSession(os.fspath(path), options, providers=providers)
     except PluginError:

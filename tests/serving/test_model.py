@@ -88,6 +88,11 @@ def test_threads_reach_the_session(tmp_path):
     assert model._session.get_session_options().intra_op_num_threads == 3
 
 
+def test_threads_do_not_spin_between_runs(tmp_path):
+    options = Model(example_models.linear(tmp_path))._session.get_session_options()
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+
+
 def test_bfloat16_beside_other_types(tmp_path):
     model = Model(example_models.every_datatype(tmp_path))
     feeds = {
