@@ -52,6 +52,18 @@ def test_every_metric_and_status_is_documented():
         assert f"\n| {status} | " in TEXT
 
 
+def test_the_table_is_generated_from_the_results(tmp_path, monkeypatch):
+    """What ``bench_serving.py --render`` would write is what is there."""
+    monkeypatch.syspath_prepend(environments.ROOT / "benchmarks")
+    from serving_report import render
+
+    (tmp_path / "docs" / "images").mkdir(parents=True)
+    (tmp_path / "docs" / "serving.md").write_text(TEXT)
+    results = environments.ROOT / "benchmarks" / "results" / "serving.json"
+    render(json.loads(results.read_text()), tmp_path)
+    assert (tmp_path / "docs" / "serving.md").read_text() == TEXT
+
+
 @pytest.mark.ray
 def test_the_kuberay_example_is_rays_own(tmp_path):
     (text,) = (block for block in blocks("yaml") if "RayService" in block)
