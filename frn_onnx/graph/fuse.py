@@ -102,7 +102,7 @@ def fuse(model: model_io.Source, *, form: Form = "portable") -> FuseResult:
         ArgumentError: there is no such form.
     """
     check_form(form)
-    graph = ir.from_proto(model_io.load(model))
+    graph = model_io.load_ir(model)
     fused, skipped = fuse_in_place(graph)
     result = ir.to_proto(graph)
     lower_nodes(result, form)

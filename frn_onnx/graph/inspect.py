@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 from onnx import helper, numpy_helper
 
 from frn_onnx import op
@@ -151,7 +150,7 @@ def inspect(model: model_io.Source) -> ModelInfo:
         nodes=ops.total(),
         ops=dict(ops.most_common()),
         frn=[_node(s, known) for s, known in zip(sites, infer.operands(canonical), strict=True)],
-        fusible=len(fuse_in_place(ir.from_proto(proto))[0]),
+        fusible=len(fuse_in_place(model_io.load_ir(proto))[0]),
         runs_without_plugin=form != "custom",
         foreign_domains=sorted(foreign),
     )

@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError, EncodeError, Message
@@ -78,6 +79,30 @@ def load(source: Source) -> onnx.ModelProto:
     if problem:
         raise ModelError(f"{what}the graph is invalid: {problem}")
     return model
+
+
+def load_ir(source: Source) -> ir.Model:
+    """As :func:`load`, in the representation that the matcher works on.
+
+    It has no sparse initializers; they become dense ones.
+
+    Raises:
+        ModelError: also for a model with what that representation lacks, such as maps.
+    """
+    model = load(source)
+    for scope in scopes.scopes(model):
+        if isinstance(scope.body, onnx.GraphProto):
+            scope.body.initializer.extend(map(_dense, scope.body.sparse_initializer))
+            del scope.body.sparse_initializer[:]
+    try:
+        return ir.from_proto(model)
+    except (ir.serde.SerdeError, NotImplementedError) as error:
+        reason: BaseException = error
+        while reason.__cause__ is not None:
+            reason = reason.__cause__
+        raise ModelError(
+            f"the model holds what onnx_ir {ir.__version__} does not: {reason}"
+        ) from error
 
 
 def save(model: onnx.ModelProto, path: str | os.PathLike, *, external_data: bool = False) -> None:
@@ -263,6 +288,16 @@ def _read_external(tensor: TensorProto, path: Path) -> None:
         ) from error
     tensor.ClearField("data_location")
     del tensor.external_data[:]
+
+
+def _dense(sparse: onnx.SparseTensorProto) -> TensorProto:
+    """The same tensor with its zeros."""
+    values, indices = map(numpy_helper.to_array, (sparse.values, sparse.indices))
+    dense = np.zeros(sparse.dims, values.dtype)
+    # A row of indices for each value, or its place in the flattened tensor.
+    places = tuple(indices.T) if indices.ndim == 2 else np.unravel_index(indices, dense.shape)
+    dense[places] = values
+    return numpy_helper.from_array(dense, sparse.values.name)
 
 
 def _refuse_references(model: onnx.ModelProto) -> None:

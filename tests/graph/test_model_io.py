@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import model_io
+from frn_onnx.graph.fuse import fuse
 from frn_onnx.graph.lower import lower
 
 
@@ -366,3 +367,39 @@ class TestOutput:
         (tmp_path / "other").write_bytes(b"")
         modes = {path.stat().st_mode for path in tmp_path.iterdir()}
         assert len(modes) == 1
+
+
+class TestIr:
+    """Into the representation that fuse works on."""
+
+    @pytest.mark.parametrize("indices", [[1, 5], [[0, 1], [1, 2]]], ids=["places", "rows"])
+    def test_sparse_initializers_become_dense(self, indices):
+        model = onnx.parser.parse_model(
+            '<ir_version: 8, opset_import: ["": 17]> g (float[2,3] x) => (float[2,3] y) '
+            "{ y = Add (x, x) }"
+        )
+        values = numpy_helper.from_array(np.array([3, 4], np.float32), "sparse")
+        places = numpy_helper.from_array(np.array(indices), "places")
+        model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [2, 3]))
+        model.graph.node[0].input[1] = "sparse"
+        result = fuse(model).model
+        (dense,) = result.graph.initializer
+        assert np.array_equal(numpy_helper.to_array(dense), [[0, 3, 0], [0, 0, 4]])
+        x = np.ones((2, 3), np.float32)
+        (before,), (after,) = (graph_models.run(m, {"x": x}) for m in (model, result))
+        assert np.array_equal(before, after)
+
+    def test_maps_are_refused(self):
+        """As classifiers made by scikit-learn have them."""
+        kind = helper.make_map_type_proto(
+            onnx.TensorProto.INT64, helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [])
+        )
+        output = helper.make_value_info("y", helper.make_sequence_type_proto(kind))
+        node = helper.make_node(
+            "ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[0, 1]
+        )
+        graph = helper.make_graph(
+            [node], "g", [helper.make_tensor_value_info("x", 1, ["N", 2])], [output]
+        )
+        with pytest.raises(ModelError, match=r"holds what onnx_ir .* does not: Map types"):
+            fuse(helper.make_model(graph))
