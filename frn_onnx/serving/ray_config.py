@@ -1,6 +1,7 @@
 """Writes the YAML that Ray Serve, ``frn-onnx serve --ray`` and KubeRay all take."""
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.serving.model import model_name
-from frn_onnx.serving.options import ModelOptions
+from frn_onnx.serving.options import Limits, ModelOptions
 
 MODEL_DEPLOYMENT = "FrnModel"
 FRONT_DEPLOYMENT = "FrnFront"
@@ -84,7 +85,7 @@ class Scale:
                 f"max_replicas must be at least replicas={self.replicas}, "
                 f"received {self.max_replicas}"
             )
-        if self.num_gpus < 0:
+        if not 0 <= self.num_gpus < math.inf:
             raise ArgumentError(f"num_gpus must be at least 0, received {self.num_gpus}")
 
 
@@ -118,21 +119,31 @@ def render(
     ``threads`` is also the number of CPUs that Ray sets aside for a replica, so it must be given.
 
     Raises:
-        ArgumentError: two models of one name, or threads below 1.
+        ArgumentError: two models of one name, a number that means nothing, or CUDA without a GPU.
         ModelError: a file is not there.
     """
+    Limits(body_bytes=max_body_mb * 2**20)
+    if not 1 <= port <= 65535:
+        raise ArgumentError(f"port must be within 1..65535, received {port}")
     text = _HEAD.format(host=json.dumps(host), port=port, front=FRONT_DEPLOYMENT)
     names: set[str] = set()
     for options in models:
         name = model_name(options.model, options.name)
         path = Path(options.model).resolve()
         if name in names or name == "front":
-            raise ArgumentError(f"the name {name!r} is taken; pass other names with --name")
+            raise ArgumentError(
+                f"the name {name!r} is taken; rename the file, or pass --name where there is one"
+            )
         if not path.is_file():
             raise ModelError(f"there is no model file at {str(path)!r}")
         if options.threads < 1:
             raise ArgumentError(
                 f"a replica needs threads of its own, at least 1, received {options.threads}"
+            )
+        if options.device == "cuda" and not scale.num_gpus:
+            raise ArgumentError(
+                "device 'cuda' needs GPUs for each replica, for Ray hides the others; "
+                "pass --num-gpus 1, or 0.5 for two replicas on one"
             )
         names.add(name)
         text += _MODEL.format(

@@ -65,6 +65,7 @@ def server(tmp_path_factory):
         ({"replicas": 0}, "replicas must be at least 1, received 0"),
         ({"replicas": 3, "max_replicas": 2}, "at least replicas=3, received 2"),
         ({"num_gpus": -1}, "num_gpus must be at least 0"),
+        ({"num_gpus": float("nan")}, "num_gpus must be at least 0"),
     ],
 )
 def test_bad_scale(scale, expected):
@@ -78,10 +79,24 @@ def test_bad_models(tmp_path):
         ([options(linear), options(linear)], ArgumentError, "the name 'linear' is taken"),
         ([options(linear, name="front")], ArgumentError, "the name 'front' is taken"),
         ([options(linear, threads=0)], ArgumentError, "at least 1, received 0"),
+        ([options(linear, device="cuda")], ArgumentError, "pass --num-gpus 1"),
         ([options(tmp_path / "no.onnx")], ModelError, "no model file at"),
     ):
         with pytest.raises(error, match=expected):
             ray_config.render(models, Scale())
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ({"port": 0}, "port must be within 1..65535, received 0"),
+        ({"port": 70000}, "port must be within 1..65535, received 70000"),
+        ({"max_body_mb": 0}, "must have at least 1 byte, received 0"),
+    ],
+)
+def test_bad_server(tmp_path, address, expected):
+    with pytest.raises(ArgumentError, match=expected):
+        ray_config.render([options(example_models.linear(tmp_path))], Scale(), **address)
 
 
 def test_written_as_a_whole_or_not_at_all(tmp_path):
