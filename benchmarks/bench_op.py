@@ -153,10 +153,9 @@ def session_call(
     binding = session.io_binding()
     binding.bind_ortvalue_input("X", ort_value(case.x))
     binding.bind_ortvalue_output("Y", ort_value(y))
-    run_options = ort.RunOptions()
 
     def call():
-        session.run_with_iobinding(binding, run_options)
+        session.run_with_iobinding(binding)
         return y
 
     return call

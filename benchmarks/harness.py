@@ -1,9 +1,11 @@
 """What every benchmark here shares: timing in turns, the facts of the machine, JSON results.
 
 Method. The alternatives of one row are timed in turns, in one process, so that a disturbance
-meets all of them; only ratios within a row mean something on a shared machine. In its turn a call
-runs ``1 + REPEATS`` times, and the first is not counted: it brings the caches from its
-predecessor's state to its own. Reported are the median and the quartiles.
+meets all of them; only ratios within a row mean something on a shared machine. Before its turn
+the process comes to rest, since thread pools go on spinning after their work is done (ONNX
+Runtime's for 60 ms) and would take the cores from whoever is next. The first call of a turn is not
+counted: it brings threads and caches from the predecessor's state to its own. Reported are the
+median and the quartiles of all others.
 """
 
 import json
@@ -21,8 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"
 sys.path.insert(0, str(ROOT / "tests"))  # tolerances.py, the only tolerances
 
-REPEATS = 3
-MIN_ROUNDS = 5
+TURNS = 5
+LEAST_CALLS = 3  # of a turn that are counted
+_REST_SECONDS = 0.005
 
 
 def time_in_turns(
@@ -32,17 +35,32 @@ def time_in_turns(
     times: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
-    end = time.perf_counter() + seconds * len(calls)
-    rounds = 0
-    while rounds < MIN_ROUNDS or time.perf_counter() < end:
-        rounds += 1
+    for _ in range(TURNS):
         for name, call in calls.items():
-            call()
-            for _ in range(REPEATS):
-                start = time.perf_counter()
-                call()
-                times[name].append((time.perf_counter() - start) * 1e6)
+            come_to_rest()
+            times[name] += _turn(call, seconds / TURNS)
     return {name: _summary(values) for name, values in times.items()}
+
+
+def _turn(call: Callable[[], object], seconds: float) -> list[float]:
+    """The durations (µs) of the calls of one turn, without the first."""
+    call()
+    durations: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(durations) < LEAST_CALLS or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        durations.append((time.perf_counter() - start) * 1e6)
+    return durations
+
+
+def come_to_rest() -> None:
+    """Returns when the threads of this process have stopped spinning."""
+    busy = 1.0
+    while busy > 0.1:
+        start = time.process_time()
+        time.sleep(_REST_SECONDS)
+        busy = (time.process_time() - start) / _REST_SECONDS
 
 
 def _summary(values: list[float]) -> dict[str, float]:

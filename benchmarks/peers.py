@@ -27,6 +27,8 @@ def torch_compile(case, model, threads: int) -> Call:
         nu2 = x.square().mean(axes, keepdim=True)
         return torch.maximum(gamma * x * torch.rsqrt(nu2 + case.epsilon) + beta, tau)
 
+    # Compiled code is kept per function, for eight shapes; after those it would run uncompiled.
+    torch.compiler.reset()
     compiled = torch.compile(formula, dynamic=False)
 
     def call():
