@@ -225,7 +225,7 @@ class Fusion:
         self.made.append(Made(match, node, replaced, (before, after)))
 
     def fused(self) -> list[FusedNode]:
-        """The nodes that were made."""
+        """The nodes that were made and that something needs."""
         return [
             FusedNode(
                 name=made.node.name,
@@ -236,6 +236,7 @@ class Fusion:
                 has_tau=made.match.tau is not None,
             )
             for made in self.made
+            if made.node.graph is not None
         ]
 
     def skipped(self) -> list[Skipped]:

@@ -50,6 +50,9 @@ def cancel_transposes(
     """Moves, in place, every FRN node behind a Transpose that stands to gain from it."""
     order = {node: place for place, node in enumerate(model.graph.all_nodes())}
     for node in frn_nodes:
+        if node.graph is None:
+            # Nothing used its result, and it went with a Transpose behind it.
+            continue
         source = node.inputs[0].producer()
         perm = _perm(source)
         if perm is None or perm[0] != 0 or source.graph is not node.graph:

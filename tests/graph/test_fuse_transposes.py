@@ -155,3 +155,13 @@ def test_reported_axes_are_those_of_the_file(graph):
     y = graph("Tanh", graph.affine())
     (fused,) = fuse(graph.model(graph("Transpose", y, perm=TO_FIRST))).fused
     assert fused.layout == "NCHW"
+
+
+def test_a_layer_that_nothing_uses(graph):
+    """It goes with the Transpose behind it, and is not reported."""
+    graph.x = graph.y()
+    graph("Transpose", graph.y(), perm=TO_FIRST)
+    model = graph.model(graph("Transpose", graph.x, perm=TO_FIRST))
+    result = fuse(model, form="custom")
+    assert op_types(result.model) == ["Relu", FRN]
+    assert len(result.fused) == 1
