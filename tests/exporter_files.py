@@ -1,5 +1,7 @@
 """Checks on the files that ``tests/data/exporters`` makes: each output is one form of FRN."""
 
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,13 +9,20 @@ import graph_models
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime as ort
 from onnx import helper
 
 from frn_onnx import op
 from frn_onnx.graph.fuse import FuseResult, fuse
-from frn_onnx.graph.verify import verify
+from frn_onnx.graph.verify import Report, verify
 
 FOLDER = Path(__file__).parent / "data" / "exporters"
+FILES = sorted(FOLDER.glob("*.onnx"))
+FLOAT32 = [path for path in FILES if "float16" not in path.name]
+LEVELS = {
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+}
 
 
 @dataclass(frozen=True)
@@ -22,26 +31,60 @@ class Outcome:
 
     Attributes:
         counts: for each form the FRN nodes between the model's input and its output.
-        max_error: the largest absolute error of any output, before against after.
+        report: the model before against after, on random input.
+        result: of fuse.
     """
 
     counts: dict[str, int]
-    max_error: float
+    report: Report
+    result: FuseResult
 
 
 def check(model: onnx.ModelProto) -> Outcome:
     """Fuses a file of forms; fails unless every form is one FRN node, and every miss none."""
+    outcome = try_forms(model)
+    onnx.checker.check_model(outcome.result.model)
+    assert outcome.report.ok, str(outcome.report)
+    counts = outcome.counts
+    wrong = {name: count for name, count in counts.items() if count != (not is_miss(name))}
+    assert wrong == {}, (wrong, outcome.result.skipped)
+    assert len(outcome.result.fused) == sum(not is_miss(name) for name in counts)
+    assert_not_trivial(model)
+    return outcome
+
+
+def try_forms(model: onnx.ModelProto) -> Outcome:
+    """Fuses a file of forms, and looks what became of each."""
     names = next(p.value for p in model.metadata_props if p.key == "forms").split(",")
     result = fuse(model)
-    onnx.checker.check_model(result.model)
     report = verify(model, result.model, samples=2)
-    assert report.ok, str(report)
-    counts = frn_counts(result, names)
-    wrong = {name: count for name, count in counts.items() if count != (not is_miss(name))}
-    assert wrong == {}, (wrong, result.skipped)
-    assert len(result.fused) == sum(not is_miss(name) for name in names)
-    assert_not_trivial(model)
-    return Outcome(counts, max(output.max_abs for output in report.outputs))
+    return Outcome(frn_counts(result, names), report, result)
+
+
+def optimised(path: Path, level: str) -> onnx.ModelProto:
+    """A file as ONNX Runtime writes it at this level of optimisation."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = LEVELS[level]
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        options.optimized_model_filepath = os.path.join(folder, "optimised.onnx")
+        ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        model = onnx.load(options.optimized_model_filepath)
+    names = next(p.value for p in onnx.load(path).metadata_props if p.key == "forms")
+    onnx.helper.set_model_props(model, {"forms": names})
+    return model
+
+
+def made_float16(path: Path, statistic: str) -> onnx.ModelProto:
+    """A file made float16 by ONNX Runtime's own tool, its statistics in float16 or float32."""
+    from onnxruntime.transformers import float16
+
+    blocked = [*float16.DEFAULT_OP_BLOCK_LIST]
+    if statistic == "float32":
+        blocked += ["Pow", "ReduceMean", "GlobalAveragePool"]
+    return float16.convert_float_to_float16(
+        onnx.load(path), keep_io_types=True, op_block_list=blocked
+    )
 
 
 def is_miss(name: str) -> bool:

@@ -3,17 +3,13 @@
 The files are made by the scripts beside them; ``tests/envs/test_exporters.py`` makes them anew.
 """
 
-import exporter_files
-import onnx
-import onnxruntime as ort
-import pytest
+import json
 
-FILES = sorted(exporter_files.FOLDER.glob("*.onnx"))
-FLOAT32 = [path for path in FILES if "float16" not in path.name]
-LEVELS = {
-    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-}
+import exporter_files
+import exporter_table
+import onnx
+import pytest
+from exporter_files import FILES, FLOAT32, LEVELS
 
 
 def stem(path):
@@ -28,28 +24,22 @@ def test_file(path):
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("path", FLOAT32, ids=stem)
-def test_optimised_by_onnx_runtime(path, level, tmp_path):
-    options = ort.SessionOptions()
-    options.graph_optimization_level = LEVELS[level]
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    options.log_severity_level = 3
-    ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    model = onnx.load(tmp_path / "optimised.onnx")
-    names = next(p.value for p in onnx.load(path).metadata_props if p.key == "forms")
-    onnx.helper.set_model_props(model, {"forms": names})
-    exporter_files.check(model)
+def test_optimised_by_onnx_runtime(path, level):
+    exporter_files.check(exporter_files.optimised(path, level))
 
 
 @pytest.mark.parametrize("statistic", ["float16", "float32"])
 @pytest.mark.parametrize("path", [p for p in FLOAT32 if p.name.startswith("torch")], ids=stem)
 def test_made_float16_by_onnx_runtime(path, statistic):
-    """ONNX Runtime's own tool, with and without the statistic kept in float32."""
-    from onnxruntime.transformers import float16
+    exporter_files.check(exporter_files.made_float16(path, statistic))
 
-    blocked = [*float16.DEFAULT_OP_BLOCK_LIST]
-    if statistic == "float32":
-        blocked += ["Pow", "ReduceMean", "GlobalAveragePool"]
-    model = float16.convert_float_to_float16(
-        onnx.load(path), keep_io_types=True, op_block_list=blocked
-    )
-    exporter_files.check(model)
+
+def test_the_page_shows_what_was_found():
+    """docs/fuse.md is made from the results, and every one of them is as it should be."""
+    rows = json.loads(exporter_table.RESULTS.read_text())
+    page = exporter_table.PAGE.read_text()
+    assert page == exporter_table.section(page, exporter_table.tables(rows))
+    for row in rows:
+        assert row["within_tolerance"]
+        for form, count in row["fused"].items():
+            assert count == exporter_table.expected(form), (row["exporter"], row["file"], form)
