@@ -3,19 +3,22 @@
 Method. The alternatives of one row are timed in turns, in one process, so that a disturbance
 meets all of them; only ratios within a row mean something on a shared machine. Before its turn
 the process comes to rest, since thread pools go on spinning after their work is done (ONNX
-Runtime's for 60 ms) and would take the cores from whoever is next. The first call of a turn is not
-counted: it brings threads and caches from the predecessor's state to its own. Reported are the
-median and the quartiles of all others.
+Runtime's for 60 ms) and would take the cores from whoever is next. The caller's thread has the
+first core to itself, since a worker that wakes beside it would take turns with it. The first call
+of a turn is not counted: it brings threads and caches from the predecessor's state to its own.
+Reported are the median and the quartiles of all others.
 """
 
+import contextlib
 import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +38,11 @@ def time_in_turns(
     times: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
-    for _ in range(TURNS):
-        for name, call in calls.items():
-            come_to_rest()
-            times[name] += _turn(call, seconds / TURNS)
+    with _first_core_for_this_thread():
+        for _ in range(TURNS):
+            for name, call in calls.items():
+                come_to_rest()
+                times[name] += _turn(call, seconds / TURNS)
     return {name: _summary(values) for name, values in times.items()}
 
 
@@ -52,6 +56,24 @@ def _turn(call: Callable[[], object], seconds: float) -> list[float]:
         call()
         durations.append((time.perf_counter() - start) * 1e6)
     return durations
+
+
+@contextlib.contextmanager
+def _first_core_for_this_thread() -> Iterator[None]:
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) == 1:
+        yield
+        return
+    this = threading.get_native_id()
+    threads = [int(thread) for thread in os.listdir("/proc/self/task")]
+    for thread in threads:
+        os.sched_setaffinity(thread, cores[:1] if thread == this else cores[1:])
+    try:
+        yield
+    finally:
+        for thread in threads:
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.sched_setaffinity(thread, cores)
 
 
 def come_to_rest() -> None:
