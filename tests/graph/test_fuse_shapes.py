@@ -169,6 +169,22 @@ class TestReshape:
         assert "its number of channels is not known" in skipped.reason
 
 
+class TestGather:
+    def test_dimensions_taken_away_by_index(self, graph, params, rng):
+        """nu2[:, :, 0, 0], and back to (N, C, 1, 1)."""
+        zero = graph.const(np.array(0))
+        nu2 = graph("Gather", graph("Gather", graph.nu2(), zero, axis=3), zero, axis=-1)
+        nu2 = graph("Unsqueeze", nu2, graph.const(np.array([2, 3])))
+        graph.nu2 = lambda: nu2
+        assert_fused(graph.model(graph.y()), data(rng, NCHW), params, NCHW)
+
+    def test_of_x(self, graph, rng):
+        """One column of x, normalised by its mean over the plane."""
+        column = graph("Gather", graph.x, graph.const(np.array([0])), axis=3)
+        model = graph.model(graph("Mul", column, graph.inverse()))
+        assert FRN not in assert_same(model, x=data(rng, NCHW))
+
+
 class TestWhere:
     def test_condition_on_another_arrangement(self, graph, rng):
         """where(y.T > tau, y, tau): the same function of x, at other places of the plane."""

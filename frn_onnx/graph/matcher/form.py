@@ -31,6 +31,7 @@ _ONE_FLOAT32 = 2.0**-23
 FLOOR = "epsilon is a floor under the mean square, max(nu2, epsilon), not added"
 OUTSIDE = "epsilon is added outside the root: x / (sqrt(nu2) + epsilon)"
 UNKNOWN_COUNT = "epsilon is added to the sum of squares, and how many squares it sums is not known"
+ONE_SAMPLE = "it normalises all samples by the mean of one"
 NOT_CONSTANT = "what is added to the mean square is not a constant"
 
 
@@ -267,8 +268,12 @@ def maximum(a: Form, b: Form, axes: Axes) -> Form | None:
     return a.but(axes=axes, threshold=threshold)
 
 
-def absolute(a: Form) -> Form | None:
-    return a if a.is_statistic and np.all(a.floor() >= 0) else None
+def absolute(frame: Frame, a: Form) -> Form | None:
+    """abs(a), where that is a itself, or a near miss all the same."""
+    if a.is_statistic and np.all(a.floor() >= 0):
+        return a
+    a = settled(frame, a)
+    return a if a.is_statistic and a.flaw else None
 
 
 def mean(a: Form, reduced: frozenset[int], axes: Axes) -> Form | None:

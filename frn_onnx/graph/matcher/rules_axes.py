@@ -65,6 +65,20 @@ def _flatten(context, node, args):
     return args[0].but(axes=ax.flattened(args[0].axes, split % (len(args[0].axes) + 1)))
 
 
+def _gather(context, node, args):
+    """An axis of size 1 taken away by its only index; of the batch axis, a near miss."""
+    form, index = args
+    if not isinstance(form, Form) or not isinstance(index, np.ndarray) or index.size != 1:
+        return None
+    position = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+    position %= len(form.axes)
+    taken = context.frame.solid(form.axes[position])
+    if taken and (taken != (0,) or not (form.is_statistic or form.over)):
+        return None
+    axes = form.axes[:position] + ((),) * index.ndim + form.axes[position + 1 :]
+    return form.but(axes=axes, flaw=form.flaw or (fm.ONE_SAMPLE if taken else None))
+
+
 def _reshape(context, node, args):
     form, shape = args
     if not isinstance(form, Form):
@@ -161,6 +175,7 @@ MOVES: dict[str, Rule] = {
     "ConstantOfShape": _constant_of_shape,
     "Expand": _expand,
     "Flatten": _flatten,
+    "Gather": _gather,
     "Identity": _same,
     "Reshape": _reshape,
     "Squeeze": _squeeze,

@@ -45,11 +45,11 @@ def _unary(operate: Callable[[Frame, Form], Form | None]) -> Rule:
     return rule
 
 
-def _of_form(operate: Callable[[Form], Form | None]) -> Rule:
+def _of_form(operate: Callable[[Frame, Form], Form | None]) -> Rule:
     """What integers have, too: theirs stay shape arithmetic, for integers divide otherwise."""
 
     def rule(context, node, args):
-        return operate(args[0]) if isinstance(args[0], Form) else None
+        return operate(context.frame, args[0]) if isinstance(args[0], Form) else None
 
     return rule
 
@@ -139,7 +139,7 @@ ELEMENTWISE: dict[str, Rule] = {
     "LessOrEqual": _compare(False),
     "Max": _maximum,
     "Mul": _multiply,
-    "Neg": _of_form(fm.negate),
+    "Neg": _of_form(lambda frame, a: fm.negate(a)),
     "Pow": _power,
     "Reciprocal": _unary(lambda frame, a: fm.power(frame, a, -1)),
     "Relu": _relu,
