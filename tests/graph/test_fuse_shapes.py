@@ -1,5 +1,7 @@
 """What is proved of sizes, and of axes that move: shape arithmetic, Reshape, Expand, constants."""
 
+import tracemalloc
+
 import graph_models
 import numpy as np
 import onnx
@@ -113,6 +115,26 @@ class TestConstants:
             graph.inverse = lambda: graph("Pow", shifted, graph.const(-0.5 * rank_5))
         x = rng.normal(size=(2, 3, 3, 3)).astype(np.float32)
         assert FRN not in assert_same(graph.model(graph.y()), x=x)
+
+    @pytest.mark.parametrize("made", ["ConstantOfShape", "Expand", "Tile", "Sub"])
+    def test_masks_are_not_computed(self, graph, rng, made):
+        """A few numbers that make a gigabyte, added to x: nothing that is a parameter."""
+        line = graph.const(np.arange(16000, dtype=np.float32).reshape(16000, 1))
+        shape = graph.const(np.array([1, 1, 16000, 16000]))
+        mask = {
+            "ConstantOfShape": lambda: graph("ConstantOfShape", shape),
+            "Expand": lambda: graph("Expand", graph.scalar(0), shape),
+            "Tile": lambda: graph("Tile", line, graph.const(np.array([1, 16000]))),
+            "Sub": lambda: graph("Sub", line, graph("Transpose", line, perm=[1, 0])),
+        }[made]()
+        graph.x = graph("Add", graph.x, mask)
+        model = graph.model(graph.y())
+        tracemalloc.start()
+        result = fuse(model, form="custom")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert op_types(result.model)[-2:] == ["Add", FRN]
+        assert peak_bytes < 16e6
 
 
 class TestExpand:

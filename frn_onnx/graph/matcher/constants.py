@@ -1,6 +1,8 @@
 """The values of what is constant in a graph: initializers, Constant nodes, and small chains
 of nodes over them, which many exporters leave unfolded."""
 
+import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,10 +16,12 @@ from onnx.reference import ReferenceEvaluator
 _LARGEST = 1 << 16
 _DEEPEST = 64
 
-# A constant chain may hold any op that has one result for one input.
+# A constant chain may hold any op that has one result for one input, but for those that make much
+# of little in a way that parameters are not made.
 _NOT_FOLDED = frozenset(
     {"Loop", "If", "Scan", "RandomNormal", "RandomUniform", "RandomNormalLike"}
     | {"RandomUniformLike", "Bernoulli", "Multinomial", "Dropout", "Optional"}
+    | {"CenterCropPad", "EyeLike", "OneHot", "Pad", "Resize", "Upsample"}
 )
 
 
@@ -52,7 +56,7 @@ class Constants:
             return None
         if node.op_type == "Constant":
             return _array(ir.convenience.get_const_tensor(value))
-        if node.op_type in _NOT_FOLDED or not node.inputs or len(node.outputs) != 1:
+        if not node.inputs or len(node.outputs) != 1:
             return None
         args: list[np.ndarray | None] = []
         for given in node.inputs:
@@ -63,6 +67,8 @@ class Constants:
 
     def fold(self, node: ir.Node, args: Sequence[Any]) -> np.ndarray | None:
         """The output of a node for constant inputs (None: an input left out)."""
+        if node.op_type in _NOT_FOLDED or _least_size(node, args) > _LARGEST:
+            return None
         names = [f"i{i}" if arg is not None else "" for i, arg in enumerate(args)]
         proto = ir.to_proto(node)
         del proto.input[:], proto.output[:]
@@ -89,6 +95,23 @@ class Constants:
 def standard_opset(imports: Mapping[str, int]) -> int:
     """The version of the standard ops, which an import may also call by their full name."""
     return imports.get("", imports.get("ai.onnx", 1))
+
+
+def _least_size(node: ir.Node, args: Sequence[Any]) -> float:
+    """The elements that the output of a node has at least: a mask is a few numbers, computed."""
+    arrays = [
+        arg.astype(np.float64) for arg in args if arg is not None and arg.dtype.kind in "biuf"
+    ]
+    with contextlib.suppress(ValueError, IndexError):
+        if node.op_type in ("ConstantOfShape", "Expand"):
+            return float(np.abs(arrays[-1]).prod())
+        if node.op_type == "Tile":
+            return float(arrays[0].size * arrays[1].prod())
+        if node.op_type == "Range":
+            start, limit, step = (array.item() for array in arrays)
+            return (limit - start) / step if step else 0
+        return math.prod(np.broadcast_shapes(*(array.shape for array in arrays)))
+    return 0
 
 
 def _array(tensor: ir.TensorProtocol | None) -> np.ndarray | None:
