@@ -19,7 +19,10 @@ def infer(client, x, *, binary_in=True, binary_out=True, **options):
     return client.infer("linear", [tensor], outputs=wanted, **options)
 
 
-client = triton.InferenceServerClient(sys.argv[1], network_timeout=60)
+# One connection for each request at once: the client keeps a connection until its answer is read,
+# so with fewer, answers read in another order than they came would wait for ever.
+AT_ONCE = 20
+client = triton.InferenceServerClient(sys.argv[1], concurrency=AT_ONCE, network_timeout=60)
 assert client.is_server_live()
 assert client.is_server_ready()
 assert client.is_model_ready("linear")
@@ -50,7 +53,7 @@ for rows in (1, 5):
         assert result.get_response().get("id", "") == options.get("request_id", "")
 
 pending = []
-for _ in range(20):
+for _ in range(AT_ONCE):
     x = rng.normal(size=(2, 4)).astype(np.float32)
     tensor = triton.InferInput("x", [2, 4], "FP32").set_data_from_numpy(x)
     pending.append((x, client.async_infer("linear", [tensor])))
