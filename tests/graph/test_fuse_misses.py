@@ -83,6 +83,12 @@ class TestEpsilon:
         norm = graph.reduce("ReduceL2", graph.x, (2, 3))
         assert_missed(graph.model(graph("Div", graph.x, norm)), L2)
 
+    def test_too_small_for_the_op(self, rng):
+        """Its epsilon is a float32: a plane of zeros would become NaN."""
+        graph = Build(NCHW, Params.random(rng, dtype=np.float64))
+        graph.shifted = lambda: graph("Add", graph.nu2(), graph.scalar(1e-60))
+        assert_missed(graph.model(graph.y()), "its epsilon, 1e-60, is 0 in float32")
+
     def test_negative(self, graph):
         graph.shifted = lambda: graph("Sub", graph.nu2(), graph.scalar(0.1))
         assert_missed(graph.model(graph.y()), "the epsilon in the root is negative")
@@ -251,6 +257,24 @@ class TestOtherNorms:
         nu2 = graph.reduce("ReduceMean", graph("Mul", flat, flat), [2])
         root = graph("Sqrt", graph("Add", nu2, graph.scalar(0.1)))
         back = graph("Reshape", graph("Div", flat, root), graph("Shape", graph.x))
+        assert_missed(graph.model(back), "this is group normalisation")
+
+    @pytest.mark.parametrize(
+        ("outer", "groups", "axes"),
+        [
+            (["N", 4, "H", "W"], [0, 2, 2, -1], [2, 3]),
+            (["N", "H", "W", 4], [0, -1, 2, 2], [1, 3]),
+        ],
+        ids=["NCHW", "NHWC"],
+    )
+    def test_group_rms_of_rank_4(self, graph, outer, groups, axes):
+        """The groups, and the channels of each, on an axis of their own."""
+        graph.inputs.clear()
+        graph.input("x", outer)
+        split = graph("Reshape", graph.x, graph.const(np.array(groups)))
+        nu2 = graph.reduce("ReduceMean", graph("Mul", split, split), axes)
+        root = graph("Sqrt", graph("Add", nu2, graph.scalar(0.1)))
+        back = graph("Reshape", graph("Div", split, root), graph("Shape", graph.x))
         assert_missed(graph.model(back), "this is group normalisation")
 
     def test_group_normalisation_op(self, rng):

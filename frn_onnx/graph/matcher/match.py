@@ -163,9 +163,10 @@ class _Search:
             return Miss(cone, f"its input has rank {len(layout)} and is not (batch, channel, ...)")
         arrays = [form.scale, form.offset, form.threshold, form.epsilon]
         per_channel = {array.size for array in arrays if array is not None and array.ndim}
-        if not per_channel and len(layout) == 3 and channel == 1:
-            # Nothing says that axis 1 is the channel axis, and not one of tokens or groups.
-            if other_norms.scaled_within(y, self._constants):
+        if not per_channel:
+            # Nothing says that the channel axis is that, and not one of tokens or groups.
+            last_only = len(layout) == 3 and channel == 1
+            if last_only and other_norms.scaled_within(y, self._constants):
                 return None
             if (reason := other_norms.grouped(x, y)) is not None:
                 return Miss(cone, reason)
@@ -175,6 +176,8 @@ class _Search:
         taken_for_granted = form.channels is not None and not per_channel
         if len(counts) != 1 or taken_for_granted:
             return Miss(cone, f"its number of channels is not known (axis {channel} of {x.name!r})")
+        if np.any((form.epsilon.astype(np.float32) == 0) & (form.epsilon != 0)):
+            return Miss(cone, f"its epsilon, {form.epsilon.max():g}, is 0 in float32")
         gamma, beta, tau, epsilon = (
             None if array is None else np.broadcast_to(array, tuple(counts)) for array in arrays
         )
