@@ -185,7 +185,7 @@ def main() -> None:
         if count != expected(name)
     ]
     wrong += [f"{e['exporter']}, {e['file']}: error" for e in rows if not e["within_tolerance"]]
-    sys.exit("\n".join(wrong))
+    sys.exit("\n".join(wrong) or 0)
 
 
 if __name__ == "__main__":

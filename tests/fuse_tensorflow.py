@@ -137,6 +137,7 @@ def keras_forms() -> onnx.ModelProto:
 
 def unet(norm: str, *, inputs_as_nchw: bool) -> onnx.ModelProto:
     """A U-Net with 36 layers of FRN and TLU at opset 13, its input as it is or turned to NCHW."""
+    keras.utils.set_random_seed(0)
     network = models.randomize(models.unet(width=4, norm=norm))
     (image,) = network.inputs
     spec = tf.TensorSpec((None, *image.shape[1:]), tf.float32, name="image")
