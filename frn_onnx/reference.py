@@ -64,7 +64,10 @@ def frn(
         epsilon = per_channel("epsilon", epsilon)
     # An empty plane has no mean; NumPy's nan with a warning is of no use, nor seen.
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        nu2 = np.sum(np.square(x), axis=axes, keepdims=True) / np.prod([x.shape[a] for a in axes])
+        # Where the channels are last NumPy adds a plane up in one chain, whose rounding in float64
+        # would be larger than that of the kernels measured by it.
+        total = np.sum(np.square(x), axis=axes, keepdims=True, dtype=np.longdouble)
+        nu2 = (total / np.prod([x.shape[a] for a in axes])).astype(np.float64)
         y = per_channel("gamma", gamma) * (x / np.sqrt(nu2 + np.abs(epsilon)))
         y = y + per_channel("beta", beta)
     return y if tau is None else np.maximum(y, per_channel("tau", tau))
