@@ -38,7 +38,7 @@ def test_misaligned(target, dtype, rng, shape, axes, offset):
     ],
 )
 def test_larger_than_the_caches(target, dtype, rng, shape, axes):
-    """From 16 MB on y is written past the caches, with instructions that need alignment."""
+    """From 12 MB on y is written past the caches, with instructions that need alignment."""
     batch, *sizes = shape
     shape = (batch * max(1, 4 // np.dtype(dtype).itemsize), *sizes)
     assert math.prod(shape) * np.dtype(dtype).itemsize >= 16 << 20
