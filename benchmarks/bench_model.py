@@ -10,14 +10,20 @@ ResNet-50 and a U-Net with FRN + TLU, exported from Keras. For each:
   normalisation folded into the convolutions costs;
 * ``OpenVINO, primitives`` and ``OpenVINO, ReLU only``, if OpenVINO is installed.
 
+For the plugin, ONNX Runtime's profiler says by which ops the time is taken.
+
 Writes benchmarks/results/model.json; report.py makes the table of it.
 """
 
 import argparse
 import importlib.util
+import json
 import os
+import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -38,6 +44,7 @@ NETWORKS = {
 }
 # Runtimes differ by rounding; a wrong graph differs by the outputs' own size.
 WRONG = 1e-2
+PROFILED_RUNS = 10
 
 Call = Callable[[], np.ndarray]
 
@@ -52,15 +59,38 @@ def export(build, image_shape, norm: str) -> onnx.ModelProto:
         return frn_onnx.export(network, form="primitives" if norm == "relu" else "custom")
 
 
+def ort_session(model: onnx.ModelProto, options: ort.SessionOptions) -> ort.InferenceSession:
+    frn_onnx.register(options)
+    return ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
 def ort_call(model: onnx.ModelProto, image: np.ndarray, threads: int) -> Call:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    frn_onnx.register(options)
-    session = ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = ort_session(model, options)
     feeds = {session.get_inputs()[0].name: image}
     return lambda: session.run(None, feeds)[0]
+
+
+def milliseconds_by_op(model: onnx.ModelProto, image: np.ndarray, threads: int) -> dict[str, float]:
+    """Op type -> the time that its nodes take in one run, the largest first."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.enable_profiling = True
+        options.profile_file_prefix = os.path.join(folder, "profile")
+        session = ort_session(model, options)
+        feeds = {session.get_inputs()[0].name: image}
+        for _ in range(PROFILED_RUNS):
+            session.run(None, feeds)
+        events = json.loads(Path(session.end_profiling()).read_text())
+    total: Counter[str] = Counter()
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            total[event["args"]["op_name"]] += event["dur"]
+    return {op_type: round(us / PROFILED_RUNS / 1e3, 2) for op_type, us in total.most_common()}
 
 
 def openvino_call(model: onnx.ModelProto, image: np.ndarray, threads: int) -> Call:
@@ -108,6 +138,7 @@ def run_network(name: str, batch: int, forms: dict[str, onnx.ModelProto], args) 
         "image": image_shape,
         "frn_layers": sum(node.op_type == op.OP_TYPE for node in forms["custom"].graph.node),
         "times": harness.time_in_turns(calls, seconds=args.seconds),
+        "plugin_ms_by_op": milliseconds_by_op(forms["custom"], image, args.threads),
     }
 
 

@@ -1,4 +1,5 @@
-"""Writes the tables and the plot of benchmarks/README.md from benchmarks/results/*.json.
+"""Writes the tables and the plot of benchmarks/README.md, and the figures of the project's README,
+from benchmarks/results/*.json.
 
 python benchmarks/report.py
 """
@@ -6,11 +7,12 @@ python benchmarks/report.py
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
 README = FOLDER / "README.md"
+FRONT_PAGE = FOLDER.parent / "README.md"
 PLOT = FOLDER / "results" / "op.svg"
 LARGE_BYTES = 4 << 20
 MIDDLE_BYTES = 256 << 10
@@ -140,6 +142,37 @@ def model_table(results) -> str:
     return table(head, lines)
 
 
+def profile_table(results) -> str:
+    """Where the time of ONNX Runtime with the plugin goes, by op."""
+    columns = list(results["rows"][0]["plugin_ms_by_op"])[:6]
+    lines = [
+        [row["network"], str(row["batch"])]
+        + [f"{row['plugin_ms_by_op'].get(name, 0):.1f}" for name in columns]
+        for row in results["rows"]
+    ]
+    return table(["ms in", "batch", *columns], lines)
+
+
+def front_page_text(op, model) -> str:
+    """What the project's README says of speed: the plugin beside what one would run instead."""
+    rows = [row for row in op["rows"] if row["dtype"] == "float32"]
+    machine = f"{op['machine']['cpu']}, {op['threads']} threads, {op['machine']['cpu_target']}"
+    lines = []
+    for name in ("primitives", *op["peers"]):
+        ratios = [microseconds(row, name) / microseconds(row, "plugin") for row in rows]
+        title = "ONNX Runtime, cheapest standard ops" if name == "primitives" else name
+        summary = (geometric_mean(ratios), min(ratios), max(ratios))
+        lines.append([title, *(f"{value:.1f}x" for value in summary)])
+    return (
+        f"How much faster one FRN layer is with the plugin: {len(rows)} shapes and layouts, "
+        f"float32 ({machine}).\n\n"
+        + table(["beside", "geometric mean", "least", "most"], lines)
+        + "\n\nWhole networks, in which the convolutions set the pace. `ReLU only` has no norms: "
+        "what batch normalisation costs when it is folded into the convolutions.\n\n"
+        + model_table(model)
+    )
+
+
 def plot(results) -> None:
     """Throughput of the kernel, the primitive graph and a copy, float32."""
     import matplotlib
@@ -165,27 +198,38 @@ def plot(results) -> None:
     pyplot.close(figure)
 
 
-def replace_section(text: str, name: str, body: str) -> str:
-    """Puts ``body`` between the marks of section ``name``."""
-    begin, end = f"<!-- {name}: generated, do not edit -->", f"<!-- {name}: end -->"
-    if begin not in text or end not in text:
-        raise SystemExit(f"{README} has no section {name!r}: expected the marks {begin} and {end}")
-    before, rest = text.split(begin, 1)
-    return f"{before}{begin}\n\n{body}\n\n{end}{rest.split(end, 1)[1]}"
+def replace_sections(page: Path, sections: Mapping[str, str]) -> None:
+    """Puts each text between the marks of its section."""
+    text = page.read_text()
+    for name, body in sections.items():
+        begin, end = f"<!-- {name}: generated, do not edit -->", f"<!-- {name}: end -->"
+        if begin not in text or end not in text:
+            raise SystemExit(
+                f"{page} has no section {name!r}: expected the marks {begin} and {end}"
+            )
+        before, rest = text.split(begin, 1)
+        text = f"{before}{begin}\n\n{body}\n\n{end}{rest.split(end, 1)[1]}"
+    temporary = page.with_suffix(".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, page)
 
 
 def main() -> None:
-    text = README.read_text()
-    op = json.loads((FOLDER / "results" / "op.json").read_text())
-    text = replace_section(text, "op machine", machine_text(op))
-    text = replace_section(text, "op speed", speed_table(op))
-    text = replace_section(text, "op copy", copy_table(op))
-    model = json.loads((FOLDER / "results" / "model.json").read_text())
-    text = replace_section(text, "model", machine_text(model) + "\n\n" + model_table(model))
+    op, model = (
+        json.loads((FOLDER / "results" / f"{name}.json").read_text()) for name in ("op", "model")
+    )
+    replace_sections(
+        README,
+        {
+            "op machine": machine_text(op),
+            "op speed": speed_table(op),
+            "op copy": copy_table(op),
+            "model": machine_text(model) + "\n\n" + model_table(model),
+            "profile": profile_table(model),
+        },
+    )
+    replace_sections(FRONT_PAGE, {"speed": front_page_text(op, model)})
     plot(op)
-    temporary = README.with_suffix(".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, README)
 
 
 if __name__ == "__main__":
