@@ -29,16 +29,6 @@ NCHW, NHWC = LAYOUTS[0], LAYOUTS[1]
 FRN = op.OP_TYPE
 
 
-@pytest.fixture
-def params(rng):
-    return Params.random(rng)
-
-
-@pytest.fixture
-def graph(params):
-    return Build(NCHW, params)
-
-
 def assert_same_outputs(model: onnx.ModelProto, x: np.ndarray, params: Params, **feeds) -> None:
     """The fused model gives what the model gave, output by output."""
     fused = fuse(model).model

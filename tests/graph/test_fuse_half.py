@@ -5,12 +5,10 @@ import dataclasses
 import graph_models
 import numpy as np
 import onnx
-import pytest
 import tolerances
 from fuse_builds import Build
 from fuse_models import (
     LAYOUTS,
-    Params,
     bound,
     data,
     expected,
@@ -23,11 +21,6 @@ from frn_onnx.graph.fuse import fuse
 
 NCHW, NHWC = LAYOUTS[0], LAYOUTS[1]
 FRN = op.OP_TYPE
-
-
-@pytest.fixture
-def params(rng):
-    return Params.random(rng)
 
 
 class TestHalf:

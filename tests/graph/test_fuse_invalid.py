@@ -4,17 +4,12 @@ import numpy as np
 import onnx
 import pytest
 from fuse_builds import Build
-from fuse_models import LAYOUTS, Params
+from fuse_models import LAYOUTS
 from onnx import TensorProto, helper, parser
 
 from frn_onnx.graph.fuse import fuse
 
 NCHW = LAYOUTS[0]
-
-
-@pytest.fixture
-def graph(rng):
-    return Build(NCHW, Params.random(rng))
 
 
 def assert_left(graph: Build, y: str) -> None:

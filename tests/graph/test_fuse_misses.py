@@ -33,11 +33,6 @@ def assert_missed(model: onnx.ModelProto, reason: str | None) -> None:
     assert set(skipped.nodes) <= names
 
 
-@pytest.fixture
-def graph(rng):
-    return Build(NCHW, Params.random(rng))
-
-
 class TestEpsilon:
     def test_outside_the_root(self, graph):
         root = graph("Add", graph("Sqrt", graph.nu2()), graph.scalar(0.1))

@@ -8,7 +8,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from fuse_builds import Build
-from fuse_models import LAYOUTS, Net, Params, assert_fused, data, op_types
+from fuse_models import LAYOUTS, Net, assert_fused, data, op_types
 from onnx import TensorProto, helper
 
 from frn_onnx import op
@@ -17,16 +17,6 @@ from frn_onnx.graph.matcher.shapes import Shapes
 
 NCHW, NHWC = LAYOUTS[0], LAYOUTS[1]
 FRN = op.OP_TYPE
-
-
-@pytest.fixture
-def params(rng):
-    return Params.random(rng)
-
-
-@pytest.fixture
-def graph(params):
-    return Build(NCHW, params)
 
 
 def assert_same(model: onnx.ModelProto, **feeds: np.ndarray) -> list[str]:
