@@ -1,19 +1,14 @@
 """What every benchmark here shares: timing in turns, the facts of the machine, JSON results.
 
-Method. The alternatives of one row are timed in turns, in one process, so that a disturbance
-meets all of them; only ratios within a row mean something on a shared machine. Before its turn
-the process comes to rest, since thread pools go on spinning after their work is done (ONNX
-Runtime's for 60 ms) and would take the cores from whoever is next. The caller's thread has the
-first core to itself, since a worker that wakes beside it would take turns with it. The first call
-of a turn is not counted: it brings threads and caches from the predecessor's state to its own.
-Reported are the median and the quartiles of all others.
+Method. The alternatives of one row are timed in turns, in one process (frn_onnx.runtime.latency);
+only ratios within a row mean something on a shared machine. Meanwhile the caller's thread has the
+first core to itself, since a worker that wakes beside it would take turns with it.
 """
 
 import contextlib
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import threading
@@ -22,40 +17,30 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from frn_onnx.runtime import latency
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results"
 sys.path.insert(0, str(ROOT / "tests"))  # tolerances.py, the only tolerances
-
-TURNS = 5
-LEAST_CALLS = 3  # of a turn that are counted
-_REST_SECONDS = 0.005
 
 
 def time_in_turns(
     calls: Mapping[str, Callable[[], object]], *, seconds: float
 ) -> dict[str, dict[str, float]]:
     """Times each call for about ``seconds``; name -> median, quartiles (µs), number of calls."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
-        call()
+        call()  # makes its threads
     with _first_core_for_this_thread():
-        for _ in range(TURNS):
-            for name, call in calls.items():
-                come_to_rest()
-                times[name] += _turn(call, seconds / TURNS)
-    return {name: _summary(values) for name, values in times.items()}
-
-
-def _turn(call: Callable[[], object], seconds: float) -> list[float]:
-    """The durations (µs) of the calls of one turn, without the first."""
-    call()
-    durations: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(durations) < LEAST_CALLS or time.perf_counter() < end:
-        start = time.perf_counter()
-        call()
-        durations.append((time.perf_counter() - start) * 1e6)
-    return durations
+        times = latency.compare(calls, seconds=seconds * len(calls))
+    return {
+        name: {
+            "median_us": round(taken.median_ms * 1e3, 2),
+            "low_us": round(taken.low_ms * 1e3, 2),
+            "high_us": round(taken.high_ms * 1e3, 2),
+            "calls": taken.calls,
+        }
+        for name, taken in times.items()
+    }
 
 
 @contextlib.contextmanager
@@ -74,25 +59,6 @@ def _first_core_for_this_thread() -> Iterator[None]:
         for thread in threads:
             with contextlib.suppress(ProcessLookupError):  # it has ended
                 os.sched_setaffinity(thread, cores)
-
-
-def come_to_rest() -> None:
-    """Returns when the threads of this process have stopped spinning."""
-    busy = 1.0
-    while busy > 0.1:
-        start = time.process_time()
-        time.sleep(_REST_SECONDS)
-        busy = (time.process_time() - start) / _REST_SECONDS
-
-
-def _summary(values: list[float]) -> dict[str, float]:
-    low, median, high = statistics.quantiles(values, n=4)
-    return {
-        "median_us": round(median, 2),
-        "low_us": round(low, 2),
-        "high_us": round(high, 2),
-        "calls": len(values),
-    }
 
 
 def machine() -> dict[str, Any]:

@@ -82,7 +82,6 @@ def bench(
             "with": lambda: fused.run(None, feeds),
         },
         seconds=seconds,
-        rounds=1000,
     )
     used = {name: array.shape for name, array in feeds.items()}
     return Result(used, threads, timed["without"], timed["with"])

@@ -5,49 +5,71 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+_TURNS = 5
+_REST_SECONDS = 0.005
+_LONGEST_REST_SECONDS = 1.0
+
 
 @dataclass(frozen=True)
 class Latency:
     """How long one call takes.
 
     Attributes:
-        median_ms: median over the rounds, in milliseconds.
+        median_ms: median over the calls, in milliseconds.
         low_ms, high_ms: the quartiles, in milliseconds.
-        rounds: how many rounds were timed.
+        calls: how many calls were timed.
     """
 
     median_ms: float
     low_ms: float
     high_ms: float
-    rounds: int
+    calls: int
 
 
 def compare(
-    calls: Mapping[str, Callable[[], object]], *, seconds: float = 2.0, rounds: int = 50
+    calls: Mapping[str, Callable[[], object]], *, seconds: float = 2.0
 ) -> dict[str, Latency]:
     """Times each call, in turns, so that a disturbance meets all of them.
 
-    In every round each call runs once, after a warm-up that is not counted. Only the ratios
-    of one comparison mean anything on a shared machine.
+    Before its turn the process comes to rest, since thread pools go on spinning after their work
+    is done (ONNX Runtime's for 60 ms) and would take the cores from whoever is next. The first call
+    of a turn is not counted: it brings threads and caches from the predecessor's state to its own.
+    Only the ratios of one comparison mean anything on a shared machine.
 
     Args:
         calls: name -> the call.
-        seconds: stop after about this long, but not before 5 rounds.
-        rounds: stop after this many rounds.
+        seconds: about how long all of them are timed together; each runs ten times at least.
     """
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
-        call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    end = time.perf_counter() + seconds
-    for done in range(rounds):
-        if done >= 5 and time.perf_counter() > end:
-            break
+    for _ in range(_TURNS):
         for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append((time.perf_counter() - start) * 1e3)
+            come_to_rest()
+            times[name] += _turn(call, seconds / _TURNS / len(calls))
     return {name: _summary(taken) for name, taken in times.items()}
+
+
+def come_to_rest() -> None:
+    """Returns when the threads of this process have stopped spinning, or after a second."""
+    end = time.perf_counter() + _LONGEST_REST_SECONDS
+    busy = 1.0
+    while busy > 0.1 and time.perf_counter() < end:
+        start = time.process_time()
+        time.sleep(_REST_SECONDS)
+        busy = (time.process_time() - start) / _REST_SECONDS
+
+
+def _turn(call: Callable[[], object], seconds: float) -> list[float]:
+    """The durations of the calls of one turn, in milliseconds, without the first."""
+    call()
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    while not taken or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        taken.append((time.perf_counter() - start) * 1e3)
+    return taken
 
 
 def _summary(taken: list[float]) -> Latency:
