@@ -6,9 +6,13 @@ python benchmarks/report.py
 
 import json
 import math
-import os
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from generated import table, write_sections
 
 FOLDER = Path(__file__).parent
 README = FOLDER / "README.md"
@@ -16,11 +20,6 @@ FRONT_PAGE = FOLDER.parent / "README.md"
 PLOT = FOLDER / "results" / "op.svg"
 LARGE_BYTES = 4 << 20
 MIDDLE_BYTES = 256 << 10
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def microseconds(row, name: str) -> float:
@@ -198,27 +197,11 @@ def plot(results) -> None:
     pyplot.close(figure)
 
 
-def replace_sections(page: Path, sections: Mapping[str, str]) -> None:
-    """Puts each text between the marks of its section."""
-    text = page.read_text()
-    for name, body in sections.items():
-        begin, end = f"<!-- {name}: generated, do not edit -->", f"<!-- {name}: end -->"
-        if begin not in text or end not in text:
-            raise SystemExit(
-                f"{page} has no section {name!r}: expected the marks {begin} and {end}"
-            )
-        before, rest = text.split(begin, 1)
-        text = f"{before}{begin}\n\n{body}\n\n{end}{rest.split(end, 1)[1]}"
-    temporary = page.with_suffix(".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, page)
-
-
 def main() -> None:
     op, model = (
         json.loads((FOLDER / "results" / f"{name}.json").read_text()) for name in ("op", "model")
     )
-    replace_sections(
+    write_sections(
         README,
         {
             "op machine": machine_text(op),
@@ -228,7 +211,7 @@ def main() -> None:
             "profile": profile_table(model),
         },
     )
-    replace_sections(FRONT_PAGE, {"speed": front_page_text(op, model)})
+    write_sections(FRONT_PAGE, {"speed": front_page_text(op, model)})
     plot(op)
 
 

@@ -1,9 +1,12 @@
 """The table and the figure of docs/serving.md, from benchmarks/results/serving.json."""
 
+import sys
 from pathlib import Path
 
-BEGIN = "<!-- bench_serving: generated, do not edit -->"
-END = "<!-- bench_serving: end -->"
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from generated import table, write_sections
+
 NAMES = {
     "embedded": "`frn-onnx serve`",
     "ray1": "Ray, 1 replica",
@@ -38,19 +41,13 @@ def spread(row: dict, name: str, form: str) -> str:
 def render(results: dict, root: Path) -> str:
     """Writes table and figure into the documentation; returns the table."""
     rows = [results["rows"][host] for host in NAMES if host in results["rows"]]
-    lines = [
-        f"| | {' | '.join(title for title, _ in COLUMNS)} |",
-        "|---" * (len(COLUMNS) + 1) + "|",
-    ]
-    for row in rows:
-        cells = " | ".join(cell(row) for _, cell in COLUMNS)
-        lines.append(f"| {NAMES[row['host']]} | {cells} |")
-    text = "\n".join([*_about(rows), "", *lines, "", *_memory(results, root)])
-    page = root / "docs" / "serving.md"
-    before, _, rest = page.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
-    return "\n".join(lines)
+    figures = table(
+        ["", *(title for title, _ in COLUMNS)],
+        [[NAMES[row["host"]], *(cell(row) for _, cell in COLUMNS)] for row in rows],
+    )
+    text = "\n".join([*_about(rows), "", figures, *_memory(results, root)])
+    write_sections(root / "docs" / "serving.md", {"bench_serving": text})
+    return figures
 
 
 def _about(rows: list[dict]) -> list[str]:
@@ -98,10 +95,10 @@ def _memory(results: dict, root: Path) -> list[str]:
     settled = [value for n, value in zip(done, mib, strict=True) if n >= soak["requests"] / 4]
     counts = ", ".join(f"{n:,} x {status}" for status, n in sorted(soak["statuses"].items()))
     return [
+        "",
         f"Memory over {soak['requests']:,} requests of 200 image sizes, binary and JSON, some of "
         f"them broken, from {soak['clients']} clients ({counts}): {settled[0]:.0f} MiB after a "
         f"quarter, {settled[-1]:.0f} MiB at the end.",
         "",
         "![Memory over the requests](images/serving-memory.svg)",
-        "",
     ]

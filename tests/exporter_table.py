@@ -15,6 +15,7 @@ from typing import Any
 import exporter_files
 import onnx
 from exporter_files import FILES, FLOAT32, LEVELS
+from generated import table, write_sections
 
 from frn_onnx.graph.fuse import fuse
 from frn_onnx.graph.verify import verify
@@ -129,7 +130,7 @@ def files_table(rows: list[dict[str, Any]]) -> str:
                 error if entry["within_tolerance"] else f"**{error}**",
             )
         )
-    return _table(head, lines, right=(2, 3, 4, 5))
+    return table(head, lines, right=(2, 3, 4, 5))
 
 
 def forms_table(rows: list[dict[str, Any]]) -> str:
@@ -146,7 +147,7 @@ def forms_table(rows: list[dict[str, Any]]) -> str:
             cells.append(f"{right} of {len(of)}" if of else "")
         verdict = "left" if form.startswith(MISS) else "fused"
         lines.append((form.removeprefix(MISS).replace("_", " "), verdict, *cells))
-    return _table(("form", "to be", *exporters), lines, right=range(2, len(exporters) + 2))
+    return table(("form", "to be", *exporters), lines, right=range(2, len(exporters) + 2))
 
 
 def _misses_last(form: str) -> tuple[bool, str]:
@@ -159,25 +160,13 @@ def _title(path: Path) -> tuple[str, str]:
     return EXPORTERS[prefix], rest or "dynamic"
 
 
-def _table(head, lines, right=()) -> str:
-    rule = ["---:" if i in right else "---" for i in range(len(head))]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *lines))
-
-
-def section(page: str, text: str) -> str:
-    """The page with ``text`` between its marks."""
-    begin, end = "<!-- tables: generated, do not edit -->", "<!-- tables: end -->"
-    before, rest = page.split(begin)
-    return f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}"
-
-
 def main() -> None:
     rows = []
     for exporter, file, make in cases():
         rows.append(row(exporter, file, make()))
         print(exporter, "|", file, flush=True)
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
-    PAGE.write_text(section(PAGE.read_text(), tables(rows)))
+    write_sections(PAGE, {"tables": tables(rows)})
     wrong = [
         f"{entry['exporter']}, {entry['file']}: {name} became {count} FRN nodes"
         for entry in rows

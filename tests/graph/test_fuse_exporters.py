@@ -7,6 +7,7 @@ import json
 
 import exporter_files
 import exporter_table
+import generated
 import onnx
 import pytest
 from exporter_files import FILES, FLOAT32, LEVELS
@@ -37,8 +38,9 @@ def test_made_float16_by_onnx_runtime(path, statistic):
 def test_the_page_shows_what_was_found():
     """docs/fuse.md is made from the results, and every one of them is as it should be."""
     rows = json.loads(exporter_table.RESULTS.read_text())
-    page = exporter_table.PAGE.read_text()
-    assert page == exporter_table.section(page, exporter_table.tables(rows))
+    sections = {"tables": exporter_table.tables(rows)}
+    page = exporter_table.PAGE
+    assert page.read_text() == generated.with_sections(page, sections)
     for row in rows:
         assert row["within_tolerance"]
         for form, count in row["fused"].items():
