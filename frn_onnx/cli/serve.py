@@ -3,18 +3,6 @@
 import argparse
 import functools
 
-_NOT_WITH_RAY = [
-    "name",
-    "host",
-    "port",
-    "device",
-    "threads",
-    "max_batch",
-    "max_queue",
-    "max_body",
-    "metrics",
-]
-
 
 def add_parser(subparsers) -> None:
     serve = subparsers.add_parser(
@@ -91,7 +79,8 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     if (args.model is None) == (args.ray is None):
         raise ArgumentError("pass either MODEL.onnx or --ray APP.yaml")
     if args.ray is not None:
-        given = [name for name in _NOT_WITH_RAY if getattr(args, name) != parser.get_default(name)]
+        defaults = vars(parser.parse_args([])) | {"ray": args.ray}
+        given = [name for name, value in defaults.items() if getattr(args, name) != value]
         if given:
             options = ", ".join("--" + name.replace("_", "-") for name in given)
             raise ArgumentError(
