@@ -19,7 +19,7 @@ import onnx
 import onnx_ir
 from onnx import TensorProto, helper, numpy_helper
 
-from frn_onnx.graph.fuse import fuse
+from frn_onnx.graph.fusion import fuse
 
 CHANNELS = 16
 # Conv, Pow, ReduceMean, Add, Sqrt, Div, Mul, Mul, Add, Max, and the residual Add.

@@ -13,8 +13,8 @@ import onnxruntime as ort
 from onnx import helper
 
 from frn_onnx import op
-from frn_onnx.graph.fuse import FuseResult, fuse
-from frn_onnx.graph.verify import Report, verify
+from frn_onnx.graph.comparison import Report, verify
+from frn_onnx.graph.fusion import FuseResult, fuse
 
 FOLDER = Path(__file__).parent / "data" / "exporters"
 FILES = sorted(FOLDER.glob("*.onnx"))

@@ -17,8 +17,8 @@ import onnx
 from exporter_files import FILES, FLOAT32, LEVELS
 from generated import table, write_sections
 
-from frn_onnx.graph.fuse import fuse
-from frn_onnx.graph.verify import verify
+from frn_onnx.graph.comparison import verify
+from frn_onnx.graph.fusion import fuse
 
 RESULTS = exporter_files.FOLDER / "table.json"
 PAGE = Path(__file__).parents[1] / "docs" / "fuse.md"

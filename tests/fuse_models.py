@@ -9,7 +9,7 @@ import tolerances
 from onnx import helper, numpy_helper
 
 from frn_onnx import op, reference
-from frn_onnx.graph.fuse import FuseResult, fuse
+from frn_onnx.graph.fusion import FuseResult, fuse
 
 AXES_INPUT_OPSET = {"ReduceMean": 18, "ReduceSum": 13, "ReduceL2": 18, "ReduceSumSquare": 18}
 

@@ -16,11 +16,12 @@ from frn_onnx.export import convert, open_sizes, transposes, verification
 from frn_onnx.export.source import load
 from frn_onnx.export.trace import Source
 from frn_onnx.graph import model_io
-from frn_onnx.graph.convert import convert as convert_types
-from frn_onnx.graph.fuse import FuseResult, Skipped, fuse
-from frn_onnx.graph.lower import Form, check_form, form_of, lower, lower_nodes
+from frn_onnx.graph.comparison import Report
+from frn_onnx.graph.forms import Form, check_form, form_of, lower_nodes
+from frn_onnx.graph.fusion import FuseResult, Skipped, fuse
+from frn_onnx.graph.half import convert as convert_types
+from frn_onnx.graph.lowering import lower
 from frn_onnx.graph.scopes import scopes
-from frn_onnx.graph.verify import Report
 
 LAYOUTS = ("auto", "NCHW", "NHWC")
 _LOGGER = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 import onnx
 
 from frn_onnx.export.trace import Source
-from frn_onnx.graph.lower import lower_nodes
+from frn_onnx.graph.forms import lower_nodes
 
 
 def name(model: onnx.ModelProto, source: Source) -> None:

@@ -18,7 +18,7 @@ from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
 
 from frn_onnx import op
 from frn_onnx.export.convert import quiet
-from frn_onnx.graph.lower import lower_nodes
+from frn_onnx.graph.forms import lower_nodes
 from frn_onnx.graph.scopes import Scope, is_frn, scopes
 
 _LOGGER = logging.getLogger(__name__)

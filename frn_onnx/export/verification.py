@@ -8,8 +8,8 @@ import onnx
 
 from frn_onnx.errors import ModelError, VerificationError, missing_dependency
 from frn_onnx.export.trace import Source
+from frn_onnx.graph.comparison import Report, verify
 from frn_onnx.graph.runners import Runner, Spec
-from frn_onnx.graph.verify import Report, verify
 
 _INSTEAD = "pass verify=False (--no-verify) to export it all the same"
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from frn_onnx.errors import VerificationError
 from frn_onnx.graph import model_io
+from frn_onnx.graph.comparison import OutputReport, Report, verify
 from frn_onnx.graph.conv_transpose import fix_conv_transpose as fix
-from frn_onnx.graph.fuse import FuseResult, fuse
-from frn_onnx.graph.lower import Form
+from frn_onnx.graph.forms import Form
+from frn_onnx.graph.fusion import FuseResult, fuse
 from frn_onnx.graph.proof import NodeProof, prove
-from frn_onnx.graph.verify import OutputReport, Report, verify
 
 
 @dataclass(frozen=True)

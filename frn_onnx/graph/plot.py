@@ -13,11 +13,12 @@ from onnx import AttributeProto, numpy_helper
 from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
 from frn_onnx.graph import infer, model_io, scopes
-from frn_onnx.graph.fuse import fuse
-from frn_onnx.graph.inspect import shape_text
+from frn_onnx.graph.forms import lower_nodes
+from frn_onnx.graph.fusion import fuse
 from frn_onnx.graph.layered import layered
-from frn_onnx.graph.lower import lower, lower_nodes
+from frn_onnx.graph.lowering import lower
 from frn_onnx.graph.scopes import Scope, Site
+from frn_onnx.graph.summary import shape_text
 
 _COLOURS = {  # kind: (fill, border, text)
     "around": ("#f1f3f5", "#adb5bd", "#495057"),

@@ -14,11 +14,11 @@ from onnx import helper, numpy_helper
 
 from frn_onnx import op
 from frn_onnx.graph import model_io
-from frn_onnx.graph.fuse import Fusion
-from frn_onnx.graph.lower import lower_nodes
+from frn_onnx.graph.comparison import Report, verify
+from frn_onnx.graph.forms import lower_nodes
+from frn_onnx.graph.fusion import Fusion
 from frn_onnx.graph.matcher.constants import standard_opset
 from frn_onnx.graph.matcher.match import Match
-from frn_onnx.graph.verify import Report, verify
 
 # The oldest opset that a function, which the node is run as, may be written in.
 _FUNCTION_OPSET = 13

@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from frn_onnx.graph.inspect import FrnNode, ModelInfo, Parameter, shape_text
+from frn_onnx.graph.summary import FrnNode, ModelInfo, Parameter, shape_text
 
 _FORMS = {
     "portable": "FRN nodes with a function body; runs everywhere, faster with the plugin",

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from frn_onnx import op, reference
 from frn_onnx.export import transposes
 from frn_onnx.graph import lower
-from frn_onnx.graph.lower import lower_nodes
+from frn_onnx.graph.forms import lower_nodes
 
 # One size for each axis, so that no two axes can be mistaken for each other.
 SHAPE = (2, 3, 5, 4, 7)

@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ModelError
-from frn_onnx.graph.fuse import fuse, fuse_in_place
+from frn_onnx.graph.fusion import fuse, fuse_in_place
 from frn_onnx.graph.matcher import trace
 
 NCHW, NHWC = LAYOUTS[0], LAYOUTS[1]

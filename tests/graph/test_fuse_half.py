@@ -17,7 +17,7 @@ from fuse_models import (
 from onnx import TensorProto
 
 from frn_onnx import op
-from frn_onnx.graph.fuse import fuse
+from frn_onnx.graph.fusion import fuse
 
 NCHW, NHWC = LAYOUTS[0], LAYOUTS[1]
 FRN = op.OP_TYPE

@@ -7,7 +7,7 @@ from fuse_builds import Build
 from fuse_models import LAYOUTS
 from onnx import TensorProto, helper, parser
 
-from frn_onnx.graph.fuse import fuse
+from frn_onnx.graph.fusion import fuse
 
 NCHW = LAYOUTS[0]
 

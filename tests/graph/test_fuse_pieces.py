@@ -8,7 +8,7 @@ import pytest
 from fuse_builds import Build
 from fuse_models import LAYOUTS, Params, assert_fused, bound, data, expected, op_types
 
-from frn_onnx.graph.fuse import fuse
+from frn_onnx.graph.fusion import fuse
 
 NCHW, NHWC, NCW = LAYOUTS[0], LAYOUTS[1], LAYOUTS[2]
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
-from frn_onnx.graph.fuse import fuse
+from frn_onnx.graph.fusion import fuse
 
 PROPERTY = settings(
     max_examples=150,

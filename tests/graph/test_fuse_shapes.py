@@ -12,7 +12,7 @@ from fuse_models import LAYOUTS, Net, assert_fused, data, op_types
 from onnx import TensorProto, helper
 
 from frn_onnx import op
-from frn_onnx.graph.fuse import fuse
+from frn_onnx.graph.fusion import fuse
 from frn_onnx.graph.matcher.shapes import Shapes
 
 NCHW, NHWC = LAYOUTS[0], LAYOUTS[1]

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from frn_onnx import op
-from frn_onnx.graph.fuse import fuse
+from frn_onnx.graph.fusion import fuse
 
 
 @pytest.mark.parametrize("between_convolutions", [True, False], ids=["conv", "bare"])

@@ -9,7 +9,7 @@ from fuse_models import LAYOUTS, Params, frn_nodes, op_types
 from onnx import helper
 
 from frn_onnx import op
-from frn_onnx.graph.fuse import fuse
+from frn_onnx.graph.fusion import fuse
 
 NCHW, NHWC = LAYOUTS[0], LAYOUTS[1]
 TO_LAST, TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]

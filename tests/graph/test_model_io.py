@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import model_io
-from frn_onnx.graph.fuse import fuse
-from frn_onnx.graph.lower import lower
+from frn_onnx.graph.fusion import fuse
+from frn_onnx.graph.lowering import lower
 
 
 @pytest.fixture

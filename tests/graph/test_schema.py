@@ -8,10 +8,11 @@ import onnx
 import pytest
 
 from frn_onnx import op
-from frn_onnx.graph.convert import convert
-from frn_onnx.graph.inspect import inspect
-from frn_onnx.graph.lower import FORMS, lower
+from frn_onnx.graph.forms import FORMS
+from frn_onnx.graph.half import convert
+from frn_onnx.graph.lowering import lower
 from frn_onnx.graph.schema import register_onnx_schema
+from frn_onnx.graph.summary import inspect
 
 NODE = """
 <ir_version: 8, opset_import: ["": 18, "frn_onnx": 1]>

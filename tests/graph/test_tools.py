@@ -12,9 +12,10 @@ import pytest
 
 from frn_onnx.errors import ModelError
 from frn_onnx.graph import scopes
-from frn_onnx.graph.fuse import fuse
-from frn_onnx.graph.lower import form_of, lower
-from frn_onnx.graph.verify import verify
+from frn_onnx.graph.comparison import verify
+from frn_onnx.graph.forms import form_of
+from frn_onnx.graph.fusion import fuse
+from frn_onnx.graph.lowering import lower
 
 ort = pytest.importorskip("onnxruntime")
 

@@ -11,9 +11,10 @@ from onnx import numpy_helper
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import layered, model_io
-from frn_onnx.graph.inspect import inspect, shape_text
-from frn_onnx.graph.lower import FORMS, lower
+from frn_onnx.graph.forms import FORMS
+from frn_onnx.graph.lowering import lower
 from frn_onnx.graph.plot import plot
+from frn_onnx.graph.summary import inspect, shape_text
 from frn_onnx.graph.tables import info_view
 
 

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from frn_onnx import op
 from frn_onnx.graph import functions, model_io
 from frn_onnx.graph.edit import FreeNames
-from frn_onnx.graph.lower import Form, check_form, lower_nodes
+from frn_onnx.graph.forms import Form, check_form, lower_nodes
 from frn_onnx.graph.matcher.anchor import REDUCTIONS, Anchor, AnchorFinder
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.match import Match, Miss, find

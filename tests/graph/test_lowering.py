@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from frn_onnx import op, reference
 from frn_onnx.errors import ArgumentError, ModelError, ShapeError
 from frn_onnx.graph import scopes
-from frn_onnx.graph.lower import FORMS, form_of, lower
+from frn_onnx.graph.forms import FORMS, form_of
+from frn_onnx.graph.lowering import lower
 
 # FRN with every combination of optional inputs, in the main graph, a subgraph and a function.
 EVERYWHERE = """

@@ -18,7 +18,7 @@ from onnx import GraphProto, TensorProto
 
 from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ModelError
-from frn_onnx.graph import infer, inputs, model_io, scopes
+from frn_onnx.graph import infer, inputs, scopes
 from frn_onnx.graph.infer import Operands
 from frn_onnx.graph.names import Names
 from frn_onnx.graph.scopes import Scope, Site
@@ -35,46 +35,6 @@ _OLDEST_OPSET = 8
 _ORT_VERSION = 1000
 _CONSTANT_ATTRIBUTE_OPSET = 12
 _CAST_LIKE_OPSET = 15
-
-
-def lower(model: model_io.Source, form: Form) -> onnx.ModelProto:
-    """The model in another form; only its FRN nodes change, and what says how to compute them.
-
-    A model without FRN nodes is in the form ``primitives``: it is given back as it is when that
-    is the form asked for; otherwise its FRN layers are found with :func:`frn_onnx.fuse` first.
-
-    Args:
-        model: path of an ONNX file, ``onnx.ModelProto`` or ``onnx_ir.Model``; left as it is.
-        form: ``"portable"``, ``"custom"`` or ``"primitives"``.
-
-    Returns:
-        A new model that shares nothing with the one given.
-
-    Raises:
-        ArgumentError: there is no such form.
-        ModelError: the model cannot be read or is invalid; it holds no FRN at all and another
-            form than primitives is asked for; its opset is older than 8 and the form needs
-            the body in standard ops.
-
-    Example:
-        >>> onnx.save(frn_onnx.lower("model.onnx", "primitives"), "for_openvino.onnx")
-    """
-    check_form(form)
-    proto = model_io.load(model)
-    if form == "primitives" or scopes.frn_sites(proto):
-        lower_nodes(proto, form)
-        return proto
-
-    from frn_onnx.graph.fuse import fuse
-
-    result = fuse(proto, form=form)
-    if not result.fused:
-        raise ModelError(
-            f"the model holds no {op.DOMAIN}::{op.OP_TYPE} node, and no FRN written in standard "
-            f"ops, so there is nothing to bring into the form {form!r}; fuse(model).skipped "
-            "tells what looks like FRN and why it is not"
-        )
-    return result.model
 
 
 def check_form(form: str) -> None:

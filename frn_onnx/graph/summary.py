@@ -13,8 +13,8 @@ from onnx import helper, numpy_helper
 
 from frn_onnx import op
 from frn_onnx.graph import infer, model_io, scopes
-from frn_onnx.graph.fuse import fuse_in_place
-from frn_onnx.graph.lower import form_of, lower_nodes
+from frn_onnx.graph.forms import form_of, lower_nodes
+from frn_onnx.graph.fusion import fuse_in_place
 from frn_onnx.graph.scopes import Site
 
 # Domains that ONNX Runtime brings along.

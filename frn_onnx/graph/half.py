@@ -17,9 +17,9 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
 from frn_onnx.graph import model_io, scopes, structure
-from frn_onnx.graph.fuse import fuse
+from frn_onnx.graph.forms import lower_nodes
+from frn_onnx.graph.fusion import fuse
 from frn_onnx.graph.inputs import remove_unused
-from frn_onnx.graph.lower import lower_nodes
 from frn_onnx.graph.names import Names
 
 _TAG = "frn_onnx.convert"

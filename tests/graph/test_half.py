@@ -12,9 +12,10 @@ from onnx import TensorProto, numpy_helper
 from frn_onnx import op, reference
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import scopes, structure
-from frn_onnx.graph.convert import convert
-from frn_onnx.graph.lower import FORMS, form_of, lower
-from frn_onnx.graph.verify import verify
+from frn_onnx.graph.comparison import verify
+from frn_onnx.graph.forms import FORMS, form_of
+from frn_onnx.graph.half import convert
+from frn_onnx.graph.lowering import lower
 
 pytest.importorskip("onnxruntime")
 

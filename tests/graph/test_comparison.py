@@ -11,9 +11,9 @@ from onnx import numpy_helper
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import model_io, samples
-from frn_onnx.graph.lower import lower
+from frn_onnx.graph.comparison import verify
+from frn_onnx.graph.lowering import lower
 from frn_onnx.graph.runners import Runner, Spec
-from frn_onnx.graph.verify import verify
 
 pytest.importorskip("onnxruntime")
 
