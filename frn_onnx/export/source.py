@@ -6,9 +6,9 @@ import keras
 import tensorflow as tf
 
 from frn_onnx.errors import ArgumentError, ExportError, ModelError
-from frn_onnx.export import files
 from frn_onnx.export.keras_model import from_keras
 from frn_onnx.export.trace import Source, brief, trace
+from frn_onnx.layers import files
 
 _DEFAULT_SIGNATURE = "serving_default"
 

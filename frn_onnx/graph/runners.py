@@ -73,10 +73,8 @@ def runner(model: Any) -> Runner:
     if isinstance(model, Runner):
         return model
     if isinstance(model, str | os.PathLike) and Path(model).suffix in (".keras", ".h5", ".hdf5"):
-        try:
-            from frn_onnx.export import files
-        except ImportError as error:
-            raise missing_dependency("keras", "keras", "Running a Keras model") from error
+        from frn_onnx.layers import files
+
         return keras_runner(files.read_keras(os.fspath(model)), os.fspath(model))
     if isinstance(model, str | os.PathLike | onnx.ModelProto | ir.Model):
         return onnx_runner(model)

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 
 import graph_models
 import numpy as np
@@ -316,6 +318,17 @@ class TestKeras:
         assert report.ok
         assert set(report.samples[0]) == {"image", "label"}
         assert len(report.outputs) == 2
+
+    def test_a_file_without_tf2onnx(self, keras, tmp_path):
+        """Nothing is exported: what the exporter needs is not."""
+        path = tmp_path / "model.keras"
+        self.two_inputs(keras).save(path)
+        code = (
+            "import sys; sys.modules['tf2onnx'] = None; import frn_onnx; "
+            f"print(frn_onnx.verify({str(path)!r}, {str(path)!r}, samples=1).ok)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout == "True\n", done.stderr
 
     def test_against_onnx(self, keras, rng):
         model = keras.Sequential(

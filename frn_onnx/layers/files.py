@@ -22,13 +22,11 @@ def read_keras(path: str) -> keras.Model:
         ModelError: the file is missing, is no Keras model, or holds unknown layers.
     """
     if not os.path.exists(path):
-        raise ModelError(
-            f"export: no file or folder {path!r}; expected a Keras model or SavedModel"
-        )
+        raise ModelError(f"no file or folder {path!r}; expected a Keras model or SavedModel")
     kind = _kind(path)
     if kind is None:
         raise ModelError(
-            f"export: {path!r} is not a Keras model: expected a .keras file (a zip archive), a .h5 "
+            f"{path!r} is not a Keras model: expected a .keras file (a zip archive), a .h5 "
             "file (HDF5) or a SavedModel folder. An ONNX file is what frn_onnx.fuse takes."
         )
     try:
@@ -37,7 +35,7 @@ def read_keras(path: str) -> keras.Model:
         raise ModelError(_explain(path, kind, error)) from error
     if not isinstance(model, keras.Model):
         raise ModelError(
-            f"export: {path!r} holds a {type(model).__name__}, expected a keras.Model; put it in a "
+            f"{path!r} holds a {type(model).__name__}, expected a keras.Model; put it in a "
             "model first, for example keras.Sequential([keras.Input(shape), layer])"
         )
     return model
@@ -57,13 +55,13 @@ def _explain(path: str, kind: str, error: Exception) -> str:
     reason = "\n".join(text.strip().splitlines()[:_KEPT_LINES])
     if "No model config found" in text:
         return (
-            f"export: {path!r} holds weights and no model; build the model, call "
-            "model.load_weights on this file, and export the model object"
+            f"{path!r} holds weights and no model; build the model, call "
+            "model.load_weights on this file, and pass the model object"
         )
     unknown = _UNKNOWN.search(text)
     if unknown:
         return (
-            f"export: {path!r} holds a layer that is not known here: {unknown[0]}; load the file "
-            "with keras.saving.load_model(path, custom_objects={...}) and export the model object"
+            f"{path!r} holds a layer that is not known here: {unknown[0]}; load the file "
+            "with keras.saving.load_model(path, custom_objects={...}) and pass the model object"
         )
-    return f"export: {path!r} cannot be loaded by Keras {keras.__version__} as {kind}: {reason}"
+    return f"{path!r} cannot be loaded by Keras {keras.__version__} as {kind}: {reason}"
