@@ -1,32 +1,14 @@
 // The loops that depend on the instruction set, as tables of plain functions. Everything else of
-// the CPU kernel (splitting the work, checking, threads) is in frn_cpu.cc and compiled once.
+// the CPU kernel (splitting the work, checking, threads) is compiled once: frn_cpu.cc.
 
 #ifndef FRN_ONNX_CPU_KERNELS_H_
 #define FRN_ONNX_CPU_KERNELS_H_
 
 #include <cstdint>
 
+#include "cpu/element.h"
+
 namespace frn {
-
-struct F16 {  // IEEE binary16
-  uint16_t bits;
-};
-
-struct BF16 {  // the upper half of a float
-  uint16_t bits;
-};
-
-// The type that sums are started in and that scale, shift and tau have.
-template <class T>
-struct ComputeTypeOf {
-  using type = float;
-};
-template <>
-struct ComputeTypeOf<double> {
-  using type = double;
-};
-template <class T>
-using ComputeType = typename ComputeTypeOf<T>::type;
 
 // Sums: squares are added in T's compute type over short blocks, and the blocks in double (see
 // kernels_inl.h). x and y may be the same memory; neither needs alignment. NaN in a parameter is
@@ -76,12 +58,18 @@ constexpr int64_t kMaxColumns = 1024;
 constexpr double kTrustedMin = 0x1p-100;
 constexpr double kTrustedMax = 0x1p126;
 
-struct KernelTable {
-  Kernels<float> f32;
-  Kernels<double> f64;
-  Kernels<F16> f16;
-  Kernels<BF16> bf16;
-};
+template <class List>
+struct KernelsOfTypes;
+template <class... T>
+struct KernelsOfTypes<TypeList<T...>> : Kernels<T>... {};
+
+// One target's kernels for every element type.
+using KernelTable = KernelsOfTypes<ElementTypes>;
+
+template <class T>
+const Kernels<T>& KernelsOf(const KernelTable& table, T) {
+  return table;
+}
 
 // nullptr where the compiler had no such target.
 const KernelTable* BaselineKernels();

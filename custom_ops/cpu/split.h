@@ -1,4 +1,4 @@
-// How one FRN call is cut into tasks.
+// How one FRN call is cut into tasks: the arithmetic.
 //
 // Each plane is read twice, for its sum of squares and to be normalised, so the aim is that the
 // second read finds it in cache, that all threads have work, and that no task is too small to be
@@ -18,36 +18,13 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <thread>
+
+#include "cpu/machine.h"
+#include "cpu/tuning.h"
 
 namespace frn {
 
-inline constexpr int64_t kCacheBytes = 640 << 10;      // of x that a thread's slices may take
-inline constexpr int64_t kOwnBytes = 2 * kCacheBytes;  // of a plane or sample that one task takes
-inline constexpr int64_t kTaskBytes = 64 << 10;        // the least worth handing to a thread
-inline constexpr int64_t kBatchBytes = 24 << 10;       // small planes: summed and normalised in L1
-inline constexpr int64_t kChunkBytes = 16 << 10;       // normalised at once, the last chunk first
-inline constexpr int64_t kMaxBatch = 64;               // planes of a batch
-inline constexpr int64_t kStripBytes = 512;            // a strip's narrowest row
-inline constexpr int64_t kFoldedColumns = 256;         // about how wide folded rows get
-// From this size on X and Y do not stay in cache side by side, so Y is written past the caches: a
-// plain store reads each of its lines from memory first. Measured with 32 MB of L3, some of it
-// taken by others: at 12 MB this costs up to a quarter when they are quiet, and saves up to a half
-// when they are not. What the system says of its size is no guide (on AMD, glibc gives that of all
-// cores together).
-inline constexpr int64_t kLargeBytes = 12 << 20;
-// Rows, and adjacent elements, that are summed in one chain of doubles.
-inline constexpr int64_t kRunRows = 1024;
-inline constexpr int64_t kRunElements = 64 << 10;
-
 inline int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// An upper bound for the threads of the pool, which ONNX Runtime does not tell. A constant of the
-// machine, not of the call: results have the same bits for every number of threads.
-inline int64_t HardwareThreads() {
-  static const int64_t threads = std::max<int64_t>(1, std::thread::hardware_concurrency());
-  return threads;
-}
 
 // How many planes, or samples, all threads work on at once: as many as their L2 caches hold.
 inline int64_t GroupSize(int64_t count, int64_t bytes) {

@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "cpu/frn_cpu.h"
+#include "cpu/executor.h"
 
 namespace frn {
 

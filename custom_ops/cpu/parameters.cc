@@ -1,0 +1,52 @@
+#include "cpu/parameters.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+namespace frn {
+namespace {
+
+// `values`, which need no alignment, or `absent` for every channel.
+template <class A>
+void Fill(const A* values, A absent, int64_t channels, A* out) {
+  if (values == nullptr) {
+    std::fill_n(out, channels, absent);
+  } else if (channels > 0) {
+    std::memcpy(out, values, channels * sizeof(A));
+  }
+}
+
+// Any NaN becomes the usual one. Written so that the compiler makes vectors of it.
+template <class A>
+void SettleNans(A* values, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    values[i] = values[i] == values[i] ? values[i] : std::numeric_limits<A>::quiet_NaN();
+  }
+}
+
+}  // namespace
+
+template <class A>
+Parameters<A>::Parameters(const FrnParams<A>& params, int64_t channels, int64_t repeats)
+    : channels_(channels), repeats_(repeats), values_(new A[2 * (1 + repeats) * channels]) {
+  A* const gamma = values_.get();
+  A* const epsilon = gamma + channels;
+  A* const shift = epsilon + channels;
+  A* const tau = shift + repeats * channels;
+  Fill(params.gamma, A{0}, channels, gamma);
+  Fill(params.epsilon, params.epsilon_scalar, channels, epsilon);
+  Fill(params.beta, A{0}, channels, shift);
+  Fill(params.tau, -std::numeric_limits<A>::infinity(), channels, tau);
+  for (int64_t c = 0; c < channels; ++c) shift[c] = tau[c] == tau[c] ? shift[c] : tau[c];
+  SettleNans(gamma, 3 * channels);
+  for (int64_t i = channels; i < repeats * channels; ++i) {
+    shift[i] = shift[i - channels];
+    tau[i] = tau[i - channels];
+  }
+}
+
+template class Parameters<float>;
+template class Parameters<double>;
+
+}  // namespace frn

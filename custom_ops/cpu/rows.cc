@@ -1,0 +1,200 @@
+#include "cpu/rows.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "cpu/scales.h"
+
+namespace frn {
+namespace {
+
+// A sample cut into rows of `columns` columns, which are one pixel or several folded into one. What
+// is left over at the end of a sample is less than a row.
+template <class T>
+struct Rows {
+  using A = ComputeType<T>;
+
+  explicit Rows(const FrnCall<T>& call)
+      : call(call),
+        fold(PixelsPerRow(call.kernels.narrow_columns, call.shape.channels, call.shape.outer)),
+        columns(fold * call.shape.channels),
+        rows(call.shape.outer / fold),
+        leftover(call.shape.outer % fold * call.shape.channels),
+        sample(call.shape.outer * call.shape.channels),
+        chunk(std::max<int64_t>(2, kChunkBytes / (columns * static_cast<int64_t>(sizeof(T))))) {}
+
+  // Adds the squares of `count` rows of `width` columns to sums; chains of additions are kept short
+  // by summing runs of rows on their own.
+  void Sum(int64_t at, int64_t count, int64_t width, double* sums) const {
+    const T* x = call.x + at;
+    if (count <= kRunRows) {
+      call.kernels.sum_rows(x, count, width, columns, sums, call.large);
+      return;
+    }
+    double run[kMaxColumns];
+    for (int64_t row = 0; row < count; row += kRunRows) {
+      std::fill_n(run, width, 0.0);
+      call.kernels.sum_rows(x + row * columns, std::min(kRunRows, count - row), width, columns, run,
+                            call.large);
+      for (int64_t c = 0; c < width; ++c) sums[c] += run[c];
+    }
+  }
+
+  void SumLeftover(int64_t at, double* sums) const {
+    if (leftover > 0) call.kernels.sum_rows(call.x + at, 1, leftover, columns, sums, call.large);
+  }
+
+  // scale[i] for columns c .. c + width; where rows are folded, those are all.
+  void Scale(int64_t n, int64_t c, int64_t width, double* sums, A* scale) const {
+    const int64_t channels = fold == 1 ? width : call.shape.channels;
+    for (int64_t i = channels; i < width; ++i) sums[i % channels] += sums[i];
+    ScalesOf(call, n, c, channels, sums, scale);
+    for (int64_t i = channels; i < width; ++i) scale[i] = scale[i - channels];
+  }
+
+  // Rows begin .. end, from column c on. ahead: as kernels.h has it.
+  void Apply(int64_t at, int64_t begin, int64_t end, int64_t c, int64_t width, int64_t ahead,
+             const A* scale) const {
+    Backwards(begin, end, chunk, [&](int64_t row, int64_t count) {
+      ApplyOnce(at + row * columns, count, c, width, ahead, scale);
+    });
+  }
+
+  void ApplyLeftover(int64_t at, const A* scale) const {
+    if (leftover > 0) ApplyOnce(at, 1, 0, leftover, 0, scale);
+  }
+
+  const FrnCall<T>& call;
+  const int64_t fold;
+  const int64_t columns;
+  const int64_t rows;
+  const int64_t leftover;  // elements
+  const int64_t sample;    // elements
+  const int64_t chunk;     // rows that are normalised at once
+
+ private:
+  void ApplyOnce(int64_t at, int64_t count, int64_t c, int64_t width, int64_t ahead,
+                 const A* scale) const {
+    call.kernels.apply_rows(call.x + at, call.y + at, count, width, columns, ahead, scale,
+                            call.params.shift() + c, call.params.tau() + c, call.large);
+  }
+};
+
+// Planes of one element: no sums.
+template <class T>
+void Singles(const FrnCall<T>& call) {
+  const int64_t columns = call.shape.channels, batch = call.shape.batch;
+  const int64_t bytes = columns * static_cast<int64_t>(sizeof(T));
+  const int64_t rows = std::max<int64_t>(1, kTaskBytes / bytes);
+  call.Run(CeilDiv(batch, rows), [&](int64_t task) {
+    const int64_t n = task * rows, at = n * columns;
+    call.kernels.apply_single(call.x + at, call.y + at, std::min(rows, batch - n), columns,
+                              call.params.gamma(), call.params.shift(), call.params.tau(),
+                              call.params.epsilon());
+  });
+}
+
+// A task takes a strip of `width` columns of one sample.
+template <class T>
+void OwnRows(const Rows<T>& cut, int64_t width) {
+  const FrnCall<T>& call = cut.call;
+  const int64_t strips = CeilDiv(cut.columns, width);
+  const int64_t bytes = cut.sample * static_cast<int64_t>(sizeof(T)) / strips;
+  call.RunUnits(call.shape.batch * strips, bytes, [&](int64_t unit) {
+    const int64_t n = unit / strips, c = unit % strips * width;
+    const int64_t count = std::min(width, cut.columns - c);
+    const int64_t at = n * cut.sample + c, end = at + cut.rows * cut.columns;
+    double sums[kMaxColumns] = {};
+    ComputeType<T> scale[kMaxColumns];
+    cut.Sum(at, cut.rows, count, sums);
+    cut.SumLeftover(end, sums);
+    cut.Scale(n, c, count, sums, scale);
+    cut.ApplyLeftover(end, scale);
+    cut.Apply(at, 0, cut.rows, c, count, cut.sample, scale);
+  });
+}
+
+// All threads take slices of a group of samples, first to sum, then to normalise.
+template <class T>
+void SharedRows(const Rows<T>& cut, int64_t sample_bytes) {
+  const FrnCall<T>& call = cut.call;
+  const int64_t rows = cut.rows, columns = cut.columns, batch = call.shape.batch;
+  const int64_t group = GroupSize(batch, sample_bytes);
+  const int64_t length = CeilDiv(rows, SliceCount(group, sample_bytes));
+  const int64_t slices = CeilDiv(rows, length);
+  std::vector<double> partial(group * slices * columns);
+  std::vector<ComputeType<T>> scale(group * columns);
+  for (int64_t first = 0; first < batch; first += group) {
+    const int64_t count = std::min(group, batch - first);
+    call.Run(count * slices, [&](int64_t i) {
+      const int64_t at = (first + i / slices) * cut.sample, row = i % slices * length;
+      double* sums = &partial[i * columns];
+      std::fill_n(sums, columns, 0.0);
+      for (int64_t c = 0; c < columns; c += kMaxColumns) {
+        cut.Sum(at + row * columns + c, std::min(length, rows - row),
+                std::min(kMaxColumns, columns - c), sums + c);
+      }
+      if (row + length >= rows) cut.SumLeftover(at + rows * columns, sums);
+    });
+    for (int64_t g = 0; g < count; ++g) {
+      double* sums = &partial[g * slices * columns];
+      for (int64_t s = 1; s < slices; ++s) {
+        for (int64_t c = 0; c < columns; ++c) sums[c] += sums[s * columns + c];
+      }
+      cut.Scale(first + g, 0, columns, sums, &scale[g * columns]);
+    }
+    call.Run(count * slices, [&](int64_t i) {
+      const int64_t at = (first + i / slices) * cut.sample, row = i % slices * length;
+      const auto* scales = &scale[i / slices * columns];
+      if (row + length >= rows) cut.ApplyLeftover(at + rows * columns, scales);
+      cut.Apply(at, row, std::min(rows, row + length), 0, columns, group * cut.sample, scales);
+    });
+  }
+}
+
+}  // namespace
+
+// Channels that fill vectors by themselves are left alone: rows of few vectors are summed in
+// registers.
+int64_t PixelsPerRow(int64_t narrow_columns, int64_t channels, int64_t pixels) {
+  if (channels % narrow_columns == 0) return 1;
+  if (narrow_columns % channels == 0) return std::min(narrow_columns / channels, pixels);
+  const int64_t lanes = narrow_columns / 4;
+  const int64_t step = lanes / std::gcd(lanes, channels);
+  const int64_t most = std::clamp(kFoldedColumns / channels, int64_t{1}, pixels);
+  return most >= step ? most / step * step : most;
+}
+
+template <class T>
+void ComputeRows(const FrnCall<T>& call) {
+  if (call.shape.plane() == 1) {
+    Singles(call);
+    return;
+  }
+  const int64_t size = sizeof(T), batch = call.shape.batch;
+  const Rows<T> cut(call);
+  const int64_t sample_bytes = cut.sample * size;
+  // Strips of channels are for samples that fit in cache and are fewer than the threads: what a
+  // strip leaves out of each row is a hole in the cache sets it can use.
+  int64_t strips = CeilDiv(cut.columns, kMaxColumns);
+  if (cut.fold == 1) {
+    const int64_t wanted = CeilDiv(2 * HardwareThreads(), batch);
+    const int64_t narrowest = std::max<int64_t>(1, call.shape.channels * size / kStripBytes);
+    const int64_t worth = std::max<int64_t>(1, sample_bytes / (kTaskBytes / 2));
+    strips = std::max(strips, std::min({wanted, narrowest, worth}));
+  }
+  const bool few = batch * strips < HardwareThreads() && sample_bytes > 2 * kTaskBytes;
+  if (sample_bytes > kOwnBytes || few) {
+    SharedRows(cut, sample_bytes);
+  } else {
+    const int64_t lanes = 64 / size;  // strips begin where cache lines do, if x does
+    OwnRows(cut, std::min(cut.columns, CeilDiv(CeilDiv(cut.columns, strips), lanes) * lanes));
+  }
+}
+
+#define FRN_INSTANTIATE(T) template void ComputeRows(const FrnCall<T>&);
+FRN_FOR_EACH_ELEMENT(FRN_INSTANTIATE)
+#undef FRN_INSTANTIATE
+
+}  // namespace frn

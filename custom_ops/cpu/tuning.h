@@ -1,0 +1,33 @@
+// The sizes at which one way of computing becomes faster than another: measured, and the same on
+// every machine. Those that decide in which order squares are added (kOwnBytes to kRunElements)
+// must stay so: results have the same bits wherever the instruction set is the same.
+
+#ifndef FRN_ONNX_CPU_TUNING_H_
+#define FRN_ONNX_CPU_TUNING_H_
+
+#include <cstdint>
+
+namespace frn {
+
+inline constexpr int64_t kCacheBytes = 640 << 10;      // of x that a thread's slices may take
+inline constexpr int64_t kOwnBytes = 2 * kCacheBytes;  // of a plane or sample that one task takes
+inline constexpr int64_t kTaskBytes = 64 << 10;        // the least worth handing to a thread
+// Rows, and adjacent elements, that are summed in one chain of doubles.
+inline constexpr int64_t kRunRows = 1024;
+inline constexpr int64_t kRunElements = 64 << 10;
+
+inline constexpr int64_t kBatchBytes = 24 << 10;  // small planes: summed and normalised in L1
+inline constexpr int64_t kMaxBatch = 64;          // planes of a batch
+inline constexpr int64_t kChunkBytes = 16 << 10;  // normalised at once, the last chunk first
+inline constexpr int64_t kStripBytes = 512;       // a strip's narrowest row
+inline constexpr int64_t kFoldedColumns = 256;    // about how wide folded rows get
+// From this size on X and Y do not stay in cache side by side, so Y is written past the caches: a
+// plain store reads each of its lines from memory first. Measured with 32 MB of L3, some of it
+// taken by others: at 12 MB this costs up to a quarter when they are quiet, and saves up to a half
+// when they are not. What the system says of its size is no guide (on AMD, glibc gives that of all
+// cores together).
+inline constexpr int64_t kLargeBytes = 12 << 20;
+
+}  // namespace frn
+
+#endif  // FRN_ONNX_CPU_TUNING_H_
