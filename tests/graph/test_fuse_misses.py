@@ -399,3 +399,43 @@ class TestUnprovable:
             graph_models.run(m, {"x": x})[0] for m in (graph.model(graph.y()), portable)
         )
         np.testing.assert_allclose(before, after, rtol=1e-5, atol=1e-6)
+
+
+class TestMisalignedSquares:
+    """x times x with its elements in another order has the mean of no square."""
+
+    @pytest.mark.parametrize("layout", [NCW, NCHW], ids=lambda layout: layout.name)
+    def test_outer_product(self, rng, layout):
+        graph = Build(layout, Params.random(rng))
+        last = len(layout.name)
+        rows = graph("Unsqueeze", graph.x, graph.const(np.array([last - 1])))
+        columns = graph("Unsqueeze", graph.x, graph.const(np.array([last])))
+        axes = (*layout.axes, last)
+        mean = graph.reduce("ReduceMean", graph("Mul", rows, columns), axes, keepdims=0)
+        graph.nu2 = lambda: graph("Unsqueeze", mean, graph.const(np.array(layout.axes)))
+        assert_missed(graph.model(graph.y()), None)
+
+    @pytest.mark.parametrize(
+        ("sizes", "perm"),
+        [
+            ([2, 3, 1, 5], [0, 1, 3, 2]),
+            ([2, 3, 5, 1], [0, 1, 3, 2]),
+            ([1, 3, 5, 5], [0, 1, 3, 2]),
+            (["N", 3, "H", "H"], [0, 1, 3, 2]),
+            ([1, 3, 3, 5], [0, 2, 1, 3]),
+            ([3, 3, 4, 5], [1, 0, 2, 3]),
+        ],
+    )
+    def test_transposed(self, graph, sizes, perm):
+        graph.inputs.clear()
+        graph.input("x", sizes)
+        graph.square = lambda: graph("Mul", graph.x, graph("Transpose", graph.x, perm=perm))
+        assert_missed(graph.model(graph.y()), None)
+
+    def test_normalised_by_another_sample(self, graph):
+        """The scales of a batch stand beside a batch of one: y has each of them."""
+        graph.inputs.clear()
+        graph.input("x", ["N", 3, 1, 1])
+        scales = graph("Transpose", graph.inverse(), perm=[2, 1, 0, 3])
+        graph.normal = lambda: graph("Mul", graph.x, scales)
+        assert_missed(graph.model(graph.y()), None)

@@ -108,7 +108,12 @@ class Frame:
         )
 
     def broadcast(self, a: Axes, b: Axes) -> Axes | None:
-        """The axes of the two tensors combined; None if they hold different axes of x."""
+        """The axes of the two tensors combined; None if they meet on different axes of x.
+
+        They do not meet at all where an axis of x stands at one position in ``a`` and at another in
+        ``b``: the result would pair every element of that axis with every other, as the outer
+        product x_i * x_j does.
+        """
         rank = max(len(a), len(b))
         a = ((),) * (rank - len(a)) + a
         b = ((),) * (rank - len(b)) + b
@@ -117,7 +122,8 @@ class Frame:
             if self.solid(i) and self.solid(j) and self.solid(i) != self.solid(j):
                 return None
             result.append(max(i, j, key=lambda axis: (len(self.solid(axis)), len(axis))))
-        return tuple(result)
+        held = [axis for group in result for axis in self.solid(group)]
+        return tuple(result) if len(set(held)) == len(held) else None
 
     def axis_of_size(self, size: Size | None, hint: Sequence[int]) -> tuple[int, ...] | None:
         """The axis of x that has this size, preferably one of ``hint``; () for size 1.
