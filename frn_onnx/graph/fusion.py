@@ -20,10 +20,11 @@ from frn_onnx.graph import functions, model_io
 from frn_onnx.graph.edit import FreeNames
 from frn_onnx.graph.forms import Form, check_form, lower_nodes
 from frn_onnx.graph.matcher.anchor import REDUCTIONS, Anchor, AnchorFinder
-from frn_onnx.graph.matcher.constants import Constants
+from frn_onnx.graph.matcher.constants import Constants, standard_opset
 from frn_onnx.graph.matcher.match import Match, Miss, find
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.matcher.trace import Tracer
+from frn_onnx.graph.probe import Prober
 from frn_onnx.graph.rewrite import Rewriter
 from frn_onnx.graph.transposes import cancel_transposes
 
@@ -143,6 +144,7 @@ class Fusion:
 
     Attributes:
         made: what was found and replaced.
+        order: the place of each node in the graph's order.
     """
 
     def __init__(
@@ -165,7 +167,7 @@ class Fusion:
         self.model = model
         self._observe = observe
         nodes = list(model.graph.all_nodes())
-        self._order = {node: place for place, node in enumerate(nodes)}
+        self.order = {node: place for place, node in enumerate(nodes)}
         self._reductions = [
             n for n in nodes if n.op_type in REDUCTIONS and n.domain == "" and n.inputs[0]
         ]
@@ -177,9 +179,11 @@ class Fusion:
     def run(self) -> None:
         """Fuses everything that is found."""
         finder = AnchorFinder(self.constants, self.shapes)
-        tracer = Tracer(self.constants, self.shapes, self._order)
+        tracer = Tracer(self.constants, self.shapes, self.order)
         names = FreeNames(self.model)
-        rewriter = Rewriter(names, self.shapes, self._order)
+        rewriter = Rewriter(names, self.shapes, self.order)
+        opset = standard_opset(self.model.opset_imports)
+        prober = Prober(self.constants, self.shapes, self.order, opset)
         searched: set[tuple[ir.Value, int | None]] = set()
         for node in self._reductions:
             if node.graph is None or (anchor := finder.anchor(node)) is None:
@@ -189,7 +193,8 @@ class Fusion:
                 if frame is None or (root, frame.channel) in searched:
                     continue
                 searched.add((root, frame.channel))
-                found = find(tracer.trace(frame, root), self.constants, self.shapes, self._order)
+                found = find(tracer.trace(frame, root), self.constants, self.shapes, self.order)
+                found = [prober.tried(one) if isinstance(one, Match) else one for one in found]
                 matches = [match for match in found if isinstance(match, Match)]
                 self._missed += [miss for miss in found if isinstance(miss, Miss)]
                 for match in matches:
@@ -211,7 +216,7 @@ class Fusion:
             if (frame := tracer.frame(anchor, root, rank)) is None:
                 continue
             trace = tracer.trace(frame, root)
-            for one in find(trace, self.constants, self.shapes, self._order):
+            for one in find(trace, self.constants, self.shapes, self.order):
                 form = trace.form(one.cone[-1].outputs[0])
                 if form is not None and form.flaw is None:
                     self._missed.append(Miss(one.cone, _UNKNOWN_SHAPE.format(root.name)))

@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 from frn_onnx import op
 from frn_onnx.graph import model_io
 from frn_onnx.graph.comparison import Report, verify
+from frn_onnx.graph.cut import cut
 from frn_onnx.graph.forms import lower_nodes
 from frn_onnx.graph.fusion import Fusion
 from frn_onnx.graph.matcher.constants import standard_opset
@@ -66,42 +67,17 @@ def prove(model: model_io.Source, *, samples: int = 2, seed: int = 0) -> list[No
 
 def _cut(fusion: Fusion, match: Match, y: ir.Value) -> onnx.ModelProto:
     """The part of a model that computes y from the match's root, as a model."""
-    cone = set(match.cone)
-    nodes: dict[ir.Node, None] = {}
-    inputs: dict[ir.Value, None] = {match.root: None}
-    constants: dict[ir.Value, onnx.TensorProto] = {}
-
-    def visit(value: ir.Value) -> None:
-        node = value.producer()
-        if value in inputs or value in constants or node in nodes:
-            return
-        array = fusion.constants.get(value)
-        if array is not None:
-            constants[value] = numpy_helper.from_array(array, value.name)
-        elif node is None:
-            inputs[value] = None
-        else:
-            for argument in node.inputs:
-                if argument is None:
-                    continue
-                if node.op_type == "Shape" and argument.producer() not in cone:
-                    # Sizes that x has in common with another tensor, such as the model's input.
-                    inputs[argument] = None
-                else:
-                    visit(argument)
-            nodes[node] = None
-
-    visit(y)
+    part = cut(y, match.root, set(match.cone), fusion.constants, fusion.order)
     graph = helper.make_graph(
-        [ir.to_proto(node) for node in nodes],
+        [ir.to_proto(node) for node in part.nodes],
         y.name,
-        [_value_info(fusion, value) for value in inputs],
+        [_value_info(fusion, value) for value in part.inputs],
         [_value_info(fusion, y)],
-        list(constants.values()),
+        [numpy_helper.from_array(array, value.name) for value, array in part.constants.items()],
     )
     opset = standard_opset(fusion.model.opset_imports)
     imports = [helper.make_opsetid("", opset)]
-    if any(node.domain == op.DOMAIN for node in nodes):
+    if any(node.domain == op.DOMAIN for node in part.nodes):
         imports = [
             helper.make_opsetid("", max(opset, _FUNCTION_OPSET)),
             helper.make_opsetid(op.DOMAIN, op.VERSION),

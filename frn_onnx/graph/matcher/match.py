@@ -14,7 +14,7 @@ from frn_onnx import op
 from frn_onnx.graph.matcher import other_norms
 from frn_onnx.graph.matcher.axes import Axes, Frame
 from frn_onnx.graph.matcher.constants import Constants
-from frn_onnx.graph.matcher.shapes import FLOATS, Shapes
+from frn_onnx.graph.matcher.shapes import FLOATS, Dims, Shapes
 from frn_onnx.graph.matcher.trace import Trace
 
 
@@ -24,6 +24,7 @@ class Match:
 
     Attributes:
         root: what y is computed from: x before casts and moved axes.
+        dims, channel: the sizes of root's axes, as far as they are known, and its channel axis.
         x, y: the tensors.
         axes: the spatial axes of x.
         perm: the transpose that takes x's axes to those of y.
@@ -32,6 +33,8 @@ class Match:
     """
 
     root: ir.Value
+    dims: Dims
+    channel: int
     x: ir.Value
     y: ir.Value
     axes: tuple[int, ...]
@@ -182,7 +185,21 @@ class _Search:
             None if array is None else np.broadcast_to(array, tuple(counts)) for array in arrays
         )
         axes = tuple(axis for axis in range(1, len(layout)) if axis != channel)
-        return Match(self._trace.root, x, y, axes, perm, gamma, beta, tau, epsilon, cone)
+        frame = self._trace.frame.with_channels(gamma.size)
+        return Match(
+            root=self._trace.root,
+            dims=frame.dims,
+            channel=frame.channel,
+            x=x,
+            y=y,
+            axes=axes,
+            perm=perm,
+            gamma=gamma,
+            beta=beta,
+            tau=tau,
+            epsilon=epsilon,
+            cone=cone,
+        )
 
 
 def _serves(one: Match | Miss, other: Match | Miss) -> bool:

@@ -1,0 +1,67 @@
+"""The part of a graph that computes one tensor from another, cut out to be run on its own."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from frn_onnx.graph.matcher.constants import Constants
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What computes ``y`` from ``root``.
+
+    Attributes:
+        nodes: in the graph's order.
+        inputs: what has to be fed: root, and tensors of which only the shape is read, such as the
+            model's input.
+        constants: the values of the constants that the nodes read.
+    """
+
+    nodes: tuple[ir.Node, ...]
+    inputs: tuple[ir.Value, ...]
+    constants: dict[ir.Value, np.ndarray]
+
+
+def cut(
+    y: ir.Value,
+    root: ir.Value,
+    computed: Collection[ir.Node],
+    constants: Constants,
+    order: dict[ir.Node, int],
+) -> Cut:
+    """Cuts out the nodes between two tensors.
+
+    Args:
+        y, root: the tensors.
+        computed: the nodes that compute with the elements of ``root``. What they read beside them
+            is constant, or shape arithmetic on other tensors.
+        constants: of the graph.
+        order: the place of each node in the graph's order.
+    """
+    nodes: set[ir.Node] = set()
+    inputs: dict[ir.Value, None] = {root: None}
+    found: dict[ir.Value, np.ndarray] = {}
+    stack = [y]
+    while stack:
+        value = stack.pop()
+        node = value.producer()
+        if value in inputs or value in found or node in nodes:
+            continue
+        array = constants.get(value)
+        if array is not None:
+            found[value] = array
+        elif node is None:
+            inputs[value] = None
+        else:
+            nodes.add(node)
+            for argument in node.inputs:
+                if argument is None:
+                    continue
+                if node.op_type == "Shape" and argument.producer() not in computed:
+                    inputs[argument] = None
+                else:
+                    stack.append(argument)
+    return Cut(tuple(sorted(nodes, key=order.__getitem__)), tuple(inputs), found)

@@ -1,0 +1,276 @@
+"""Each match, tried on numbers before anything is replaced: a second line behind the algebra.
+
+The nodes between x and y run in ONNX's own reference evaluator, and FRN in NumPy, on the same small
+random x. Whoever calls fuse gets this, without ONNX Runtime. It costs about as much as the search.
+
+Both run in float64, whatever the types of the graph: the algebra claims that the functions are the
+same, not their roundings. So one narrow tolerance serves all types, and nothing overflows.
+"""
+
+import itertools
+import logging
+import math
+from collections.abc import Collection, Iterable, Iterator
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from frn_onnx import op, reference
+from frn_onnx.graph.cut import Cut, cut
+from frn_onnx.graph.matcher.constants import Constants
+from frn_onnx.graph.matcher.match import Match, Miss
+from frn_onnx.graph.matcher.shapes import FLOATS, Dims, Shapes
+
+logger = logging.getLogger("frn_onnx.graph")
+
+# The matcher takes a factor within a roundoff of float32 of 1 for 1, and RMSNormalization may be
+# told to take its mean in float32; a wrong formula is off by far more.
+_ALLOWED = 1e-5
+# Elements of x: as stated up to the first, and at all up to the second.
+_SMALL = 1 << 16
+_LARGEST = 1 << 22
+# Elements of a plane whose sizes are open: one that sticks out comes up to 8 after normalisation,
+# beyond the upper bounds that activations have.
+_PLANE = 64
+_FLOAT_TYPES = {kind.value for kind in FLOATS}
+
+# How large the values of a plane are: such that epsilon is all that matters, that it matters, that
+# it does not, and with two that stick out, of either sign.
+_LEVELS = 4
+
+Sizes = tuple[int, ...]
+
+
+class _NotTriedError(Exception):
+    """The evaluator cannot run the nodes."""
+
+
+class Prober:
+    """Tries matches of one model.
+
+    Args:
+        constants, shapes, order: as the matcher has them.
+        opset: of the model.
+    """
+
+    def __init__(
+        self, constants: Constants, shapes: Shapes, order: dict[ir.Node, int], opset: int
+    ) -> None:
+        self._constants = constants
+        self._shapes = shapes
+        self._order = order
+        self._opset = opset
+        # Layers of one kind are the same nodes with other constants.
+        self._evaluators: dict[tuple, ReferenceEvaluator] = {}
+
+    def tried(self, match: Match) -> Match | Miss:
+        """The match where it holds or cannot be tried, else a miss with the reason."""
+        try:
+            difference = self._first_difference(match)
+        except _NotTriedError as error:
+            logger.debug("%s was not tried on numbers: %s", _label(match), error)
+            return match
+        if difference is None:
+            return match
+        logger.error(
+            "a fault of the matcher, please report it: what ends at %s was taken for FRN, but %s. "
+            "It is left as it is",
+            _label(match),
+            difference,
+        )
+        reason = f"it was taken for FRN, but {difference}: a fault of the matcher, please report it"
+        return Miss(match.cone, reason)
+
+    def _first_difference(self, match: Match) -> str | None:
+        """How y differs from FRN; None if it does not.
+
+        A graph whose nodes cannot be run at sizes that the algebra allows is different, too.
+        """
+        part = cut(match.y, match.root, set(match.cone), self._constants, self._order)
+        evaluator = self._evaluator(match, part)
+        difference = None
+        for sizes in _sizes(match, part.constants.values()):
+            try:
+                difference = self._difference(match, part, evaluator, sizes)
+            except Exception as error:  # the evaluator's errors share no base class
+                cause = error.__cause__ or error
+                if not isinstance(cause, ArithmeticError | LookupError | ValueError):
+                    raise _NotTriedError(f"{type(error).__name__}: {error}") from error
+                difference = f"it does not run on x of shape {sizes}: {cause}"
+                continue
+            if difference is None or _suit(sizes, match.dims):
+                return difference
+        if difference is None or not _suit(sizes, match.dims):
+            raise _NotTriedError(f"x of shape {match.dims} is too large")
+        return difference
+
+    def _evaluator(self, match: Match, part: Cut) -> ReferenceEvaluator:
+        names = {value: f"i{i}" for i, value in enumerate((*part.inputs, *part.constants))}
+        names |= {node.outputs[0]: f"v{i}" for i, node in enumerate(part.nodes)}
+        versions = {node.version or self._opset for node in part.nodes}
+        key = (names[match.x], *(_structure(node, names) for node in part.nodes), *versions)
+        if key not in self._evaluators:
+            if len(versions) > 1:
+                raise _NotTriedError(f"its nodes are of several opsets, {sorted(versions)}")
+            function = helper.make_function(
+                "probe",
+                "Probe",
+                [names[value] for value in (*part.inputs, *part.constants)],
+                [names[match.x], names[match.y]],
+                [_widened(node, names) for node in part.nodes],
+                [helper.make_opsetid("", *versions)],
+            )
+            try:
+                self._evaluators[key] = ReferenceEvaluator(function)
+            except Exception as error:
+                raise _NotTriedError(f"{type(error).__name__}: {error}") from error
+        return self._evaluators[key]
+
+    def _difference(
+        self, match: Match, part: Cut, evaluator: ReferenceEvaluator, sizes: Sizes
+    ) -> str | None:
+        """How y differs from FRN of x, for a root of these sizes."""
+        named = dict(zip(match.dims, sizes, strict=True))
+        others = [np.zeros(self._shape(value, named)) for value in part.inputs[1:]]
+        fixed = [_wide(array) for array in (*others, *part.constants.values())]
+        for root in _samples(match, sizes):
+            feeds = dict(zip(evaluator.input_names, [root, *fixed], strict=True))
+            with np.errstate(all="ignore"):
+                x, y = map(np.asarray, evaluator.run(None, feeds, attributes={}))
+                magnitude, expected = _frn(match, x)
+            if y.shape != expected.shape:
+                return f"for x of shape {sizes} it has the shape {y.shape}"
+            off, allowed = np.abs(y - expected), _ALLOWED * magnitude
+            if not np.all(off <= allowed):
+                worst = np.unravel_index(np.argmax(off - allowed), off.shape)
+                return (
+                    f"on random x of shape {sizes} it gives {y[worst]:.6g} where FRN gives "
+                    f"{expected[worst]:.6g}"
+                )
+        return None
+
+    def _shape(self, value: ir.Value, named: dict[int | str | None, int]) -> Sizes:
+        """The shape of a tensor that has sizes in common with x."""
+        dims = self._shapes.of(value)
+        if dims is None:
+            raise _NotTriedError(f"the shape of {value.name!r} is not known")
+        return tuple(dim if isinstance(dim, int) else named.get(dim, 1) for dim in dims)
+
+
+def _frn(match: Match, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The magnitude of the terms of y, and y, with the axes that y has in the graph."""
+    scaled = reference.frn(
+        x, match.gamma, np.zeros_like(match.beta), epsilon=match.epsilon, axes=match.axes
+    )
+    shape = op.param_shape(match.axes, match.beta.size)
+    beta = match.beta.reshape(shape)
+    y = scaled + beta
+    if match.tau is not None:
+        y = np.maximum(y, match.tau.reshape(shape))
+    return (np.abs(scaled) + np.abs(beta)).transpose(match.perm), y.transpose(match.perm)
+
+
+def _suit(sizes: Sizes, dims: Dims) -> bool:
+    """Whether x may have these sizes."""
+    return all(
+        dim in (size, None) or isinstance(dim, str) for size, dim in zip(sizes, dims, strict=True)
+    )
+
+
+def _sizes(match: Match, constants: Iterable[np.ndarray]) -> Iterator[Sizes]:
+    """Sizes of the root to try, until one shows that y is FRN, or, being allowed, that it is not.
+
+    Small ones that all differ come first. What is stated to be large is tried small: where no
+    constant of the graph depends on it, that is as good; else y is not FRN there, which says
+    nothing of what it is at its own size.
+    """
+    dims = match.dims
+    open_axes = [axis for axis, dim in enumerate(dims) if not isinstance(dim, int)]
+    stated = _distinct(dims, match.channel, open_axes)
+    if math.prod(stated) > _SMALL:
+        yield _distinct(dims, match.channel, [a for a in range(len(dims)) if a != match.channel])
+        yield _distinct(dims, match.channel, [0, *open_axes])
+    if math.prod(stated) > _LARGEST:
+        return
+    yield stated
+    if open_axes:
+        # Sizes that the graph forces without saying so: to be equal, or those of a constant.
+        yield tuple(dim if isinstance(dim, int) else match.gamma.size for dim in dims)
+        forced = list(stated)
+        for array in constants:
+            for axis, size in zip(range(len(dims))[::-1], array.shape[::-1], strict=False):
+                if axis in open_axes and size > 1:
+                    forced[axis] = size
+        yield tuple(forced)
+
+
+def _distinct(dims: Dims, channel: int, axes: Collection[int]) -> Sizes:
+    """The sizes of the root with new ones, all different, for these axes."""
+    taken = {dim for axis, dim in enumerate(dims) if axis not in axes}
+    plane = [axis for axis in axes if axis not in (0, channel)]
+    least = math.ceil(_PLANE ** (1 / max(len(plane), 1)))
+    named: dict[int | str | None, int] = {}
+    sizes: list[int] = []
+    for axis, dim in enumerate(dims):
+        if isinstance(dim, int) and axis not in axes:
+            sizes.append(dim)
+            continue
+        start = least if axis in plane else 3
+        size = named.get(dim) or next(n for n in itertools.count(start) if n not in taken)
+        taken.add(size)
+        if isinstance(dim, str):
+            named[dim] = size
+        sizes.append(size)
+    return tuple(sizes)
+
+
+def _samples(match: Match, sizes: Sizes) -> Iterator[np.ndarray]:
+    """Values for the root: signed, off centre, each plane as large as one of the levels."""
+    rng = np.random.default_rng(0)
+    channels = sizes[match.channel]
+    plane = [size for axis, size in enumerate(sizes) if axis not in (0, match.channel)]
+    epsilon = np.broadcast_to(np.where(match.epsilon > 0, match.epsilon, 1e-6), (channels,))
+    numbers = np.add.outer(np.arange(sizes[0]), np.arange(channels))
+    for first in range(math.ceil(_LEVELS / max(numbers.size, 1))):
+        level = (numbers + first) % _LEVELS
+        x = rng.normal(0.3, 1, (sizes[0], channels, math.prod(plane)))
+        size = np.choose(level, [0.1 * np.sqrt(epsilon), np.sqrt(epsilon), 1, 1])
+        x *= size[..., np.newaxis]
+        x[level == 3, :1], x[level == 3, -1:] = 1000, -700
+        yield np.moveaxis(x.reshape(sizes[0], channels, *plane), 1, match.channel)
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    """Numbers of any float type as float64; bfloat16 is of a kind that NumPy does not know."""
+    return array if array.dtype.kind in "biuUSO" else array.astype(np.float64)
+
+
+def _structure(node: ir.Node, names: dict[ir.Value, str]) -> tuple:
+    """What two nodes must have in common to be run by one evaluator."""
+    attributes = sorted((name, str(value.value)) for name, value in node.attributes.items())
+    inputs = ("" if value is None else names[value] for value in node.inputs)
+    return (node.op_type, *inputs, *attributes)
+
+
+def _widened(node: ir.Node, names: dict[ir.Value, str]) -> onnx.NodeProto:
+    """A node that computes in float64 where it computes in another float type."""
+    proto = ir.to_proto(node)
+    proto.input[:] = ["" if value is None else names[value] for value in node.inputs]
+    proto.output[:] = [names[value] for value in node.outputs]
+    for attribute in proto.attribute:
+        if attribute.name == "to" and attribute.i in _FLOAT_TYPES:
+            attribute.i = TensorProto.DOUBLE
+        if attribute.type == onnx.AttributeProto.TENSOR:
+            array = _wide(numpy_helper.to_array(attribute.t))
+            attribute.t.CopyFrom(numpy_helper.from_array(array))
+    if proto.op_type == "ConstantOfShape" and not proto.attribute:
+        proto.attribute.append(helper.make_attribute("value", numpy_helper.from_array(np.zeros(1))))
+    return proto
+
+
+def _label(match: Match) -> str:
+    node = match.cone[-1]
+    return repr(node.name or node.outputs[0].name or node.op_type)
