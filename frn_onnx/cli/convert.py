@@ -20,10 +20,8 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from frn_onnx.graph import convert, model_io
+    from frn_onnx.graph.half import convert_file
 
-    model_io.check_output(args.output, args.model)
-    converted = convert(args.model, args.to, keep_io_types=args.keep_io_types)
-    model_io.save(converted, args.output, external_data=bool(model_io.external_files(args.model)))
+    convert_file(args.model, args.output, args.to, keep_io_types=args.keep_io_types)
     print(f"wrote {args.output} ({args.to}, portable)")
     return 0

@@ -14,10 +14,8 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from frn_onnx.graph import lower, model_io
+    from frn_onnx.graph.lowering import lower_file
 
-    model_io.check_output(args.output, args.model)
-    lowered = lower(args.model, args.form)
-    model_io.save(lowered, args.output, external_data=bool(model_io.external_files(args.model)))
+    lower_file(args.model, args.output, args.form)
     print(f"wrote {args.output} ({args.form})")
     return 0

@@ -7,17 +7,17 @@ ONNX Runtime's CUDA provider has sent nodes that cut off more on one side to the
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+import onnx_ir as ir
 
-from frn_onnx.graph import scopes
-from frn_onnx.graph.names import Names
+from frn_onnx.graph import protos, sites
+from frn_onnx.graph.edit import FreeNames, take_over
 
 _TO_THE_END = np.iinfo(np.int64).max
 # From here on Slice takes what to cut as inputs.
 _SLICE_INPUTS_OPSET = 10
 
 
-def fix_conv_transpose(model: onnx.ModelProto) -> int:
+def fix_conv_transpose(model: ir.Model | onnx.ModelProto) -> int:
     """Takes one-sided pads out of every ConvTranspose, in place; results stay the same bits.
 
     Nodes whose pads follow from ``auto_pad`` or ``output_shape`` stay as they are, and so do all
@@ -26,57 +26,52 @@ def fix_conv_transpose(model: onnx.ModelProto) -> int:
     Returns:
         How many nodes were changed.
     """
-    if scopes.opset(model) < _SLICE_INPUTS_OPSET:
+    if isinstance(model, onnx.ModelProto):
+        graph = protos.from_proto(model)
+        if changed := fix_conv_transpose(graph):
+            model.CopyFrom(protos.to_proto(graph))
+        return changed
+    if sites.opset(model) < _SLICE_INPUTS_OPSET:
         return 0
-    names = Names(model)
-    changed = 0
-    for scope in list(scopes.scopes(model))[::-1]:
-        rewritten: list[onnx.NodeProto] = []
-        before = changed
-        for node in scope.body.node:
-            pads = _one_sided_pads(node)
-            if pads is None:
-                rewritten.append(node)
-            else:
-                rewritten += _split(node, pads, names)
-                changed += 1
-        if changed > before:
-            del scope.body.node[:]
-            scope.body.node.extend(rewritten)
-    return changed
+    names = FreeNames(model)
+    nodes = [node for scope in sites.scopes(model) for node in scope.graph]
+    padded = [(node, pads) for node in nodes if (pads := _one_sided_pads(node))]
+    for node, pads in padded:
+        _split(node, pads, names)
+    return len(padded)
 
 
-def _one_sided_pads(node: onnx.NodeProto) -> list[int] | None:
+def _one_sided_pads(node: ir.Node) -> list[int] | None:
     """The pads, all begins and then all ends, of a node that is to be changed."""
-    if node.op_type != "ConvTranspose" or node.domain not in ("", "ai.onnx"):
+    given = node.attributes
+    if (node.domain, node.op_type) != ("", "ConvTranspose") or "output_shape" in given:
         return None
-    values = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if "output_shape" in values or values.get("auto_pad", b"NOTSET") != b"NOTSET":
+    if given.get_string("auto_pad", "NOTSET") != "NOTSET":
         return None
-    pads = list(values.get("pads", ()))
+    pads = list(given.get_ints("pads", ()))
     half = len(pads) // 2
     return pads if pads[:half] != pads[half:] and min(pads) >= 0 else None
 
 
-def _split(node: onnx.NodeProto, pads: list[int], names: Names) -> list[onnx.NodeProto]:
+def _split(node: ir.Node, pads: list[int], names: FreeNames) -> None:
+    """Lets a node compute all, and a Slice behind it cut off what the pads say."""
     half = len(pads) // 2
-    whole = onnx.NodeProto()
-    whole.CopyFrom(node)
-    for attribute in whole.attribute:
-        if attribute.name == "pads":
-            attribute.ints[:] = [0] * len(pads)
-    label = node.name or node.output[0]
-    whole.output[0] = names.free(f"{label}/whole")
+    y = node.outputs[0]
+    label = node.name or y.name
+    node.attributes["pads"] = ir.AttrInt64s("pads", [0] * len(pads))
     slices = {
         "starts": pads[:half],
         "ends": [-end if end else _TO_THE_END for end in pads[half:]],
         "axes": range(2, 2 + half),
     }
-    nodes = [whole]
+    made = []
     for key, values in slices.items():
-        tensor = numpy_helper.from_array(np.asarray(values, np.int64))
-        name = names.free(f"{label}/{key}")
-        nodes.append(helper.make_node("Constant", [], [name], name=name, value=tensor))
-    inputs = [n.output[0] for n in nodes]
-    cut = helper.make_node("Slice", inputs, [node.output[0]], name=names.free(f"{label}/cut"))
-    return [*nodes, cut]
+        tensor = ir.Tensor(np.asarray(values, np.int64))
+        made.append(ir.node("Constant", [], {"value": tensor}, name=names.free(f"{label}/{key}")))
+        made[-1].outputs[0].name = made[-1].name
+    cut = ir.node("Slice", [y, *(n.outputs[0] for n in made)], name=names.free(f"{label}/cut"))
+    node.graph.insert_after(node, [*made, cut])
+    take_over(y, cut.outputs[0])
+    cut.replace_input_with(0, y)
+    y.name = names.free(f"{label}/whole")
+    y.shape = None

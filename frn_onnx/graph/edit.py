@@ -3,13 +3,27 @@
 import numpy as np
 import onnx_ir as ir
 
+from frn_onnx.graph import sites
+
+# From this version on an initializer need not be an input, and one that is is a default only.
+_INITIALIZERS_ALONE = 4
+# Where onnx_ir keeps a value's quantization annotation.
+_ANNOTATION = "quant_parameter_tensor_names"
+
 
 class FreeNames:
-    """Gives out names that no node or value of a model has."""
+    """Gives out names that no node or value of a model has, nor any name of theirs begins with.
+
+    "block/frn" is not free where there is a "block/frn/scale": a free name may be used as the
+    first part of others.
+    """
 
     def __init__(self, model: ir.Model) -> None:
-        self._taken = {name for graph in model.graphs() for name in _names(graph)}
+        self._taken: set[str] = set()
         self._counts: dict[str, int] = {}
+        for scope in sites.scopes(model):
+            for name in _names(scope.graph):
+                self._take(name)
 
     def free(self, wanted: str) -> str:
         """``wanted``, or with a number behind it where that is taken."""
@@ -17,8 +31,25 @@ class FreeNames:
         while name in self._taken:
             self._counts[wanted] = self._counts.get(wanted, 1) + 1
             name = f"{wanted}_{self._counts[wanted]}"
-        self._taken.add(name)
+        self._take(name)
         return name
+
+    def _take(self, name: str) -> None:
+        while name not in self._taken:
+            self._taken.add(name)
+            name = name.rpartition("/")[0]
+
+
+def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The tensor of an initializer or a Constant node; an input's is only a default."""
+    if value is None or value.is_graph_input():
+        return None
+    node = value.producer()
+    if value.is_initializer():
+        return value.const_value
+    if node is None or (node.domain, node.op_type) != ("", "Constant"):
+        return None
+    return ir.convenience.get_const_tensor(value)
 
 
 def add_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
@@ -32,13 +63,15 @@ def add_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
 
 
 def take_over(old: ir.Value, new: ir.Value) -> None:
-    """Gives ``new`` the uses, the name, the type and the description of ``old``."""
+    """Gives ``new`` the uses, the name, the type and all descriptions of ``old``."""
     name = old.name
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     old.name = None
     new.name = name
     new.shape, new.type = old.shape, old.type
+    new.doc_string = old.doc_string
     new.metadata_props.update(old.metadata_props)
+    new.meta.update(old.meta)
 
 
 def remove_unused(value: ir.Value) -> None:
@@ -58,6 +91,40 @@ def remove_unused(value: ir.Value) -> None:
             inputs = [argument for argument in node.inputs if argument is not None]
             node.graph.remove(node, safe=True)
             stack += dict.fromkeys(inputs)
+
+
+def raise_ir_version(model: ir.Model, version: int = 0) -> None:
+    """Brings a model to an IR version at least, and as far as its initializers need.
+
+    Before version 4 every initializer is an input, too, whose value nobody can change. Later it
+    could be changed: so it is an input no longer, and stays a constant.
+    """
+    old = model.ir_version or 0
+    constants = list(model.graph.initializers.values())
+    if old < _INITIALIZERS_ALONE and not all(value.is_graph_input() for value in constants):
+        version = max(version, _INITIALIZERS_ALONE)
+    if old < _INITIALIZERS_ALONE <= version:
+        for value in constants:
+            if value.is_graph_input():
+                model.graph.inputs.remove(value)
+    model.ir_version = max(old, version)
+
+
+def sort(model: ir.Model) -> None:
+    """Puts nodes behind those they read from, in place; what is in order stays in order."""
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        if not _in_order(graph):
+            graph.sort()
+
+
+def _in_order(graph: ir.Graph) -> bool:
+    """Whether every node comes behind those it takes its inputs from."""
+    seen: set[ir.Node | None] = {None}
+    for node in graph.all_nodes():
+        if any(value is not None and value.producer() not in seen for value in node.inputs):
+            return False
+        seen.add(node)
+    return True
 
 
 def _names(graph: ir.Graph) -> list[str]:

@@ -14,14 +14,15 @@ is filled with what changes nothing (tau = -inf), and taken out again on the way
 from typing import Literal, get_args
 
 import onnx
-from onnx import GraphProto, TensorProto
+import onnx_ir as ir
+from onnx import TensorProto
 
 from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ModelError
-from frn_onnx.graph import infer, inputs, scopes
+from frn_onnx.graph import infer, inputs, protos
+from frn_onnx.graph.edit import FreeNames, raise_ir_version, take_over
 from frn_onnx.graph.infer import Operands
-from frn_onnx.graph.names import Names
-from frn_onnx.graph.scopes import Scope, Site
+from frn_onnx.graph.sites import Site, frn_function, frn_sites, opset
 
 Form = Literal["portable", "custom", "primitives"]
 FORMS: tuple[str, ...] = get_args(Form)
@@ -43,47 +44,52 @@ def check_form(form: str) -> None:
         raise ArgumentError(f"form must be one of {', '.join(FORMS)}, received {form!r}")
 
 
-def form_of(model: onnx.ModelProto) -> str:
+def form_of(model: ir.Model | onnx.ModelProto) -> str:
     """The form a model is in; a model without any FRN node is in ``primitives``."""
-    if not scopes.frn_sites(model):
+    if isinstance(model, onnx.ModelProto):
+        model = protos.from_proto(model)
+    if not frn_sites(model):
         return "primitives"
-    return "portable" if scopes.frn_function(model) is not None else "custom"
+    return "portable" if frn_function(model) is not None else "custom"
 
 
-def lower_nodes(model: onnx.ModelProto, form: Form) -> None:
-    """Brings the FRN nodes of a model into a form, in place; without any, nothing happens."""
-    function = scopes.frn_function(model)
-    if function is not None:
-        model.functions.remove(function)
-    sites = scopes.frn_sites(model)
-    _check_version(model, sites)
+def set_form(model: ir.Model, form: Form) -> None:
+    """Brings the FRN nodes of a model into a form, in place; without any, nothing happens.
+
+    Raises:
+        ModelError: an FRN node is invalid, or the model's opset is too old for the form.
+    """
+    if (function := frn_function(model)) is not None:
+        del model.functions[function.identifier()]
+    sites = frn_sites(model)
+    _check(model, sites)
     inputs.canonicalise(model)
-    sites = scopes.frn_sites(model)
     operands = infer.operands(model)
     _check_types(sites, operands)
     _state_outputs(sites, operands)
     if form == "portable" and sites:
         _add_function(model, sites, operands)
-    if form == "primitives":
+    if form == "primitives" and sites:
         _write_out(model, sites, operands)
     _set_imports(model)
+    if sites:
+        raise_ir_version(model, op.FUNCTION_IR_VERSION if form == "portable" else 0)
 
 
-def _check_version(model: onnx.ModelProto, sites: list[Site]) -> None:
-    for owner in (model, *model.functions):
-        for entry in owner.opset_import:
-            known = entry.version in (op.VERSION, _ORT_VERSION)
-            if entry.domain == op.DOMAIN and not known and sites:
-                raise ModelError(
-                    f"the model uses version {entry.version} of the opset {op.DOMAIN!r}, this "
-                    f"package knows version {op.VERSION}; install the version of frn_onnx that "
-                    "the file was made with"
-                )
+def _check(model: ir.Model, sites: list[Site]) -> None:
+    for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
+        version = imports.get(op.DOMAIN, op.VERSION)
+        if sites and version not in (op.VERSION, _ORT_VERSION):
+            raise ModelError(
+                f"the model uses version {version} of the opset {op.DOMAIN!r}, this package "
+                f"knows version {op.VERSION}; install the version of frn_onnx that the file was "
+                "made with"
+            )
     for site in sites:
-        if not op.REQUIRED_INPUTS <= len(site.node.input) <= len(op.INPUTS):
+        if not op.REQUIRED_INPUTS <= len(site.node.inputs) <= len(op.INPUTS):
             raise ModelError(
                 f"FRN node {site.label!r}: expected {op.REQUIRED_INPUTS} to {len(op.INPUTS)} "
-                f"inputs ({', '.join(op.INPUTS)}), received {len(site.node.input)}"
+                f"inputs ({', '.join(op.INPUTS)}), received {len(site.node.inputs)}"
             )
         site.attributes()
 
@@ -101,137 +107,119 @@ def _check_types(sites: list[Site], operands: list[Operands]) -> None:
 
 
 def _state_outputs(sites: list[Site], operands: list[Operands]) -> None:
-    """Writes the type and shape of Y into value_info, past which ONNX itself cannot infer."""
-    stated: dict[Scope, dict[str, onnx.ValueInfoProto]] = {}
+    """States the type and shape of Y, past which ONNX itself cannot infer."""
     for site, known in zip(sites, operands, strict=True):
-        graph = site.scope.body
-        if not isinstance(graph, GraphProto) or len(known.x_types) != 1:
-            continue
-        if site.scope not in stated:
-            stated[site.scope] = {v.name: v for v in (*graph.value_info, *graph.output)}
-        y = site.node.output[0]
-        value = stated[site.scope].get(y)
-        if value is None:
-            value = graph.value_info.add(name=y)
-        tensor = value.type.tensor_type
-        tensor.elem_type = tensor.elem_type or next(iter(known.x_types))
-        if len(known.x_shapes) == 1 and not tensor.HasField("shape"):
-            tensor.shape.CopyFrom(known.x_shapes[0])
+        y = site.node.outputs[0]
+        if site.scope.function is None and len(known.x_types) == 1:
+            if y.dtype is None:
+                y.dtype = next(iter(known.x_types))
+            if y.shape is None and len(known.x_shapes) == 1:
+                y.shape = known.x_shapes[0]
 
 
-def _add_function(model: onnx.ModelProto, sites: list[Site], operands: list[Operands]) -> None:
+def _add_function(model: ir.Model, sites: list[Site], operands: list[Operands]) -> None:
     """Gives all FRN nodes the same inputs, and the model the function that is their body."""
-    opset = _body_opset(model, "portable")
-    known = [_completed(operand, opset) for operand in operands]
-    count = max(len(site.node.input) for site in sites)
-    if opset < _CONSTANT_ATTRIBUTE_OPSET:
+    version = _body_opset(model, "portable")
+    known = [_completed(operand, version) for operand in operands]
+    count = max(len(site.node.inputs) for site in sites)
+    if version < _CONSTANT_ATTRIBUTE_OPSET:
         count = len(op.INPUTS)
     filler = inputs.Filler(model)
-    _rewrite(sites, [filler.complete(site, count) for site in sites])
-    model.ir_version = max(model.ir_version, op.FUNCTION_IR_VERSION)
-    function = op.function_proto(
-        opset=opset,
+    for site in sites:
+        filler.complete(site, count)
+    body = op.function_proto(
+        opset=version,
         inputs=count,
         x_types=set().union(*(k.x_types for k in known)),
         param_types=set().union(*(k.param_types for k in known)),
     )
     # In front: ONNX's reference evaluator knows only functions defined before their callers.
-    model.functions.insert(0, function)
+    others = dict(model.functions)
+    model.functions.clear()
+    function = ir.serde.deserialize_function(body)
+    model.functions[function.identifier()] = function
+    model.functions.update(others)
 
 
-def _write_out(model: onnx.ModelProto, sites: list[Site], operands: list[Operands]) -> None:
+def _write_out(model: ir.Model, sites: list[Site], operands: list[Operands]) -> None:
     """Puts the op's body in standard ops in place of each FRN node."""
-    names = Names(model)
-    opset = _body_opset(model, "primitives") if sites else 0
-    expanded = []
+    names = FreeNames(model)
+    version = _body_opset(model, "primitives")
     for site, operand in zip(sites, operands, strict=True):
         node = site.node
+        y = node.outputs[0]
         if site.scope.function is not None:
-            _set_opset(site.scope.function, opset)
-        known = _completed(operand, opset)
+            # It has to mean the same in the model's opset: ONNX Runtime takes only that.
+            site.scope.function.opset_imports[""] = version
+        known = _completed(operand, version)
         axes, epsilon = site.attributes()
-        nodes = op.body(
-            node.input,
-            node.output[0],
-            opset=opset,
+        body = op.body(
+            [value.name if value is not None else "" for value in node.inputs],
+            y.name,
+            opset=version,
             x_types=known.x_types,
             param_types=known.param_types,
             axes=axes,
             epsilon=epsilon,
-            prefix=names.free(node.name or node.output[0]) + "/",
+            prefix=names.free(node.name or y.name) + "/",
         )
-        nodes[-1].name = node.name
-        nodes[-1].doc_string = node.doc_string
-        nodes[-1].metadata_props.extend(node.metadata_props)
-        expanded.append(nodes)
-    _rewrite(sites, expanded)
+        values = {value.name: value for value in node.inputs if value is not None}
+        nodes = [_node(proto, values) for proto in body]
+        site.scope.graph.insert_before(node, nodes)
+        last = nodes[-1]
+        take_over(y, last.outputs[0])
+        site.scope.graph.remove(node, safe=True)
+        last.name, last.doc_string = node.name, node.doc_string
+        last.metadata_props.update(node.metadata_props)
 
 
-def _set_opset(function: onnx.FunctionProto, version: int) -> None:
-    """Lets a function say that it is written in the model's opset; see :func:`scopes.opset`."""
-    for entry in function.opset_import:
-        if entry.domain in ("", "ai.onnx"):
-            entry.version = version
-            return
-    function.opset_import.add(domain="", version=version)
+def _node(proto: onnx.NodeProto, values: dict[str, ir.Value]) -> ir.Node:
+    """A node that reads from ``values``, by name, and adds its own."""
+    node = ir.node(
+        proto.op_type,
+        [values[name] for name in proto.input],
+        {attribute.name: ir.from_proto(attribute) for attribute in proto.attribute},
+        name=proto.name,
+    )
+    node.outputs[0].name = proto.output[0]
+    values[proto.output[0]] = node.outputs[0]
+    return node
 
 
-def _body_opset(model: onnx.ModelProto, form: str) -> int:
-    opset = scopes.opset(model)
-    if opset < _OLDEST_OPSET:
+def _body_opset(model: ir.Model, form: str) -> int:
+    version = opset(model)
+    if version < _OLDEST_OPSET:
         raise ModelError(
             f"the form {form!r} needs standard opset {_OLDEST_OPSET} or newer, the model has "
-            f"{opset or 'none'}; convert it with onnx.version_converter.convert_version(model, "
+            f"{version or 'none'}; convert it with onnx.version_converter.convert_version(model, "
             f"{_OLDEST_OPSET}) before fusing, or choose the form 'custom'"
         )
-    return opset
+    return version
 
 
-def _completed(known: Operands, opset: int) -> Operands:
+def _completed(known: Operands, version: int) -> Operands:
     """Types to write a body for; where inference found none, such as suit any but double."""
-    either: set[int] = {TensorProto.FLOAT, TensorProto.FLOAT16}
+    either = {ir.DataType.FLOAT, ir.DataType.FLOAT16}
     x_types = known.x_types
-    if not x_types and TensorProto.DOUBLE in known.param_types:
-        x_types = {TensorProto.DOUBLE}
+    if not x_types and ir.DataType.DOUBLE in known.param_types:
+        x_types = {ir.DataType.DOUBLE}
     elif not x_types:
-        x_types = either if opset >= _CAST_LIKE_OPSET else {TensorProto.FLOAT}
+        x_types = either if version >= _CAST_LIKE_OPSET else {ir.DataType.FLOAT}
     return Operands(x_types, known.param_types or either)
 
 
-def _rewrite(sites: list[Site], replacements: list[list[onnx.NodeProto]]) -> None:
-    """Puts nodes in place of FRN nodes, keeping the order of all others."""
-    by_scope: dict[Scope, list[list[onnx.NodeProto]]] = {}
-    for site, nodes in zip(sites, replacements, strict=True):
-        by_scope.setdefault(site.scope, []).append(nodes)
-    # Writing a list of nodes copies them with their subgraphs: inner scopes go first.
-    for scope, expansions in reversed(by_scope.items()):
-        pending = iter(expansions)
-        rewritten: list[onnx.NodeProto] = []
-        for node in scope.body.node:
-            rewritten.extend(next(pending) if scopes.is_frn(node) else [node])
-        del scope.body.node[:]
-        scope.body.node.extend(rewritten)
-
-
-def _set_imports(model: onnx.ModelProto) -> None:
+def _set_imports(model: ir.Model) -> None:
     """Lets the model and its functions import the op's domain where they use it, only there."""
-    sites = scopes.frn_sites(model)
-    users = {_key(site.scope.function) for site in sites if site.scope.function is not None}
-    _set_import(model, bool(sites))
-    for function in model.functions:
-        _set_import(function, _key(function) in users)
+    sites = frn_sites(model)
+    using = [model.graph, *(site.scope.function.graph for site in sites if site.scope.function)]
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        graph.opset_imports.pop(op.DOMAIN, None)
+        if sites and graph in using:
+            graph.opset_imports[op.DOMAIN] = op.VERSION
 
 
-def _key(function: onnx.FunctionProto) -> tuple[str, str, str]:
-    return function.domain, function.name, function.overload
-
-
-def _set_import(owner: onnx.ModelProto | onnx.FunctionProto, wanted: bool) -> None:
-    present = [entry for entry in owner.opset_import if entry.domain == op.DOMAIN]
-    if wanted and not present:
-        owner.opset_import.add(domain=op.DOMAIN, version=op.VERSION)
-    for entry in present:
-        if wanted:
-            entry.version = op.VERSION
-        else:
-            owner.opset_import.remove(entry)
+def lower_nodes(model: onnx.ModelProto, form: Form) -> None:
+    """:func:`set_form` for a message."""
+    graph = protos.from_proto(model)
+    set_form(graph, form)
+    model.CopyFrom(protos.to_proto(graph))

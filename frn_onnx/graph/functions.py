@@ -5,10 +5,13 @@ each call, so the FRN in it can only be proved, and have its parameters stored, 
 function that holds FRN is therefore inlined; every other function stays.
 """
 
+from collections.abc import Collection
+
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from frn_onnx import op
+from frn_onnx.errors import ModelError
 from frn_onnx.graph.matcher.anchor import REDUCTIONS
 
 _TAG = "frn_onnx.function"
@@ -24,9 +27,17 @@ def candidates(model: ir.Model) -> set[ir.OperatorIdentifier]:
     }
 
 
-def inline(model: ir.Model, names: set[ir.OperatorIdentifier]) -> None:
-    """Inlines the calls of these functions, and of those that call them, in place."""
-    callers = set(names)
+def inline(model: ir.Model, names: Collection[ir.OperatorIdentifier] | None = None) -> None:
+    """Inlines the calls of these functions, and of those that call them, in place.
+
+    Args:
+        model: the model.
+        names: of the functions; None inlines all.
+
+    Raises:
+        ModelError: a function cannot be inlined, such as one that is given a graph.
+    """
+    callers = set(model.functions if names is None else names)
     grown = True
     while grown:
         grown = False
@@ -35,7 +46,15 @@ def inline(model: ir.Model, names: set[ir.OperatorIdentifier]) -> None:
             if name not in callers and calls & callers:
                 callers.add(name)
                 grown = True
-    InlinePass(lambda function: function.identifier() in callers)(model)
+    # A function states versions of its own, but must mean the same in the model's: ONNX Runtime
+    # takes only that.
+    for name in callers:
+        imports = model.functions[name].opset_imports
+        imports.update({key: model.opset_imports.get(key, imports[key]) for key in imports})
+    try:
+        InlinePass(lambda function: function.identifier() in callers)(model)
+    except (ValueError, ir.passes.PreconditionError) as error:
+        raise ModelError(f"a function of the model cannot be inlined: {error}") from error
 
 
 def tagged_copy(model: ir.Model, names: set[ir.OperatorIdentifier]) -> ir.Model:

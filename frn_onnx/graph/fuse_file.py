@@ -9,8 +9,8 @@ from frn_onnx.errors import VerificationError
 from frn_onnx.graph import model_io
 from frn_onnx.graph.comparison import OutputReport, Report, verify
 from frn_onnx.graph.conv_transpose import fix_conv_transpose as fix
-from frn_onnx.graph.forms import Form
-from frn_onnx.graph.fusion import FuseResult, fuse
+from frn_onnx.graph.forms import Form, check_form
+from frn_onnx.graph.fusion import FuseResult, fuse_loaded
 from frn_onnx.graph.proof import NodeProof, prove
 
 
@@ -68,10 +68,13 @@ def fuse_file(
             Nothing is written.
         DependencyError: ONNX Runtime, which compares, is not installed.
     """
+    check_form(form)
     model_io.check_output(path, source)
-    result = fuse(source, form=form)
-    changed = fix(result.model) if fix_conv_transpose else 0
-    report = verify(source, result.model) if compare else None
+    loaded = model_io.load(source)
+    external_data = model_io.has_external_data(loaded)
+    result = fuse_loaded(loaded, form)
+    changed = fix(result.graph) if fix_conv_transpose else 0
+    report = verify(source, result.graph) if compare else None
     proofs = None
     if per_node or (report and not report.ok):
         proofs = prove(source)
@@ -85,7 +88,7 @@ def fuse_file(
         if report and not report.ok:
             text += f"\n{report}"
         raise VerificationError(text)
-    model_io.save(result.model, path, external_data=bool(model_io.external_files(source)))
+    model_io.save(result.graph, path, external_data=external_data)
     return FileResult(result, report, proofs, changed)
 
 

@@ -8,6 +8,7 @@
 A near miss stays as it is and is reported with its reason.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +17,9 @@ import onnx
 import onnx_ir as ir
 
 from frn_onnx import op
-from frn_onnx.graph import functions, model_io
+from frn_onnx.graph import functions, model_io, protos
 from frn_onnx.graph.edit import FreeNames
-from frn_onnx.graph.forms import Form, check_form, lower_nodes
+from frn_onnx.graph.forms import Form, check_form, set_form
 from frn_onnx.graph.matcher.anchor import REDUCTIONS, Anchor, AnchorFinder
 from frn_onnx.graph.matcher.constants import Constants, standard_opset
 from frn_onnx.graph.matcher.match import Match, Miss, find
@@ -76,11 +77,21 @@ class Skipped:
 
 @dataclass(frozen=True)
 class FuseResult:
-    """A fused model, with what was fused and what was left."""
+    """A fused model, with what was fused and what was left.
 
-    model: onnx.ModelProto
+    Attributes:
+        graph: the model, its external data still where they were.
+        fused, skipped: what was found.
+    """
+
+    graph: ir.Model
     fused: list[FusedNode]
     skipped: list[Skipped]
+
+    @functools.cached_property
+    def model(self) -> onnx.ModelProto:
+        """The model as one message, with all weights."""
+        return protos.to_proto(self.graph)
 
 
 def fuse(model: model_io.Source, *, form: Form = "portable") -> FuseResult:
@@ -103,11 +114,16 @@ def fuse(model: model_io.Source, *, form: Form = "portable") -> FuseResult:
         ArgumentError: there is no such form.
     """
     check_form(form)
-    graph = model_io.load_ir(model)
-    fused, skipped = fuse_in_place(graph)
-    result = ir.to_proto(graph)
-    lower_nodes(result, form)
-    return FuseResult(result, fused, skipped)
+    result = fuse_loaded(model_io.load(model), form)
+    result.model  # noqa: B018  # reads external data while they are there
+    return result
+
+
+def fuse_loaded(model: ir.Model, form: Form) -> FuseResult:
+    """:func:`fuse` for a model that it changes."""
+    fused, skipped = fuse_in_place(model)
+    set_form(model, form)
+    return FuseResult(model, fused, skipped)
 
 
 def fuse_in_place(model: ir.Model) -> tuple[list[FusedNode], list[Skipped]]:
@@ -157,10 +173,7 @@ class Fusion:
             trial.run()
             holding = {functions.origin(node) for made in trial.made for node in made.match.cone}
             functions.inline(model, holding & names)
-        # ONNX Runtime's float16 tool appends its casts behind everything else, and converts
-        # initializers without what value_info says of them.
-        if not _in_order(model.graph):
-            model.graph.sort()
+        # ONNX Runtime's float16 tool converts initializers without what value_info says of them.
         for value in model.graph.initializers.values():
             if value.const_value is not None and value.dtype != value.const_value.dtype:
                 value.type = ir.TensorType(value.const_value.dtype)
@@ -256,13 +269,3 @@ class Fusion:
 
 def _name(node: ir.Node) -> str:
     return node.name or node.outputs[0].name or node.op_type
-
-
-def _in_order(graph: ir.Graph) -> bool:
-    """Whether every node comes behind those it takes its inputs from."""
-    seen: set[ir.Node | None] = {None}
-    for node in graph.all_nodes():
-        if any(value is not None and value.producer() not in seen for value in node.inputs):
-            return False
-        seen.add(node)
-    return True

@@ -6,25 +6,34 @@ ops is fused first, since the square of a float16 overflows from 256), functions
 Constant nodes that hold a plain number, and bfloat16.
 """
 
+import itertools
+import os
 from collections.abc import Collection
 from typing import Any, Literal, get_args
 
 import ml_dtypes
 import numpy as np
 import onnx
-import onnx.inliner
-from onnx import AttributeProto, TensorProto, helper, numpy_helper
+import onnx_ir as ir
+from onnx import TensorProto
 
+from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
-from frn_onnx.graph import model_io, scopes, structure
-from frn_onnx.graph.forms import lower_nodes
-from frn_onnx.graph.fusion import fuse
-from frn_onnx.graph.inputs import remove_unused
-from frn_onnx.graph.names import Names
-
-_TAG = "frn_onnx.convert"
+from frn_onnx.graph import functions, infer, model_io, protos, sites
+from frn_onnx.graph.edit import FreeNames, raise_ir_version, remove_unused
+from frn_onnx.graph.forms import set_form
+from frn_onnx.graph.fusion import fuse_in_place
 
 HalfType = Literal["float16", "bfloat16"]
+
+# The parameters of an FRN node go through the converter as inputs of a node of this type, whose
+# output is the FRN node's second input.
+_PARAMETERS = (op.DOMAIN, "Parameters")
+# Where an initializer need not be an input of the model.
+_IR_VERSION = 4
+_CHUNK = 1 << 18
+# Key of a half tensor's ``meta``: the tensor it is made of.
+_ORIGINAL = "frn_onnx.original"
 
 
 def convert(
@@ -54,36 +63,64 @@ def convert(
     Example:
         >>> onnx.save(frn_onnx.graph.convert("model.onnx", "float16"), "half.onnx")
     """
+    graph = model_io.load(model)
+    return protos.to_proto(convert_loaded(graph, to, keep_io_types))
+
+
+def convert_file(
+    source: str | os.PathLike,
+    path: str | os.PathLike,
+    to: HalfType = "float16",
+    *,
+    keep_io_types: bool | Collection[str] = True,
+) -> None:
+    """:func:`convert` from file to file, which need not fit into memory.
+
+    Raises:
+        ModelError: also where ``path`` cannot be written.
+    """
+    model_io.check_output(path, source)
+    graph = model_io.load(source)
+    external_data = model_io.has_external_data(graph)
+    model_io.save(convert_loaded(graph, to, keep_io_types), path, external_data=external_data)
+
+
+def convert_loaded(
+    model: ir.Model, to: HalfType, keep_io_types: bool | Collection[str]
+) -> ir.Model:
+    """:func:`convert` for a model that it changes; weights are converted when they are written."""
     if to not in get_args(HalfType):
         raise ArgumentError(f"to must be one of {', '.join(get_args(HalfType))}, received {to!r}")
-    proto = fuse(model, form="custom").model
-    kept = _kept(proto, keep_io_types)
-    if proto.functions:
-        proto = onnx.inliner.inline_local_functions(proto)
-        lower_nodes(proto, "custom")  # states the types of what was in functions
-    _spell_out_constants(proto)
-    parameters = _detach_parameters(proto)
-    original = _tensors(proto)
+    kept = _kept(model, keep_io_types)
+    if model.functions:
+        set_form(model, "custom")
+        functions.inline(model)
+    fuse_in_place(model)
+    set_form(model, "custom")  # states the types behind FRN nodes
+    raise_ir_version(model, _IR_VERSION)
     if to == "bfloat16":
-        _refuse_float16(proto)
-    proto = _with_types(proto)
-    proto = _converter()(proto, keep_io_types=kept, disable_shape_infer=True)
+        _refuse_float16(model)
+    _spell_out_constants(model)
+    _set_parameters_aside(model)
+    proto = _converter()(_with_types(model), keep_io_types=kept, disable_shape_infer=True)
+    converted = ir.from_proto(proto)
+    converted.graph.meta.update(model.graph.meta)
+    _fill(converted, model, to)
     if to == "bfloat16":
-        _to_bfloat16(proto, original)
-    _attach_parameters(proto, parameters, original)
-    for graph in [scope.body for scope in scopes.scopes(proto)][::-1]:
-        structure.sort(graph)
+        _to_bfloat16(converted, model)
+    _give_parameters_back(converted)
+    converted.graph.sort()
     if to == "bfloat16":
-        _check_types(proto)
-    lower_nodes(proto, "portable")
-    return proto
+        _check_types(converted)
+    set_form(converted, "portable")
+    return converted
 
 
-def _kept(model: onnx.ModelProto, keep: bool | Collection[str]) -> bool | list[str]:
+def _kept(model: ir.Model, keep: bool | Collection[str]) -> bool | list[str]:
     """What the converter takes as keep_io_types."""
     if isinstance(keep, bool):
         return keep
-    names = {value.name for value in (*model.graph.input, *model.graph.output)}
+    names = {value.name for value in (*model.graph.inputs, *model.graph.outputs)}
     unknown = sorted(set([keep] if isinstance(keep, str) else keep) - names)
     if unknown:
         raise ArgumentError(
@@ -101,136 +138,170 @@ def _converter() -> Any:
     return float16.convert_float_to_float16
 
 
-def _spell_out_constants(model: onnx.ModelProto) -> None:
-    """Writes Constant nodes that hold a number or a list of them as tensors, in place."""
-    for scope in scopes.scopes(model):
-        for node in scope.body.node:
-            for attribute in node.attribute if node.op_type == "Constant" else ():
-                if attribute.name in ("value_float", "value_floats"):
-                    value = np.asarray(helper.get_attribute_value(attribute), np.float32)
-                    tensor = numpy_helper.from_array(value)
-                    attribute.CopyFrom(helper.make_attribute("value", tensor))
-
-
-def _tensors(model: onnx.ModelProto) -> dict[str, TensorProto]:
-    """A copy of every float32 tensor: by name, or by its node's output and its attribute."""
-    found = {}
-    for scope in scopes.scopes(model):
-        if isinstance(scope.body, onnx.GraphProto):
-            found.update({t.name: t for t in scope.body.initializer})
-        found.update(_attribute_tensors(scope))
-    copies = {}
-    for key, tensor in found.items():
-        if tensor.data_type == TensorProto.FLOAT:
-            copies[key] = onnx.TensorProto()
-            copies[key].CopyFrom(tensor)
-    return copies
-
-
-def _attribute_tensors(scope: scopes.Scope) -> dict[str, TensorProto]:
-    """By the name of the node's output; that is the name of a constant, too."""
-    return {
-        node.output[0]: attribute.t
-        for node in scope.body.node
-        for attribute in node.attribute
-        if attribute.type == AttributeProto.TENSOR
-    }
-
-
-def _detach_parameters(model: onnx.ModelProto) -> list[list[str]]:
-    """Takes gamma, beta, tau and epsilon from all FRN nodes, which get a number instead."""
-    parameters: list[list[str]] = []
-    for site in scopes.frn_sites(model):
-        site.node.metadata_props.add(key=_TAG, value=str(len(parameters)))
-        parameters.append(list(site.node.input[1:]))
-        del site.node.input[1:]
-    return parameters
-
-
-def _attach_parameters(
-    model: onnx.ModelProto, parameters: list[list[str]], original: dict[str, TensorProto]
-) -> None:
-    """Gives FRN nodes their parameters back, as float32."""
-    names = Names(model)
-    initializers = model.graph.initializer
-    float32 = {t.name: t.name for t in initializers if t.data_type == TensorProto.FLOAT}
-    cast: dict[tuple[scopes.Scope, str], str] = {}
-    for site in scopes.frn_sites(model):
-        tag = next(entry for entry in site.node.metadata_props if entry.key == _TAG)
-        site.node.metadata_props.remove(tag)
-        for name in parameters[int(tag.value)]:
-            given = float32.get(name, name)
-            if name in original and name not in float32:
-                given = float32[name] = names.free(f"{name}_float32")
-                tensor = initializers.add()
-                tensor.CopyFrom(original[name])
-                tensor.name = given
-            elif name and site.scope.constant(name) is None:
-                key = (site.scope, name)
-                if key not in cast:
-                    cast[key] = names.free(f"{name}_float32")
-                    node = helper.make_node("Cast", [name], [cast[key]], to=TensorProto.FLOAT)
-                    site.scope.body.node.append(node)
-                given = cast[key]
-            site.node.input.append(given)
-    remove_unused(model, {name for inputs in parameters for name in inputs})
-
-
-def _with_types(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with inferred types of all values, which the converter depends on."""
-    light, emptied = model_io.without_weights(model)
-    inferred = onnx.shape_inference.infer_shapes(light)
+def _with_types(model: ir.Model) -> onnx.ModelProto:
+    """The model without large weights, with the types of all values, which the converter needs."""
+    inferred = infer.inferred(protos.light_proto(model))
     # An initializer's type is its own; stated twice, the converter would change it twice.
     constants = {tensor.name for tensor in inferred.graph.initializer}
     stated = [v for v in inferred.graph.value_info if v.name not in constants]
     del inferred.graph.value_info[:]
     inferred.graph.value_info.extend(stated)
-    weights = {tensor.name: tensor for _, tensor in emptied}
-    for tensor in inferred.graph.initializer:
-        if tensor.name in weights:
-            tensor.CopyFrom(weights[tensor.name])
+    # The converter asks for the shape of a weight's values.
+    for graph in protos.graph_protos(inferred):
+        for tensor in graph.initializer:
+            if tensor.data_location == TensorProto.EXTERNAL:
+                tensor.ClearField("data_location")
+                tensor.dims[:] = [0]
     return inferred
 
 
-def _refuse_float16(model: onnx.ModelProto) -> None:
-    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
-    types = [value.type.tensor_type.elem_type for value in values]
-    types += [tensor.data_type for tensor in scopes.tensors(model)]
-    if TensorProto.FLOAT16 in types:
+def _refuse_float16(model: ir.Model) -> None:
+    types = [value.dtype for scope in sites.scopes(model) for value in _values(scope.graph)]
+    types += [tensor.dtype for tensor in sites.tensors(model)]
+    if ir.DataType.FLOAT16 in types:
         raise ModelError(
             "the model is in float16 in part, whose rounding bfloat16 cannot take back; convert "
             "the float32 model"
         )
 
 
-def _to_bfloat16(model: onnx.ModelProto, original: dict[str, TensorProto]) -> None:
+def _values(graph: ir.Graph) -> list[ir.Value]:
+    return [*graph.inputs, *(value for node in graph for value in node.outputs)]
+
+
+def _spell_out_constants(model: ir.Model) -> None:
+    """Writes Constant nodes that hold a number or a list of them as tensors, in place."""
+    for node in model.graph.all_nodes():
+        if node.op_type == "Constant" and node.domain == "":
+            for name in ("value_float", "value_floats"):
+                if name in node.attributes:
+                    values = np.asarray(node.attributes.pop(name).value, np.float32)
+                    node.attributes["value"] = ir.AttrTensor("value", ir.Tensor(values))
+
+
+def _set_parameters_aside(model: ir.Model) -> None:
+    """Puts gamma, beta, tau and epsilon of all FRN nodes behind a node that stands for them."""
+    names = FreeNames(model)
+    domain, op_type = _PARAMETERS
+    for site in sites.frn_sites(model):
+        frn = site.node
+        aside = ir.node(op_type, frn.inputs[1:], domain=domain, name=names.free(op_type))
+        aside.outputs[0].name = aside.name
+        frn.graph.insert_before(frn, aside)
+        frn.resize_inputs(2)
+        frn.replace_input_with(1, aside.outputs[0])
+
+
+def _give_parameters_back(model: ir.Model) -> None:
+    """Gives FRN nodes their parameters back, as float32."""
+    names = FreeNames(model)
+    wide: dict[tuple[ir.Graph, ir.Value], ir.Value] = {}
+    for site in sites.frn_sites(model):
+        frn = site.node
+        aside = frn.inputs[1].producer()
+        given = list(aside.inputs)
+        for position, value in enumerate(given):
+            if value is None or value.dtype == ir.DataType.FLOAT:
+                continue
+            weight = value.is_initializer()
+            key = (value.graph if weight else frn.graph, value)
+            if key not in wide and weight:
+                wide[key] = _in_float32(value, names)
+            elif key not in wide:
+                cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT.value})
+                cast.name = cast.outputs[0].name = names.free(f"{value.name}_float32")
+                frn.graph.insert_before(frn, cast)
+                wide[key] = cast.outputs[0]
+            given[position] = wide[key]
+        frn.resize_inputs(1 + len(given))
+        for position, value in enumerate(given):
+            frn.replace_input_with(1 + position, value)
+        inputs = [value for value in aside.inputs if value is not None]
+        aside.graph.remove(aside, safe=True)
+        for value in inputs:
+            remove_unused(value)
+
+
+def _in_float32(value: ir.Value, names: FreeNames) -> ir.Value:
+    """An initializer as it was before it was converted: itself, if only FRN nodes use it."""
+    tensor = value.const_value.meta[_ORIGINAL]
+    wide = value
+    if not all((user.domain, user.op_type) == _PARAMETERS for user in value.consumers()):
+        wide = ir.Value(name=names.free(f"{value.name}_float32"), shape=value.shape)
+        value.graph.initializers.add(wide)
+    wide.const_value, wide.type = tensor, ir.TensorType(tensor.dtype)
+    return wide
+
+
+def _fill(converted: ir.Model, original: ir.Model, to: HalfType) -> None:
+    """Gives initializers, whose data the converter did not see, those that they had."""
+    for scope, twin in zip(sites.scopes(original), sites.scopes(converted), strict=True):
+        for name, value in twin.graph.initializers.items():
+            tensor = scope.graph.initializers[name].const_value
+            if value.const_value.dtype == ir.DataType.FLOAT16 != tensor.dtype:
+                tensor = _half(tensor, to)
+            value.const_value, value.type = tensor, ir.TensorType(tensor.dtype)
+            value.shape = ir.Shape(tensor.shape.numpy())
+            for user in value.consumers():
+                if user.op_type == "Cast":
+                    user.outputs[0].shape = value.shape
+
+
+def _half(tensor: ir.TensorProtocol, to: HalfType) -> ir.LazyTensor:
+    """A float32 tensor in half precision, computed when it is written."""
+    from onnxruntime.transformers.float16 import convert_np_to_float16
+
+    dtype = ir.DataType[to.upper()]
+
+    def convert_values() -> ir.Tensor:
+        given = protos.read(tensor) if isinstance(tensor, ir.ExternalTensor) else tensor
+        values = given.numpy().ravel()
+        half = np.empty(values.size, dtype.numpy())
+        for start in range(0, values.size, _CHUNK):
+            chunk = values[start : start + _CHUNK]
+            if to == "float16":
+                chunk = convert_np_to_float16(chunk)
+            half[start : start + _CHUNK] = chunk.astype(half.dtype)
+        return ir.Tensor(half.reshape(tensor.shape.numpy()), dtype)
+
+    lazy = protos.lazy(tensor, convert_values, dtype)
+    lazy.meta[_ORIGINAL] = tensor
+    return lazy
+
+
+def _to_bfloat16(converted: ir.Model, original: ir.Model) -> None:
     """Makes what the converter made float16 bfloat16, in place, from the values it began with."""
-    half = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
-    for scope in scopes.scopes(model):
-        body = scope.body
-        tensors = _attribute_tensors(scope)
-        tensors.update({t.name: t for t in body.initializer})
-        for key, tensor in tensors.items():
-            if tensor.data_type == half[0]:
-                values = numpy_helper.to_array(original.get(key, tensor)).astype(ml_dtypes.bfloat16)
-                tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-        for value in (*body.input, *body.output, *body.value_info):
-            for type_ in (value.type, value.type.sequence_type.elem_type):
-                if type_.tensor_type.elem_type == half[0]:
-                    type_.tensor_type.elem_type = half[1]
-        for node in body.node:
-            for attribute in node.attribute:
-                if attribute.name in ("to", "dtype") and attribute.i == half[0]:
-                    attribute.i = half[1]
+    for scope, twin in zip(sites.scopes(original), sites.scopes(converted), strict=True):
+        for value in _values(twin.graph):
+            value.type = _as_bfloat16(value.type)
+        # The converter adds its own nodes behind all others.
+        for node, old in itertools.zip_longest(twin.graph, scope.graph):
+            for name, attribute in list(node.attributes.items()):
+                if attribute.type == ir.AttributeType.TENSOR:
+                    tensor = attribute.as_tensor()
+                    if tensor.dtype == ir.DataType.FLOAT16:
+                        source = old.attributes.get_tensor(name, tensor) if old else tensor
+                        values = source.numpy().astype(ml_dtypes.bfloat16)
+                        node.attributes[name] = ir.AttrTensor(name, ir.Tensor(values))
+                elif name in ("to", "dtype") and attribute.value == ir.DataType.FLOAT16:
+                    node.attributes[name] = ir.AttrInt64(name, ir.DataType.BFLOAT16.value)
 
 
-def _check_types(model: onnx.ModelProto) -> None:
+def _as_bfloat16(type_: ir.TypeProtocol | None) -> ir.TypeProtocol | None:
+    if isinstance(type_, ir.TensorType) and type_.dtype == ir.DataType.FLOAT16:
+        return ir.TensorType(ir.DataType.BFLOAT16, denotation=type_.denotation)
+    if isinstance(type_, ir.SequenceType):
+        return ir.SequenceType(_as_bfloat16(type_.elem_type), denotation=type_.denotation)
+    return type_
+
+
+def _check_types(model: ir.Model) -> None:
     """Which ops take bfloat16 depends on the opset."""
     try:
-        light, _ = model_io.without_weights(model)
+        light = protos.light_proto(model)
         onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True)
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(
-            f"an op of the model does not take bfloat16 at opset {scopes.opset(model)}: {error}; "
+            f"an op of the model does not take bfloat16 at opset {sites.opset(model)}: {error}; "
             "many take it from opset 22 on: convert the model with onnx.version_converter first"
         ) from error

@@ -6,17 +6,17 @@ no large weights, so that it fits into one message; functions are inlined in it,
 function types are known only call by call.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import onnx
-import onnx.inliner
-from onnx import GraphProto, helper
+import onnx_ir as ir
 
 from frn_onnx.errors import ModelError
-from frn_onnx.graph import model_io
-from frn_onnx.graph.scopes import Scope, Site, frn_sites, scopes
+from frn_onnx.graph import functions, protos
+from frn_onnx.graph.sites import Site, frn_sites, scopes
 
-_TAG = "frn_onnx site "
+_TAG = "frn_onnx.site"
 
 
 @dataclass
@@ -30,93 +30,100 @@ class Operands:
         channels: length of gamma and beta, 0 where unknown.
     """
 
-    x_types: set[int] = field(default_factory=set)
-    param_types: set[int] = field(default_factory=set)
-    x_shapes: list[onnx.TensorShapeProto] = field(default_factory=list)
+    x_types: set[ir.DataType] = field(default_factory=set)
+    param_types: set[ir.DataType] = field(default_factory=set)
+    x_shapes: list[ir.Shape] = field(default_factory=list)
     channels: int = 0
 
 
-def operands(model: onnx.ModelProto) -> list[Operands]:
+def operands(model: ir.Model) -> list[Operands]:
     """One entry for each of ``frn_sites(model)``, in the same order."""
     found = [Operands() for _ in frn_sites(model)]
     if not found:
         return found
+    copy = model.clone()
+    tagged = frn_sites(copy)
+    for number, site in enumerate(tagged):
+        _as_identities(site, number)
+    if any(site.scope.function is not None for site in tagged):
+        functions.inline(copy)
     symbols = _symbols(model)
-    for scope in scopes(_inferred(model)):
-        tagged = [node for node in scope.body.node if node.doc_string.startswith(_TAG)]
-        if not tagged:
-            continue
-        types = _Types(scope)
-        for node in tagged:
-            number, position = map(int, node.doc_string.removeprefix(_TAG).split())
-            tensor = types.of(node.input[0])
-            if tensor is None or not tensor.elem_type:
-                continue
-            if position == 0:
-                found[number].x_types.add(tensor.elem_type)
-                shape = _without_made_up(tensor.shape, symbols)
-                if tensor.HasField("shape") and shape not in found[number].x_shapes:
-                    found[number].x_shapes.append(shape)
-            elif position < 4:
-                found[number].param_types.add(tensor.elem_type)
-                if tensor.shape.dim:
-                    found[number].channels = tensor.shape.dim[0].dim_value
+    for scope in scopes(_inferred(copy)):
+        for node in scope.graph:
+            tag = node.metadata_props.get(_TAG)
+            if tag is not None and (x := node.inputs[0]) is not None and x.dtype is not None:
+                number, position = map(int, tag.split())
+                _note(found[number], position, x, symbols)
     return found
 
 
-def value_shapes(model: onnx.ModelProto, scope: Scope) -> dict[str, tuple[int | str | None, ...]]:
-    """The shapes of the values in a scope of the model, as far as they can be inferred."""
-    same = (s for s in scopes(_inferred(model)) if s.where == scope.where)
-    found = next(same, None)
-    if found is None:
-        return {}
-    tables = reversed([_Types.table(s.body) for s in found.outward()])
-    types = {name: tensor for table in tables for name, tensor in table.items()}
+def value_shapes(model: ir.Model) -> Mapping[ir.Value, tuple[int | str | None, ...]]:
+    """The shapes of the values in the model's graphs, as far as they can be inferred."""
+    copy = model.clone()
+    for site in frn_sites(copy):
+        _as_identity(site.node)
     symbols = _symbols(model)
-    return {
-        name: sizes(_without_made_up(tensor.shape, symbols))
-        for name, tensor in types.items()
-        if tensor.HasField("shape")
-    }
+    shapes = {}
+    for scope, known in zip(scopes(model), scopes(_inferred(copy)), strict=True):
+        pairs = list(zip(scope.graph.inputs, known.graph.inputs, strict=True))
+        for node, twin in zip(scope.graph, known.graph, strict=True):
+            pairs += zip(node.outputs, twin.outputs, strict=True)
+            pairs += ((v, t) for v, t in zip(node.inputs, twin.inputs, strict=False) if v)
+        for value, found in pairs:
+            if found.shape is not None:
+                shapes[value] = sizes(_without_made_up(found.shape, symbols))
+    return shapes
 
 
-def sizes(shape: onnx.TensorShapeProto) -> tuple[int | str | None, ...]:
+def sizes(shape: ir.Shape) -> tuple[int | str | None, ...]:
     """A shape in Python's types: a symbol, or None, where a size is open."""
-    return tuple(
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in shape.dim
-    )
+    return tuple(dim if isinstance(dim, int) else dim.value for dim in shape)
 
 
-def _symbols(model: onnx.ModelProto) -> set[str]:
+def _note(found: Operands, position: int, value: ir.Value, symbols: set[str]) -> None:
+    if position == 0:
+        found.x_types.add(value.dtype)
+        if value.shape is not None:
+            shape = _without_made_up(value.shape, symbols)
+            if shape not in found.x_shapes:
+                found.x_shapes.append(shape)
+    elif position < 4:
+        found.param_types.add(value.dtype)
+        if value.shape and isinstance(value.shape[0], int):
+            found.channels = value.shape[0]
+
+
+def _symbols(model: ir.Model) -> set[str]:
     """The symbols that the model itself uses for sizes; inference makes up more."""
     values = [
         value
         for scope in scopes(model)
-        if isinstance(scope.body, GraphProto)
-        for value in (*scope.body.input, *scope.body.output, *scope.body.value_info)
+        for values in (scope.graph.inputs, *(node.outputs for node in scope.graph))
+        for value in values
     ]
-    return {dim.dim_param for value in values for dim in value.type.tensor_type.shape.dim}
+    shapes = [value.shape for value in values if value.shape is not None]
+    return {dim.value for shape in shapes for dim in shape if not isinstance(dim, int)}
 
 
-def _without_made_up(shape: onnx.TensorShapeProto, symbols: set[str]) -> onnx.TensorShapeProto:
-    plain = onnx.TensorShapeProto()
-    plain.CopyFrom(shape)
-    for dim in plain.dim:
-        if dim.dim_param not in symbols:
-            dim.ClearField("dim_param")
-    return plain
+def _without_made_up(shape: ir.Shape, symbols: set[str]) -> ir.Shape:
+    return ir.Shape(
+        [dim if isinstance(dim, int) or dim.value in symbols else None for dim in shape]
+    )
 
 
-def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with every FRN node as tagged Identity nodes, with inferred value_info."""
-    light, _ = model_io.without_weights(model)
-    sites = frn_sites(light)
-    for number, site in enumerate(sites):
-        _tag(site, number)
-    if any(site.scope.function is not None for site in sites):
-        light = onnx.inliner.inline_local_functions(light)
+def _inferred(copy: ir.Model) -> ir.Model:
+    """The model as ONNX's inference leaves it, with the same nodes."""
+    return ir.from_proto(inferred(protos.light_proto(copy)))
+
+
+def inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A model with the types and shapes that ONNX infers.
+
+    Raises:
+        ModelError: those that it states contradict each other.
+    """
     try:
-        return onnx.shape_inference.infer_shapes(light, data_prop=True)
+        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(
             f"types or shapes in the model contradict each other: {error}; value_info that is "
@@ -124,36 +131,21 @@ def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
         ) from error
 
 
-def _tag(site: Site, number: int) -> None:
-    """Puts Identity nodes in place of an FRN node: X to Y, and each parameter to nowhere."""
-    node, body = site.node, site.scope.body
-    for position, name in enumerate(node.input):
-        if position and name:
-            probe = f"{_TAG}{number} {position}"
-            body.node.append(helper.make_node("Identity", [name], [probe], doc_string=probe))
-    x, y = node.input[0], node.output[0]
-    node.CopyFrom(helper.make_node("Identity", [x], [y], doc_string=f"{_TAG}{number} 0"))
+def _as_identities(site: Site, number: int) -> None:
+    """Makes an FRN node Identity nodes: X to Y, and each parameter to nowhere."""
+    node = site.node
+    for position, value in enumerate(node.inputs):
+        if position and value is not None:
+            name = f"{_TAG} {number} {position}"
+            probe = ir.node("Identity", [value], name=name)
+            probe.outputs[0].name = name
+            probe.metadata_props[_TAG] = f"{number} {position}"
+            site.scope.graph.insert_before(node, probe)
+    node.metadata_props[_TAG] = f"{number} 0"
+    _as_identity(node)
 
 
-class _Types:
-    """Looks up tensor types by name, from a scope outwards."""
-
-    def __init__(self, scope: Scope) -> None:
-        self._tables = [self.table(s.body) for s in scope.outward()]
-
-    @staticmethod
-    def table(body: GraphProto | onnx.FunctionProto) -> dict[str, onnx.TypeProto.Tensor]:
-        table = {}
-        if isinstance(body, GraphProto):
-            for tensor in body.initializer:
-                table[tensor.name] = helper.make_tensor_type_proto(
-                    tensor.data_type, tensor.dims
-                ).tensor_type
-            for value in (*body.input, *body.output):
-                table[value.name] = value.type.tensor_type
-        for value in body.value_info:
-            table[value.name] = value.type.tensor_type
-        return table
-
-    def of(self, name: str) -> onnx.TypeProto.Tensor | None:
-        return next((table[name] for table in self._tables if name in table), None)
+def _as_identity(node: ir.Node) -> None:
+    node.op_type, node.domain = "Identity", ""
+    node.attributes.clear()
+    node.resize_inputs(1)

@@ -5,141 +5,106 @@ as any other, because the body of a function cannot ask whether an input is ther
 """
 
 import numpy as np
-import onnx
-from onnx import AttributeProto, GraphProto, TensorProto, helper, numpy_helper
+import onnx_ir as ir
 
 from frn_onnx import op
-from frn_onnx.graph import scopes
-from frn_onnx.graph.names import Names
-from frn_onnx.graph.scopes import Scope, Site
+from frn_onnx.graph.edit import FreeNames, add_initializer, constant, remove_unused
+from frn_onnx.graph.sites import Site, frn_sites
+
+_TAU, _EPSILON = op.INPUTS.index("tau"), op.INPUTS.index("epsilon")
 
 
-def canonicalise(model: onnx.ModelProto) -> None:
+def canonicalise(model: ir.Model) -> None:
     """Takes out of all FRN nodes the inputs that change nothing, in place.
 
     They are a tau of -inf, and an epsilon that is the same for all channels, which becomes the
     attribute; also the constants that only they read. The attribute is written in any case: a
     function's body has no default for it.
     """
-    sites = scopes.frn_sites(model)
-    remove_unused(model, {name for site in sites for name in _canonicalise(site)})
+    for site in frn_sites(model):
+        node = site.node
+        _, epsilon = site.attributes()
+        given = [*node.inputs, None, None][: len(op.INPUTS)]
+        if _uniform_value(given[_TAU]) == -np.inf:
+            _set_input(node, _TAU, None)
+        uniform = _uniform_value(given[_EPSILON])
+        if uniform is not None and uniform >= 0:
+            _set_input(node, _EPSILON, None)
+            epsilon = uniform
+        count = max(i for i, value in enumerate(node.inputs) if value is not None) + 1
+        node.resize_inputs(count)
+        node.attributes["epsilon"] = ir.AttrFloat32("epsilon", epsilon)
 
 
-def _canonicalise(site: Site) -> list[str]:
-    """Takes out inputs that change nothing; returns the names no longer read."""
-    _, epsilon = site.attributes()
-    inputs = [*site.node.input, "", ""][: len(op.INPUTS)]
-    tau, per_channel = inputs[3:]
-    dropped = []
-    if tau and _uniform_value(site.scope, tau) == -np.inf:
-        inputs[3] = ""
-        dropped.append(tau)
-    uniform = _uniform_value(site.scope, per_channel) if per_channel else None
-    if uniform is not None and uniform >= 0:
-        inputs[4], epsilon = "", uniform
-        dropped.append(per_channel)
-    while not inputs[-1]:
-        inputs.pop()
-    del site.node.input[:]
-    site.node.input.extend(inputs)
-    _set_epsilon(site.node, epsilon)
-    return dropped
+def _set_input(node: ir.Node, position: int, value: ir.Value | None) -> None:
+    old = node.inputs[position]
+    node.replace_input_with(position, value)
+    if old is not None:
+        remove_unused(old)
 
 
-def _set_epsilon(node: onnx.NodeProto, epsilon: float) -> None:
-    for attribute in node.attribute:
-        if attribute.name == "epsilon":
-            attribute.f = epsilon
-            return
-    node.attribute.append(helper.make_attribute("epsilon", epsilon))
-
-
-def _uniform_value(scope: Scope, name: str) -> float | None:
+def _uniform_value(value: ir.Value | None) -> float | None:
     """The one value that all elements of a constant have."""
-    tensor = scope.constant(name)
-    maker = scope.producer(name)
-    if tensor is None and maker is not None and maker.op_type == "ConstantOfShape":
-        tensor = next((a.t for a in maker.attribute if a.type == AttributeProto.TENSOR), None)
+    tensor = constant(value)
+    maker = value.producer() if value is not None else None
+    if maker is not None and (maker.domain, maker.op_type) == ("", "ConstantOfShape"):
+        tensor = maker.attributes.get_tensor("value")
     if tensor is None:
         return None
-    values = numpy_helper.to_array(tensor).ravel()
+    values = tensor.numpy().ravel()
     return float(values[0]) if values.size and (values == values[0]).all() else None
-
-
-def remove_unused(model: onnx.ModelProto, names: set[str]) -> None:
-    """Removes those of the named constants that nothing reads any more."""
-    while names:
-        used = {name for scope in scopes.scopes(model) for name in _reads(scope)}
-        unused = names - used
-        names = set()
-        for scope in scopes.scopes(model):
-            body = scope.body
-            for node in [n for n in body.node if n.output and unused.issuperset(n.output)]:
-                if node.op_type in ("Constant", "ConstantOfShape", "Shape"):
-                    names.update(node.input)
-                    body.node.remove(node)
-            if isinstance(body, GraphProto):
-                required = {value.name for value in body.input}
-                for field in (body.initializer, body.value_info):
-                    for entry in [e for e in field if e.name in unused - required]:
-                        field.remove(entry)
-
-
-def _reads(scope: Scope) -> list[str]:
-    outputs = scope.body.output
-    names = [v.name for v in outputs] if isinstance(scope.body, GraphProto) else list(outputs)
-    return names + [name for node in scope.body.node for name in node.input]
 
 
 class Filler:
     """Gives FRN nodes inputs that change nothing: tau = -inf, epsilon as in the attribute."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: ir.Model) -> None:
         self._graph = model.graph
-        self._names = Names(model)
-        self._shared: dict[tuple, str] = {}
+        self._names = FreeNames(model)
+        self._shared: dict[tuple, ir.Value] = {}
 
-    def complete(self, site: Site, count: int) -> list[onnx.NodeProto]:
-        """The FRN node with ``count`` inputs, behind the nodes that make what it lacked."""
+    def complete(self, site: Site, count: int) -> None:
+        """Gives the node ``count`` inputs, in place."""
+        node = site.node
         _, epsilon = site.attributes()
-        node = onnx.NodeProto()
-        node.CopyFrom(site.node)
-        inputs = [*node.input, "", ""][:count]
-        nodes = []
-        beta = site.scope.constant(inputs[2])
-        param_type = TensorProto.FLOAT if beta is None else beta.data_type
+        beta = node.inputs[2]
+        tensor = None if site.scope.function is not None else constant(beta)
+        known = constant(beta)
+        dtype = ir.DataType.FLOAT if known is None else known.dtype
+        node.resize_inputs(count)
         missing = (
-            (3, "no_threshold", -np.inf, param_type),
-            (4, "epsilon", epsilon, TensorProto.FLOAT),
+            (_TAU, "no_threshold", -np.inf, dtype),
+            (_EPSILON, "epsilon", epsilon, ir.DataType.FLOAT),
         )
-        for position, name, value, elem_type in missing:
-            if position >= count or inputs[position]:
-                continue
-            if beta is not None and site.scope.function is None:
-                inputs[position] = self._initializer(name, value, elem_type, tuple(beta.dims))
-            else:
-                made = self._nodes(name, value, elem_type, inputs[2])
-                nodes += made
-                inputs[position] = made[-1].output[0]
-        del node.input[:]
-        node.input.extend(inputs)
-        return [*nodes, node]
+        for position, name, value, kind in missing:
+            if position < count and node.inputs[position] is None:
+                if tensor is not None:
+                    filled = self._initializer(name, value, kind, tuple(tensor.shape.numpy()))
+                else:
+                    filled = self._computed(name, value, kind, node)
+                node.replace_input_with(position, filled)
 
-    def _initializer(self, name: str, value: float, elem_type: int, shape: tuple) -> str:
-        key = (name, value, elem_type, shape)
+    def _initializer(
+        self, name: str, value: float, dtype: ir.DataType, shape: tuple[int, ...]
+    ) -> ir.Value:
+        key = (name, value, dtype, shape)
         if key not in self._shared:
-            self._shared[key] = self._names.free(f"frn_{name}_{'x'.join(map(str, shape))}")
-            dtype = helper.tensor_dtype_to_np_dtype(elem_type)
-            tensor = numpy_helper.from_array(np.full(shape, value, dtype), self._shared[key])
-            self._graph.initializer.append(tensor)
+            title = self._names.free(f"frn_{name}_{'x'.join(map(str, shape))}")
+            array = np.full(shape, value, dtype.numpy())
+            self._shared[key] = add_initializer(self._graph, title, array)
         return self._shared[key]
 
-    def _nodes(self, name: str, value: float, elem_type: int, like: str) -> list[onnx.NodeProto]:
-        """A constant shaped as a value that is known only when the model runs."""
-        shape, filled = self._names.free(f"frn_{name}_shape"), self._names.free(f"frn_{name}")
-        dtype = helper.tensor_dtype_to_np_dtype(elem_type)
-        tensor = numpy_helper.from_array(np.full((1,), value, dtype))
-        return [
-            helper.make_node("Shape", [like], [shape], name=shape),
-            helper.make_node("ConstantOfShape", [shape], [filled], name=filled, value=tensor),
-        ]
+    def _computed(self, name: str, value: float, dtype: ir.DataType, frn: ir.Node) -> ir.Value:
+        """A constant shaped as beta, whose shape is known only when the model runs."""
+        tensor = ir.Tensor(np.full((1,), value, dtype.numpy()))
+        shape = ir.node("Shape", [frn.inputs[2]], name=self._names.free(f"frn_{name}_shape"))
+        filled = ir.node(
+            "ConstantOfShape",
+            shape.outputs,
+            {"value": tensor},
+            name=self._names.free(f"frn_{name}"),
+        )
+        for node in (shape, filled):
+            node.outputs[0].name = node.name
+        frn.graph.insert_before(frn, [shape, filled])
+        return filled.outputs[0]

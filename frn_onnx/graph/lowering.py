@@ -1,12 +1,16 @@
 """lower: a model with FRN in another form."""
 
+import os
+
 import onnx
+import onnx_ir as ir
 
 from frn_onnx import op
 from frn_onnx.errors import ModelError
-from frn_onnx.graph import model_io, scopes
-from frn_onnx.graph.forms import Form, check_form, lower_nodes
-from frn_onnx.graph.fusion import fuse
+from frn_onnx.graph import model_io, protos
+from frn_onnx.graph.forms import Form, check_form, set_form
+from frn_onnx.graph.fusion import fuse_in_place
+from frn_onnx.graph.sites import frn_sites
 
 
 def lower(model: model_io.Source, form: Form) -> onnx.ModelProto:
@@ -32,16 +36,32 @@ def lower(model: model_io.Source, form: Form) -> onnx.ModelProto:
         >>> onnx.save(frn_onnx.lower("model.onnx", "primitives"), "for_openvino.onnx")
     """
     check_form(form)
-    proto = model_io.load(model)
-    if form == "primitives" or scopes.frn_sites(proto):
-        lower_nodes(proto, form)
-        return proto
+    graph = model_io.load(model)
+    lower_in_place(graph, form)
+    return protos.to_proto(graph)
 
-    result = fuse(proto, form=form)
-    if not result.fused:
-        raise ModelError(
-            f"the model holds no {op.DOMAIN}::{op.OP_TYPE} node, and no FRN written in standard "
-            f"ops, so there is nothing to bring into the form {form!r}; fuse(model).skipped "
-            "tells what looks like FRN and why it is not"
-        )
-    return result.model
+
+def lower_file(source: str | os.PathLike, path: str | os.PathLike, form: Form) -> None:
+    """:func:`lower` from file to file, which need not fit into memory.
+
+    Raises:
+        ModelError: also where ``path`` cannot be written.
+    """
+    check_form(form)
+    model_io.check_output(path, source)
+    graph = model_io.load(source)
+    lower_in_place(graph, form)
+    model_io.save(graph, path, external_data=model_io.has_external_data(graph))
+
+
+def lower_in_place(model: ir.Model, form: Form) -> None:
+    """:func:`lower` for a model that it changes."""
+    if form != "primitives" and not frn_sites(model):
+        fused, _ = fuse_in_place(model)
+        if not fused:
+            raise ModelError(
+                f"the model holds no {op.DOMAIN}::{op.OP_TYPE} node, and no FRN written in "
+                f"standard ops, so there is nothing to bring into the form {form!r}; "
+                "fuse(model).skipped tells what looks like FRN and why it is not"
+            )
+    set_form(model, form)

@@ -1,34 +1,28 @@
 """Reading and writing ONNX models: what is wrong with a file is said, and nothing is half written.
 
-A model in memory (``onnx.ModelProto``) always carries its weights; external data is read when a
-file is read. It is written again where one file cannot hold the model: protobuf ends at 2 GiB.
+A model is an ``onnx_ir.Model`` on its whole way through this package. Its external data stay on
+disk, and go from file to file when it is written; they are written again where the model came
+with them, and where one file cannot hold it: protobuf ends at 2 GiB.
 """
 
 import contextlib
-import math
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
-import numpy as np
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError, EncodeError, Message
-from onnx import TensorProto, external_data_helper, numpy_helper
+from google.protobuf.message import DecodeError, EncodeError
 
 from frn_onnx.errors import ArgumentError, ModelError
-from frn_onnx.graph import scopes, structure
+from frn_onnx.graph import edit, protos, sites, structure
 
 Source = str | os.PathLike | onnx.ModelProto | ir.Model
 
 # What protobuf can hold in one message, hence in one file.
 LIMIT_BYTES = onnx.checker.MAXIMUM_PROTOBUF
-# Tensors up to this size stay in the model file: shapes and axes must be readable without the
-# external data, and a file is not worth its seek for less.
-_INLINE_BYTES = 1024
-_DATA_FIELDS = frozenset(
-    ("raw_data", "float_data", "double_data", "int32_data", "int64_data", "uint64_data")
-)
+_CHUNK_BYTES = 1 << 20
 
 # What people pass by mistake, told by its first bytes, and what to do about it.
 _OTHER_FILES = (
@@ -42,70 +36,56 @@ _OTHER_FILES = (
 )
 
 
-def load(source: Source) -> onnx.ModelProto:
-    """The model as a proto of its own, with all weights in memory, and a valid graph.
+def load(source: Source) -> ir.Model:
+    """The model, with a valid graph, its nodes in order, and external data where they are.
 
     Args:
-        source: path of an ONNX file, or a model in memory; the latter is copied.
+        source: path of an ONNX file, or a model in memory, which stays as it is.
 
     Raises:
         ModelError: the file is missing, empty, truncated or no ONNX file, its external data is
-            missing, or the graph is invalid: undefined or doubly defined names, cycles.
+            missing, or the graph is invalid: undefined or doubly defined names, cycles; or it
+            holds what ``onnx_ir`` lacks, such as maps.
         ArgumentError: ``source`` is none of these types.
     """
+    path = None
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        model = _parse(path)
-        for tensor in _external_tensors(model):
-            _read_external(tensor, path)
-        what = f"{path}: "
+        proto = _parse(path)
     elif isinstance(source, onnx.ModelProto):
-        what = ""
-        model = onnx.ModelProto()
-        model.CopyFrom(source)
-        _refuse_references(model)
+        proto = source
     elif isinstance(source, ir.Model):
-        what = ""
-        model = ir.to_proto(ir.external_data.load_to_model(source.clone()))
-        _refuse_references(model)
+        proto = protos.light_proto(source)
     else:
         raise ArgumentError(
             "model must be the path of an ONNX file, an onnx.ModelProto or an onnx_ir.Model, "
             f"received {type(source).__name__}"
         )
-    if not model.HasField("graph"):
+    what = f"{path}: " if path else ""
+    if not proto.HasField("graph"):
         raise ModelError(f"{what}not an ONNX model: it holds no graph")
-    problem = structure.problem(model)
-    if problem:
+    if problem := structure.problem(proto):
         raise ModelError(f"{what}the graph is invalid: {problem}")
+    if isinstance(source, ir.Model):
+        model = source.clone()
+    else:
+        model = protos.from_proto(proto)
+        if path:
+            _find_external_data(model, path)
+        _refuse_references(model)
+        _own_attributes(model)
+    edit.sort(model)
     return model
 
 
-def load_ir(source: Source) -> ir.Model:
-    """As :func:`load`, in the representation that the matcher works on.
-
-    It has no sparse initializers; they become dense ones.
-
-    Raises:
-        ModelError: also for a model with what that representation lacks, such as maps.
-    """
-    model = load(source)
-    for scope in scopes.scopes(model):
-        if isinstance(scope.body, onnx.GraphProto):
-            scope.body.initializer.extend(map(_dense, scope.body.sparse_initializer))
-            del scope.body.sparse_initializer[:]
-    try:
-        return ir.from_proto(model)
-    except (ir.serde.SerdeError, NotImplementedError) as error:
-        reason: BaseException = error
-        while reason.__cause__ is not None:
-            reason = reason.__cause__
-        raise ModelError(
-            f"the model holds what onnx_ir {ir.__version__} does not: {reason}"
-        ) from error
+def load_proto(source: Source) -> onnx.ModelProto:
+    """As :func:`load`, as one message with all weights in memory."""
+    return protos.to_proto(load(source))
 
 
-def save(model: onnx.ModelProto, path: str | os.PathLike, *, external_data: bool = False) -> None:
+def save(
+    model: ir.Model | onnx.ModelProto, path: str | os.PathLike, *, external_data: bool = False
+) -> None:
     """Writes the model to a temporary file beside ``path`` and moves it there when it is whole.
 
     Args:
@@ -119,22 +99,26 @@ def save(model: onnx.ModelProto, path: str | os.PathLike, *, external_data: bool
     """
     path = Path(os.path.realpath(path))
     check_output(path)
-    weights = None
+    if isinstance(model, onnx.ModelProto):
+        model = protos.from_proto(model)
+    data = path.with_name(path.name + ".data")
+    weights: list[ir.TensorProtocol] = []
     if external_data or byte_size(model) > LIMIT_BYTES:
-        model, weights = without_weights(model)
-    if byte_size(model) > LIMIT_BYTES:
+        proto = protos.with_stand_ins(model, _Places(data.name, weights))
+    else:
+        proto = protos.to_proto(model)
+    if _proto_bytes(proto) > LIMIT_BYTES:
         raise ModelError(
             f"{path}: the model is larger than 2 GiB, the most an ONNX file can hold, even with "
-            "its initializers in a file of their own; large Constant nodes and weights in "
-            "subgraphs have to become initializers of the main graph first"
+            "its initializers in a file of their own; large Constant nodes have to become "
+            "initializers first"
         )
     try:
         if weights:
-            data = path.with_name(path.name + ".data")
             with replacing(data) as temporary:
-                _write_weights(weights, temporary, data.name)
+                _write_weights(weights, temporary)
         with replacing(path) as temporary:
-            temporary.write_bytes(model.SerializeToString())
+            temporary.write_bytes(proto.SerializeToString())
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -171,47 +155,30 @@ def check_output(path: str | os.PathLike, *sources: object) -> None:
 def external_files(source: str | os.PathLike) -> set[Path]:
     """The files that an ONNX file stores weights in; none for any other file."""
     try:
-        model = _parse(Path(source))
+        proto = _parse(Path(source))
     except ModelError:
         return set()
-    infos = (external_data_helper.ExternalDataInfo(t) for t in _external_tensors(model))
-    return {Path(source).parent / info.location for info in infos}
+    folder = Path(source).parent
+    return {
+        folder / entry.value
+        for tensor in protos.tensor_protos(proto)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
 
 
-def byte_size(model: onnx.ModelProto) -> int:
-    """Size of the serialised model; one more than can be where it is too large."""
-    try:
-        return model.ByteSize()
-    except EncodeError:
-        return LIMIT_BYTES + 1
+def has_external_data(model: ir.Model) -> bool:
+    """Whether some of the model's weights are in files of their own."""
+    return any(isinstance(tensor, ir.ExternalTensor) for tensor in sites.tensors(model))
 
 
-def tensor_bytes(tensor: TensorProto) -> int:
-    """Size of a tensor of numbers, from its shape: its data may be gigabytes, and is not read."""
-    return math.ceil(math.prod(tensor.dims) * ir.DataType(tensor.data_type).itemsize)
-
-
-def without_weights(
-    model: onnx.ModelProto,
-) -> tuple[onnx.ModelProto, list[tuple[TensorProto, TensorProto]]]:
-    """A copy of a model whose large initializers hold a name, a type and dimensions only.
-
-    Returns:
-        The copy, and for each emptied initializer the pair (in the copy, in the model).
-    """
-    light = onnx.ModelProto()
-    _copy(model, light, without=("graph",))
-    _copy(model.graph, light.graph, without=("initializer",))
-    emptied = []
-    for tensor in model.graph.initializer:
-        copy = light.graph.initializer.add()
-        if tensor.data_type == TensorProto.STRING or tensor_bytes(tensor) <= _INLINE_BYTES:
-            copy.CopyFrom(tensor)
-            continue
-        _copy(tensor, copy, without=_DATA_FIELDS)
-        copy.data_location = TensorProto.EXTERNAL
-        emptied.append((copy, tensor))
-    return light, emptied
+def byte_size(model: ir.Model | onnx.ModelProto) -> int:
+    """Size of the model and its weights; one more than can be where it is too large."""
+    if isinstance(model, onnx.ModelProto):
+        return _proto_bytes(model)
+    tensors = (value.const_value for value in sites.initializers(model))
+    weights = sum(t.nbytes for t in tensors if protos.is_large(t))
+    return _proto_bytes(protos.light_proto(model)) + weights
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -256,84 +223,113 @@ def _unreadable(content: bytes) -> str:
     )
 
 
-def _external_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    for tensor in scopes.tensors(model):
-        if external_data_helper.uses_external_data(tensor):
-            yield tensor
+def _proto_bytes(proto: onnx.ModelProto) -> int:
+    try:
+        return proto.ByteSize()
+    except EncodeError:
+        return LIMIT_BYTES + 1
 
 
-def _read_external(tensor: TensorProto, path: Path) -> None:
-    """Reads one tensor's external data into it."""
-    info = external_data_helper.ExternalDataInfo(tensor)
-    file = path.parent / info.location
+def _find_external_data(model: ir.Model, path: Path) -> None:
+    """Tells external tensors where their files are, and looks whether they are in there."""
+    for tensor in sites.tensors(model):
+        if isinstance(tensor, ir.ExternalTensor):
+            tensor.base_dir = path.parent
+            _check_external(tensor, path)
+
+
+def _check_external(tensor: ir.ExternalTensor, path: Path) -> None:
+    file = Path(tensor.path)
+    if not os.path.realpath(file).startswith(os.path.join(os.path.realpath(path.parent), "")):
+        raise ModelError(
+            f"{path}: the external data of tensor {tensor.name!r} cannot be read from {file}, "
+            "which is outside of the model's folder; move it there"
+        )
     if not file.is_file():
         raise ModelError(
             f"{path}: its external data is missing: tensor {tensor.name!r} is stored in {file}, "
             "which does not exist; keep the model and its data files in one folder"
         )
-    offset, expected = info.offset or 0, tensor_bytes(tensor)
-    stored = file.stat().st_size - offset if info.length is None else info.length
-    if stored != expected or offset + expected > file.stat().st_size:
+    offset, expected, size = tensor.offset or 0, tensor.nbytes, file.stat().st_size
+    stored = size - offset if tensor.length is None else tensor.length
+    if stored != expected or offset + expected > size:
         raise ModelError(
             f"{path}: tensor {tensor.name!r} has {expected} bytes from byte {offset} of {file}, "
-            f"which has {file.stat().st_size}, and {stored} are said to be stored; the data file "
-            "is truncated or belongs to another model"
+            f"which has {size}, and {stored} are said to be stored; the data file is truncated "
+            "or belongs to another model"
         )
-    try:
-        external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
-    except (ValueError, OSError, onnx.checker.ValidationError) as error:
-        raise ModelError(
-            f"{path}: the external data of tensor {tensor.name!r} cannot be read from {file}: "
-            f"{error}"
-        ) from error
-    tensor.ClearField("data_location")
-    del tensor.external_data[:]
+    if not os.access(file, os.R_OK):
+        raise ModelError(f"{path}: no permission to read its external data {file}")
 
 
-def _dense(sparse: onnx.SparseTensorProto) -> TensorProto:
-    """The same tensor with its zeros."""
-    values, indices = map(numpy_helper.to_array, (sparse.values, sparse.indices))
-    dense = np.zeros(sparse.dims, values.dtype)
-    # A row of indices for each value, or its place in the flattened tensor.
-    places = tuple(indices.T) if indices.ndim == 2 else np.unravel_index(indices, dense.shape)
-    dense[places] = values
-    return numpy_helper.from_array(dense, sparse.values.name)
+def _own_attributes(model: ir.Model) -> None:
+    """Has the tensors of attributes in memory, and apart from a message that is somebody's.
+
+    ``onnx_ir`` names a Constant's tensor when it is looked into, and writes only initializers to
+    files of their own.
+    """
+    nodes = (node for scope in sites.scopes(model) for node in scope.graph)
+    for node in nodes:
+        for name, attribute in node.attributes.items():
+            if attribute.is_ref():
+                continue
+            if attribute.type == ir.AttributeType.TENSOR:
+                node.attributes[name] = ir.AttrTensor(
+                    name, _own(attribute.as_tensor()), attribute.doc_string
+                )
+            elif attribute.type == ir.AttributeType.TENSORS:
+                tensors = list(map(_own, attribute.as_tensors()))
+                node.attributes[name] = ir.AttrTensors(name, tensors, attribute.doc_string)
 
 
-def _refuse_references(model: onnx.ModelProto) -> None:
-    for tensor in _external_tensors(model):
-        raise ModelError(
-            f"tensor {tensor.name!r} is in external data that was not loaded; pass the model's "
-            "path, or load it with onnx.load(path), which reads external data too"
-        )
+def _own(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    if isinstance(tensor, ir.ExternalTensor):
+        return protos.read(tensor)
+    if isinstance(tensor, ir.serde.TensorProtoTensor):
+        copy = onnx.TensorProto()
+        copy.CopyFrom(tensor.raw)
+        return ir.serde.TensorProtoTensor(copy)
+    return tensor
 
 
-def _copy(source: Message, target: Message, *, without: Collection[str]) -> None:
-    """Copies every field but some, which are not even looked at: reading bytes copies them."""
-    for name in set(source.DESCRIPTOR.fields_by_name).difference(without):
-        value = getattr(source, name)
-        if hasattr(value, "extend"):
-            getattr(target, name).extend(value)
-        elif source.HasField(name):
-            if isinstance(value, Message):
-                getattr(target, name).CopyFrom(value)
-            else:
-                setattr(target, name, value)
-
-
-def _write_weights(
-    weights: list[tuple[TensorProto, TensorProto]], file: Path, location: str
-) -> None:
-    """Writes the weights one after another, and where they are into the emptied tensors."""
-    with file.open("wb") as stream:
-        for emptied, tensor in weights:
-            content = (
-                tensor.raw_data or numpy_helper.from_array(numpy_helper.to_array(tensor)).raw_data
+def _refuse_references(model: ir.Model) -> None:
+    for tensor in sites.tensors(model):
+        if isinstance(tensor, ir.ExternalTensor) and not tensor.base_dir:
+            raise ModelError(
+                f"tensor {tensor.name!r} is in external data that was not loaded; pass the "
+                "model's path, or load it with onnx.load(path), which reads external data too"
             )
-            place = {"location": location, "offset": stream.tell(), "length": len(content)}
-            for key, value in place.items():
-                emptied.external_data.add(key=key, value=str(value))
-            stream.write(content)
+
+
+class _Places:
+    """Gives each large tensor its place in a file of external data."""
+
+    def __init__(self, location: str, weights: list[ir.TensorProtocol]) -> None:
+        self._location = location
+        self._weights = weights
+        self._offset = 0
+
+    def __call__(self, tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+        if not protos.is_large(tensor):
+            return protos.in_memory(tensor)
+        place = protos.external(tensor, self._location, self._offset)
+        self._weights.append(tensor)
+        self._offset += tensor.nbytes
+        return place
+
+
+def _write_weights(weights: Sequence[ir.TensorProtocol], file: Path) -> None:
+    """Writes the weights one after another."""
+    with file.open("wb") as stream:
+        for tensor in weights:
+            if not isinstance(tensor, ir.ExternalTensor):
+                cast(Any, tensor).tofile(stream)
+                continue
+            with open(tensor.path, "rb") as source:
+                source.seek(tensor.offset or 0)
+                left = tensor.nbytes
+                while left and (chunk := source.read(min(left, _CHUNK_BYTES))):
+                    left -= stream.write(chunk)
 
 
 @contextlib.contextmanager

@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import AttributeProto, numpy_helper
+import onnx_ir as ir
 
 from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
-from frn_onnx.graph import infer, model_io, scopes
-from frn_onnx.graph.forms import lower_nodes
-from frn_onnx.graph.fusion import fuse
+from frn_onnx.graph import infer, model_io
+from frn_onnx.graph.edit import constant
+from frn_onnx.graph.forms import set_form
+from frn_onnx.graph.fusion import fuse_in_place
 from frn_onnx.graph.layered import layered
-from frn_onnx.graph.lowering import lower
-from frn_onnx.graph.scopes import Scope, Site
+from frn_onnx.graph.sites import Scope, Site, frn_sites, is_frn, scopes
 from frn_onnx.graph.summary import shape_text
 
 _COLOURS = {  # kind: (fill, border, text)
@@ -104,94 +103,87 @@ def _axes(figure: Any, left: float, top: float, width: float, height: float) -> 
     return figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
 
 
-def _panels(model: onnx.ModelProto, name: str | None) -> tuple[Site, Panel, Panel]:
+def _panels(model: ir.Model, name: str | None) -> tuple[Site, Panel, Panel]:
     """The FRN node asked for, and what is drawn on the left and on the right."""
     replaced: dict[str, tuple[str, ...]] = {}
-    if scopes.frn_sites(model):
-        before = lower(model, "primitives")
-        after = model
-        lower_nodes(after, "custom")
+    before, after = model.clone(), model
+    if frn_sites(model):
+        set_form(before, "primitives")
     else:
-        before = model
-        result = fuse(model, form="custom")
-        after = result.model
-        replaced = {fused.name: fused.replaced for fused in result.fused}
-    sites = scopes.frn_sites(after)
+        replaced = {fused.name: fused.replaced for fused in fuse_in_place(after)[0]}
+    set_form(after, "custom")
+    sites = frn_sites(after)
     if not sites:
         raise ModelError("the model holds no FRN layer, so there is nothing to draw")
-    chosen = [s for s in sites if name in (None, s.label, s.node.name, s.node.output[0])]
+    chosen = [s for s in sites if name in (None, s.label, s.node.name, s.node.outputs[0].name)]
     if not chosen:
         listed = ", ".join(s.label for s in sites)
         raise ArgumentError(f"no FRN node is called {name!r}; expected one of {listed}")
     site = chosen[0]
-    scope = next(s for s in scopes.scopes(before) if s.where == site.scope.where)
+    scope = next(s for s in scopes(before) if s.where == site.scope.where)
     if site.node.name in replaced:
         names = set(replaced[site.node.name])
-        core = [n for n in scope.body.node if (n.name or n.output[0]) in names]
+        core = [n for n in scope.graph if (n.name or n.outputs[0].name) in names]
     else:
-        core = _between(scope, site.node.input[0], site.node.output[0])
+        core = _between(scope, site.node.inputs[0].name, site.node.outputs[0].name)
     return site, _panel(before, scope, core), _panel(after, site.scope, [site.node])
 
 
-def _between(scope: Scope, x: str, y: str) -> list[onnx.NodeProto]:
+def _between(scope: Scope, x: str, y: str) -> list[ir.Node]:
     """The nodes that compute y from x, in the graph's order."""
-    wanted, found = [y], set()
+    wanted = [node for node in scope.graph if y in [value.name for value in node.outputs]]
+    found: set[ir.Node] = set()
     while wanted:
-        name = wanted.pop()
-        if name != x and name not in found and name in scope.producers:
-            found.add(name)
-            wanted += scope.producers[name].input
-    return [
-        node
-        for node in scope.body.node
-        if node.op_type != "Constant" and found.intersection(node.output)
-    ]
+        node = wanted.pop()
+        if node.graph is scope.graph and node not in found:
+            found.add(node)
+            inputs = [value for value in node.inputs if value is not None and value.name != x]
+            wanted += [value.producer() for value in inputs if value.producer() is not None]
+    return [node for node in scope.graph if node in found and node.op_type != "Constant"]
 
 
-def _panel(model: onnx.ModelProto, scope: Scope, core: Sequence[onnx.NodeProto]) -> Panel:
+def _panel(model: ir.Model, scope: Scope, core: Sequence[ir.Node]) -> Panel:
     """The core nodes, and around them what feeds them and what they feed."""
     panel = Panel()
-    shapes = infer.value_shapes(model, scope)
-    inside = {name: node for node in core for name in node.output}
-    feeding = {n for node in core for n in node.input if n and n not in inside}
-    sources = [name for name in feeding if scope.constant(name) is None]
-    sizes = [_elements(shapes.get(n)) for n in (*inside, *sources)]
-    biggest = max(sizes, default=0)
+    shapes = infer.value_shapes(model)
+    inside = [value for node in core for value in node.outputs]
+    feeding = dict.fromkeys(v for node in core for v in node.inputs if v and v not in inside)
+    sources = [value for value in feeding if constant(value) is None]
+    biggest = max((_elements(shapes.get(v)) for v in (*inside, *sources)), default=0)
 
-    def is_large(name: str) -> bool:
-        return _elements(shapes.get(name)) == biggest
+    def is_large(value: ir.Value) -> bool:
+        return _elements(shapes.get(value)) == biggest
 
-    index: dict[str, int] = {}
+    index: dict[ir.Value, int] = {}
 
-    def add(box: Box, outputs: Sequence[str] = ()) -> int:
+    def add(box: Box, outputs: Sequence[ir.Value] = ()) -> int:
         panel.boxes.append(box)
         index.update(dict.fromkeys(outputs, len(panel.boxes) - 1))
         return len(panel.boxes) - 1
 
-    for name in sorted(sources):
-        maker = scope.producer(name)
+    def join(value: ir.Value, place: int) -> None:
+        panel.edges.append((index[value], place, shape_text(shapes.get(value)), is_large(value)))
+
+    for value in sorted(sources, key=lambda value: value.name or ""):
+        maker = value.producer()
         title = maker.op_type if maker is not None else "input"
-        add(Box(title, _short(maker.name if maker is not None else name), "around"), [name])
+        text = maker.name if maker is not None else value.name
+        add(Box(title, _short(text or ""), "around"), [value])
     for node in core:
-        touched = (*node.input, *node.output) if node.op_type != "Shape" else ()
-        large = any(is_large(name) for name in touched if name in shapes)
-        kind = "frn" if scopes.is_frn(node) else "large" if large else "small"
-        place = add(Box(_title(node), _detail(scope, node), kind), node.output)
-        for name in dict.fromkeys(node.input):
-            if name in index:
-                edge = (index[name], place, shape_text(shapes.get(name)), is_large(name))
-                panel.edges.append(edge)
-    outputs = {v if isinstance(v, str) else v.name for v in scope.body.output}
-    names = {name for node in core for name in node.output}
-    for node in scope.body.node:
-        for name in dict.fromkeys(node.input):
-            if name in names and not any(node is member for member in core):
-                place = add(Box(node.op_type, _short(node.name), "around"))
-                text = shape_text(shapes.get(name))
-                panel.edges.append((index[name], place, text, is_large(name)))
-    for name in sorted(names & outputs):
-        place = add(Box("output", _short(name), "around"))
-        panel.edges.append((index[name], place, shape_text(shapes.get(name)), is_large(name)))
+        touched = (*node.inputs, *node.outputs) if node.op_type != "Shape" else ()
+        large = any(is_large(value) for value in touched if value in shapes)
+        kind = "frn" if is_frn(node) else "large" if large else "small"
+        place = add(Box(_title(node), _detail(scope, node), kind), node.outputs)
+        for value in dict.fromkeys(node.inputs):
+            if value in index:
+                join(value, place)
+    for value in inside:
+        for user in dict.fromkeys(value.consumers()):
+            if user not in core and user.graph is scope.graph:
+                join(value, add(Box(user.op_type, _short(user.name or ""), "around")))
+    for value in inside:
+        if value.is_graph_output():
+            join(value, add(Box("output", _short(value.name or ""), "around")))
     return panel
 
 
@@ -202,29 +194,29 @@ def _elements(shape: Sequence[int | str | None] | None) -> int:
     return int(np.prod([size if isinstance(size, int) else 64 for size in shape]))
 
 
-def _title(node: onnx.NodeProto) -> str:
-    return "FRN" if scopes.is_frn(node) else node.op_type
+def _title(node: ir.Node) -> str:
+    return "FRN" if is_frn(node) else node.op_type
 
 
-def _detail(scope: Scope, node: onnx.NodeProto) -> str:
+def _detail(scope: Scope, node: ir.Node) -> str:
     """What a node is given besides tensors that are computed: constants and axes."""
-    if scopes.is_frn(node):
-        axes, epsilon = Site(node, scope).attributes()
-        tlu = "with TLU" if len(node.input) > 3 and node.input[3] else "no threshold"
+    if is_frn(node):
+        site = Site(node, scope)
+        axes, epsilon = site.attributes()
+        tlu = "with TLU" if "tau" in site.parameters() else "no threshold"
         return f"{op.layout(axes)}, epsilon {epsilon:.3g}, {tlu}"
     texts = []
-    for attribute in node.attribute:
-        if attribute.name == "axes" and attribute.type == AttributeProto.INTS:
-            texts.append(f"axes {','.join(map(str, attribute.ints))}")
-    for name in node.input:
-        tensor = scope.constant(name) if name else None
+    if "axes" in node.attributes:
+        texts.append(f"axes {','.join(map(str, node.attributes.get_ints('axes')))}")
+    for value in node.inputs:
+        tensor = constant(value)
         if tensor is None:
             continue
-        values = numpy_helper.to_array(tensor).ravel()
+        values = tensor.numpy().ravel()
         if node.op_type.startswith("Reduce"):
             texts.append(f"axes {','.join(map(str, values))}")
         else:
-            texts.append(f"{values[0]:.3g}" if values.size == 1 else _short(name))
+            texts.append(f"{values[0]:.3g}" if values.size == 1 else _short(value.name or ""))
     return ", ".join(texts)
 
 
@@ -330,11 +322,8 @@ def _draw_edge(
 
 def _parameters(site: Site) -> list[tuple[str, np.ndarray]]:
     """gamma, beta, tau and epsilon, as far as they are constants."""
-    given = zip(op.INPUTS[1:], site.node.input[1:], strict=False)
-    tensors = [(name, site.scope.constant(value)) for name, value in given if value]
-    return [
-        (n, numpy_helper.to_array(t).ravel().astype(float)) for n, t in tensors if t is not None
-    ]
+    tensors = [(name, constant(value)) for name, value in site.parameters().items()]
+    return [(name, t.numpy().ravel().astype(float)) for name, t in tensors if t is not None]
 
 
 def _chart(axes: Any, name: str, values: np.ndarray, *, last: bool) -> None:

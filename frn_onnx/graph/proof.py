@@ -51,7 +51,7 @@ def prove(model: model_io.Source, *, samples: int = 2, seed: int = 0) -> list[No
     Raises:
         ModelError: the model cannot be read, or a part of it cannot be run.
     """
-    fusion = Fusion(model_io.load_ir(model), observe=_cut)
+    fusion = Fusion(model_io.load(model), observe=_cut)
     fusion.run()
     proofs = []
     for made in fusion.made:

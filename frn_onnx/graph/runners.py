@@ -88,7 +88,7 @@ def runner(model: Any) -> Runner:
 
 def onnx_runner(source: model_io.Source) -> Runner:
     """Runs in ONNX Runtime on the CPU; with the plugin where a file cannot do without."""
-    model = model_io.load(source)
+    model = model_io.load_proto(source)
     label = os.fspath(source) if isinstance(source, str | os.PathLike) else model.graph.name
     plugin = bool(scopes.frn_sites(model)) and scopes.frn_function(model) is None
     session = _session(model, source, plugin=plugin)

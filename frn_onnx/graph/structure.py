@@ -1,5 +1,4 @@
-"""Whether a graph is one: every name defined, once, no cycles, nodes with what their ops need;
-and nodes in order.
+"""Whether a graph is one: every name defined, once, no cycles, nodes with what their ops need.
 
 ONNX's own checker asks for more than runs in practice (it rejects files that ONNX Runtime takes
 and that are worth fusing), and stops at 2 GiB. This asks for what a rewrite depends on.
@@ -7,13 +6,13 @@ and that are worth fusing), and stops at 2 GiB. This asks for what a rewrite dep
 
 import functools
 import graphlib
-import heapq
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import onnx
 from onnx import AttributeProto, GraphProto
 
-from frn_onnx.graph.scopes import subgraphs
+from frn_onnx.graph.protos import subgraph_protos
 
 
 def problem(model: onnx.ModelProto) -> str | None:
@@ -22,13 +21,39 @@ def problem(model: onnx.ModelProto) -> str | None:
     for function in model.functions:
         found = found or _body_problem(
             list(function.node),
-            set(function.input),
+            list(function.input),
             function.output,
             frozenset(),
             function.name,
             _versions(function.opset_import),
         )
-    return found
+    return found or _calls_problem(model)
+
+
+def _calls_problem(model: onnx.ModelProto) -> str | None:
+    """Functions that are there twice, or that call themselves, if through others."""
+    calls: dict[tuple[str, str, str], set[tuple[str, str, str]]] = {}
+    for function in model.functions:
+        key = (function.domain, function.name, function.overload)
+        if key in calls:
+            return f"the function {_title(key)} is defined twice"
+        calls[key] = set()
+        nodes = list(function.node)
+        while nodes:
+            node = nodes.pop()
+            calls[key].add((node.domain, node.op_type, node.overload))
+            for _, graph in subgraph_protos(node):
+                nodes += graph.node
+    known = {key: called & calls.keys() for key, called in calls.items()}
+    try:
+        graphlib.TopologicalSorter(known).prepare()
+    except graphlib.CycleError as error:
+        return f"functions call each other in a circle: {' -> '.join(map(_title, error.args[1]))}"
+    return None
+
+
+def _title(key: tuple[str, str, str]) -> str:
+    return "::".join(filter(None, key))
 
 
 def _versions(imports: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
@@ -43,21 +68,28 @@ def _domain(name: str) -> str:
 def _graph_problem(
     graph: GraphProto, outer: frozenset[str], versions: Mapping[str, int]
 ) -> str | None:
-    known = {value.name for value in graph.input}
-    known.update(tensor.name for tensor in graph.initializer)
-    known.update(tensor.values.name for tensor in graph.sparse_initializer)
+    given = [value.name for value in graph.input]
+    constants = [tensor.name for tensor in graph.initializer]
+    constants += [tensor.values.name for tensor in graph.sparse_initializer]
+    if twice := _twice(constants):
+        return f"the initializer {twice!r} is defined twice in {graph.name!r}"
+    # Up to IR version 3 every initializer is an input, too.
+    given += set(constants).difference(given)
     outputs = [value.name for value in graph.output]
-    return _body_problem(list(graph.node), known, outputs, outer, graph.name, versions)
+    return _body_problem(list(graph.node), given, outputs, outer, graph.name, versions)
 
 
 def _body_problem(
     nodes: Sequence[onnx.NodeProto],
-    known: set[str],
+    given: Sequence[str],
     outputs: Iterable[str],
     outer: frozenset[str],
     where: str,
     versions: Mapping[str, int],
 ) -> str | None:
+    if twice := _twice(given):
+        return f"the input {twice!r} of {where!r} is defined twice"
+    known = set(given)
     maker: dict[str, int] = {}
     for index, node in enumerate(nodes):
         for name in filter(None, node.output):
@@ -67,7 +99,7 @@ def _body_problem(
     visible = outer | known | maker.keys()
     reads = []
     for node in nodes:
-        for _, graph in subgraphs(node):
+        for _, graph in subgraph_protos(node):
             found = _graph_problem(graph, visible, versions)
             if found:
                 return found
@@ -86,6 +118,11 @@ def _body_problem(
         path = " -> ".join(_label(nodes[i]) for i in error.args[1])
         return f"nodes of {where!r} form a cycle: {path}"
     return None
+
+
+def _twice(names: Iterable[str]) -> str | None:
+    """A name that is there more than once."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def _node_problem(node: onnx.NodeProto, versions: Mapping[str, int]) -> str | None:
@@ -127,32 +164,10 @@ def _schema(op_type: str, domain: str, version: int) -> onnx.defs.OpSchema | Non
         return None
 
 
-def sort(graph: GraphProto) -> None:
-    """Puts nodes behind those they read from, in place; what is in order stays in order."""
-    nodes = list(graph.node)
-    maker = {name: i for i, node in enumerate(nodes) for name in node.output if name}
-    waiting = [{maker[n] for n in _needs(node) if n in maker} for node in nodes]
-    readers: dict[int, list[int]] = {}
-    for reader, makers in enumerate(waiting):
-        for i in makers:
-            readers.setdefault(i, []).append(reader)
-    ready = [i for i, makers in enumerate(waiting) if not makers]
-    order = []
-    while ready:
-        order.append(heapq.heappop(ready))
-        for reader in readers.get(order[-1], ()):
-            waiting[reader].discard(order[-1])
-            if not waiting[reader]:
-                heapq.heappush(ready, reader)
-    if order != list(range(len(nodes))):
-        del graph.node[:]
-        graph.node.extend(nodes[i] for i in order)
-
-
 def _needs(node: onnx.NodeProto) -> set[str]:
     """The names that a node and its subgraphs read from around it."""
     names = set(filter(None, node.input))
-    for _, graph in subgraphs(node):
+    for _, graph in subgraph_protos(node):
         names |= _free_names(graph)
     return names
 
@@ -165,7 +180,7 @@ def _free_names(graph: GraphProto) -> set[str]:
     for node in graph.node:
         own.update(node.output)
         read.update(node.input)
-        for _, inner in subgraphs(node):
+        for _, inner in subgraph_protos(node):
             read |= _free_names(inner)
     return read - own - {""}
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import helper, numpy_helper
+import onnx_ir as ir
 
 from frn_onnx import op
-from frn_onnx.graph import infer, model_io, scopes
-from frn_onnx.graph.forms import form_of, lower_nodes
+from frn_onnx.graph import infer, model_io
+from frn_onnx.graph.edit import constant
+from frn_onnx.graph.forms import form_of, set_form
 from frn_onnx.graph.fusion import fuse_in_place
-from frn_onnx.graph.scopes import Site
+from frn_onnx.graph.sites import Site, frn_function, frn_sites, opset, scopes
 
 # Domains that ONNX Runtime brings along.
 _BUILT_IN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
@@ -120,37 +120,38 @@ def inspect(model: model_io.Source) -> ModelInfo:
     Raises:
         ModelError: the model cannot be read or is invalid.
     """
-    proto = model_io.load(model)
+    graph = model_io.load(model)
     is_path = isinstance(model, str | os.PathLike)
-    form = form_of(proto)
-    canonical = onnx.ModelProto()
-    canonical.CopyFrom(proto)
-    lower_nodes(canonical, "custom")
-    sites = scopes.frn_sites(canonical)
-    all_scopes = [s for s in scopes.scopes(proto) if not _is_frn_function(s)]
-    ops = collections.Counter(node.op_type for s in all_scopes for node in s.body.node)
-    local = {(f.domain, f.name) for f in proto.functions}
+    body = frn_function(graph)
+    nodes = [
+        node for s in scopes(graph) if body is None or s.function is not body for node in s.graph
+    ]
+    ops = collections.Counter(node.op_type for node in nodes)
+    local = {(domain, name) for domain, name, _ in graph.functions}
     foreign = {
         node.domain
-        for s in all_scopes
-        for node in s.body.node
+        for node in nodes
         if (node.domain, node.op_type) not in local and _is_foreign(node.domain)
     }
+    canonical = graph.clone()
+    set_form(canonical, "custom")
+    sites, operands = frn_sites(canonical), infer.operands(canonical)
+    form = form_of(graph)
     return ModelInfo(
-        name=os.fspath(model) if is_path else proto.graph.name,  # type: ignore[arg-type]
+        name=os.fspath(model) if is_path else graph.graph.name or "",  # type: ignore[arg-type]
         form=form,
-        opset=scopes.opset(proto),
-        opsets={entry.domain: entry.version for entry in proto.opset_import},
-        ir_version=proto.ir_version,
-        producer=f"{proto.producer_name} {proto.producer_version}".strip(),
-        size_bytes=_size_bytes(proto),
+        opset=opset(graph),
+        opsets=dict(graph.opset_imports),
+        ir_version=graph.ir_version,
+        producer=f"{graph.producer_name or ''} {graph.producer_version or ''}".strip(),
+        size_bytes=model_io.byte_size(graph),
         external_files=sorted(map(str, model_io.external_files(model))) if is_path else [],  # type: ignore[arg-type]
-        inputs={v.name: _type_text(v.type) for v in _true_inputs(proto.graph)},
-        outputs={v.name: _type_text(v.type) for v in proto.graph.output},
+        inputs={v.name: _type_text(v) for v in graph.graph.inputs if not v.is_initializer()},
+        outputs={v.name: _type_text(v) for v in graph.graph.outputs},
         nodes=ops.total(),
         ops=dict(ops.most_common()),
-        frn=[_node(s, known) for s, known in zip(sites, infer.operands(canonical), strict=True)],
-        fusible=len(fuse_in_place(model_io.load_ir(proto))[0]),
+        frn=[_node(site, known) for site, known in zip(sites, operands, strict=True)],
+        fusible=len(fuse_in_place(graph)[0]),
         runs_without_plugin=form != "custom",
         foreign_domains=sorted(foreign),
     )
@@ -170,9 +171,7 @@ def shape_text(shape: Sequence[int | str | None] | None) -> str:
 def _node(site: Site, known: infer.Operands) -> FrnNode:
     axes, epsilon = site.attributes()
     shape = known.x_shapes[0] if len(known.x_shapes) == 1 else None
-    types = [helper.tensor_dtype_to_np_dtype(t).name for t in sorted(known.x_types)]
-    given = zip(op.INPUTS[1:], site.node.input[1:], strict=False)
-    parameters = {name: _parameter(site, value) for name, value in given if value}
+    types = [dtype.numpy().name for dtype in sorted(known.x_types)]
     return FrnNode(
         name=site.label,
         layout=op.layout(axes),
@@ -181,23 +180,19 @@ def _node(site: Site, known: infer.Operands) -> FrnNode:
         dtype=" and ".join(types) or None,
         channels=known.channels or None,
         epsilon=epsilon,
-        parameters=parameters,
+        parameters={name: _parameter(value) for name, value in site.parameters().items()},
     )
 
 
-def _parameter(site: Site, name: str) -> Parameter | None:
-    tensor = site.scope.constant(name)
+def _parameter(value: ir.Value) -> Parameter | None:
+    tensor = constant(value)
     if tensor is None:
         return None
-    values = numpy_helper.to_array(tensor).astype(np.float64)
+    values = tensor.numpy().astype(np.float64)
     low, high = (float(values.min()), float(values.max())) if values.size else (np.nan, np.nan)
-    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type).name
-    return Parameter(name, dtype, tuple(tensor.dims), low, high)
-
-
-def _is_frn_function(scope: scopes.Scope) -> bool:
-    function = scope.function
-    return function is not None and (function.domain, function.name) == (op.DOMAIN, op.OP_TYPE)
+    return Parameter(
+        value.name or "", tensor.dtype.numpy().name, tuple(tensor.shape.numpy()), low, high
+    )
 
 
 def _is_foreign(domain: str) -> bool:
@@ -208,21 +203,10 @@ def _is_foreign(domain: str) -> bool:
     )
 
 
-def _size_bytes(model: onnx.ModelProto) -> int:
-    light, weights = model_io.without_weights(model)
-    return light.ByteSize() + sum(model_io.tensor_bytes(tensor) for _, tensor in weights)
-
-
-def _true_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
-    """The inputs that are no weights; up to IR version 3 weights are inputs, too."""
-    weights = {tensor.name for tensor in graph.initializer}
-    return [value for value in graph.input if value.name not in weights]
-
-
-def _type_text(type_: onnx.TypeProto) -> str:
-    kind = type_.WhichOneof("value")
-    if kind != "tensor_type":
-        return (kind or "unknown").removesuffix("_type")
-    tensor = type_.tensor_type
-    dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-    return f"{dtype} {shape_text(infer.sizes(tensor.shape) if tensor.HasField('shape') else None)}"
+def _type_text(value: ir.Value) -> str:
+    type_ = value.type
+    if not isinstance(type_, ir.TensorType):
+        kind = type(type_).__name__.removesuffix("Type").lower()
+        return "unknown" if type_ is None else {"sparsetensor": "sparse_tensor"}.get(kind, kind)
+    shape = None if value.shape is None else infer.sizes(value.shape)
+    return f"{type_.dtype.numpy().name} {shape_text(shape)}"

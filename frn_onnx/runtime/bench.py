@@ -57,7 +57,7 @@ def bench(
         ModelError: the model cannot be read or has no FRN nodes.
         ArgumentError: a shape is missing, or does not fit.
     """
-    loaded = model_io.load(model)
+    loaded = model_io.load_proto(model)
     if not scopes.frn_sites(loaded):
         raise ModelError(
             "the model has no FRN nodes, so the plugin makes no difference; find FRN in its "

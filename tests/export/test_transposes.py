@@ -23,7 +23,10 @@ def model_of(nodes, initializers, inputs, outputs, opset=18):
     graph = helper.make_graph(
         nodes,
         "by_hand",
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
+        [
+            helper.make_tensor_value_info(n, TensorProto.FLOAT if s else TensorProto.BOOL, s)
+            for n, s in inputs.items()
+        ],
         [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()],
         [numpy_helper.from_array(value, name) for name, value in initializers.items()],
     )
@@ -260,8 +263,7 @@ def test_frn_in_a_subgraph(rng):
         "If", ["c"], ["y"], "if", then_branch=branch("a", 0.1), else_branch=branch("b", 2.0)
     )
     shape = (2, 3, 5, 4)
-    model = model_of([node], weights, {"x": shape}, {"y": shape})
-    model.graph.input.append(helper.make_tensor_value_info("c", TensorProto.BOOL, []))
+    model = model_of([node], weights, {"x": shape, "c": ()}, {"y": shape})
     assert transposes.count(model) == 4
     x = export_cases.normal(rng, *shape)
     feeds = [{"x": x, "c": np.array(c)} for c in (True, False)]

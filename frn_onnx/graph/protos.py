@@ -1,0 +1,285 @@
+"""Between ``onnx.ModelProto`` and ``onnx_ir.Model``: nothing that a file says gets lost.
+
+A model's weights may be on disk (external data) or still to be computed (``ir.LazyTensor``). They
+are read one at a time, into the message that is made, or left out of it.
+
+``onnx_ir`` lacks sparse initializers, and what a file says of training. The former are here
+tensors that are made dense when they are looked into, and written as they came; the latter waits
+beside the graph.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import AttributeProto, GraphProto, TensorProto, numpy_helper
+
+from frn_onnx.errors import ModelError
+from frn_onnx.graph import sites
+
+# Tensors up to this size are in every message: shapes and axes must be readable.
+SMALL_BYTES = 1024
+# Keys of ``meta``: of a tensor, its SparseTensorProto; of the main graph, a list of
+# TrainingInfoProto and the names of the graph that those use.
+_SPARSE = "frn_onnx.sparse"
+_TRAINING = "frn_onnx.training"
+
+
+def from_proto(proto: onnx.ModelProto) -> ir.Model:
+    """The model that a message holds; weights are shared with it, and the rest is copied.
+
+    Raises:
+        ModelError: the message holds what ``onnx_ir`` lacks, such as maps.
+    """
+    found: list[onnx.SparseTensorProto] = []
+    if any(graph.sparse_initializer for graph in graph_protos(proto)):
+        original, proto = proto, onnx.ModelProto()
+        proto.CopyFrom(original)
+        for graph in graph_protos(proto):
+            for sparse in graph.sparse_initializer:
+                placeholder = graph.initializer.add()
+                placeholder.CopyFrom(sparse.values)
+                placeholder.ClearField("raw_data")
+                placeholder.dims[:] = sparse.dims
+                placeholder.data_location = TensorProto.EXTERNAL
+                placeholder.external_data.add(key="location", value=f"{_SPARSE}{len(found)}")
+                found.append(sparse)
+    try:
+        model = ir.from_proto(proto)
+    except (ir.serde.SerdeError, NotImplementedError) as error:
+        reason: BaseException = error
+        while reason.__cause__ is not None:
+            reason = reason.__cause__
+        raise ModelError(
+            f"the model holds what onnx_ir {ir.__version__} does not: {reason}"
+        ) from error
+    for value in sites.initializers(model) if found else ():
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor) and str(tensor.location).startswith(_SPARSE):
+            value.const_value = _sparse_tensor(found[int(str(tensor.location)[len(_SPARSE) :])])
+    if proto.training_info:
+        used = set().union(*map(_training_names, proto.training_info)) & _names(proto.graph)
+        model.graph.meta[_TRAINING] = list(proto.training_info), used
+    return model
+
+
+def to_proto(model: ir.Model) -> onnx.ModelProto:
+    """The whole model as one message.
+
+    Raises:
+        ModelError: what the file says of training uses a value that is not there any more.
+    """
+    return with_stand_ins(model, in_memory)
+
+
+def light_proto(model: ir.Model) -> onnx.ModelProto:
+    """The model without its large weights: of those, name, type and shape only."""
+
+    def without_data(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+        if is_large(tensor):
+            return external(tensor, "left out")
+        return in_memory(tensor)
+
+    with _replaced(model, without_data):
+        return _tidied(ir.to_proto(model))
+
+
+def with_stand_ins(
+    model: ir.Model, stand_in: Callable[[ir.TensorProtocol], ir.TensorProtocol]
+) -> onnx.ModelProto:
+    """The model as a message, with ``stand_in(tensor)`` in the place of each initializer."""
+    kept: list[onnx.SparseTensorProto] = []
+
+    def sparse_or(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+        sparse = getattr(tensor, "meta", {}).get(_SPARSE)
+        if sparse is None:
+            return stand_in(tensor)
+        kept.append(sparse)
+        return external(tensor, f"{_SPARSE}{len(kept) - 1}")
+
+    with _replaced(model, sparse_or):
+        proto = _tidied(ir.to_proto(model))
+    for graph in graph_protos(proto) if kept else ():
+        for tensor in list(graph.initializer):
+            location = tensor.external_data[0].value if tensor.external_data else ""
+            if location.startswith(_SPARSE):
+                sparse = graph.sparse_initializer.add()
+                sparse.CopyFrom(kept[int(location[len(_SPARSE) :])])
+                graph.initializer.remove(tensor)
+    if training := model.graph.meta.get(_TRAINING):
+        infos, used = training
+        if lost := sorted(used - _names(proto.graph)):
+            raise ModelError(
+                f"the file says how to train the model (training_info), and that uses "
+                f"{', '.join(lost)}, which the model does not have any more; take it out first: "
+                "del model.training_info[:]"
+            )
+        proto.training_info.extend(infos)
+    return proto
+
+
+def is_large(tensor: ir.TensorProtocol) -> bool:
+    return tensor.dtype != ir.DataType.STRING and tensor.nbytes > SMALL_BYTES
+
+
+def read(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
+    """The tensor in memory; to read the external one itself keeps its file mapped."""
+    packed = tensor.dtype.bitwidth < 8
+    dtype = np.dtype(np.uint8) if packed else tensor.dtype.numpy().newbyteorder("<")
+    count = tensor.nbytes if packed else tensor.size
+    array = np.fromfile(tensor.path, dtype, count, offset=tensor.offset or 0)
+    if packed:
+        return ir.PackedTensor(array, tensor.dtype, shape=tensor.shape, name=tensor.name)
+    shaped = array.reshape(tensor.shape.numpy())
+    return ir.Tensor(shaped, tensor.dtype, shape=tensor.shape, name=tensor.name)
+
+
+def graph_protos(proto: onnx.ModelProto) -> Iterator[GraphProto]:
+    """The main graph and every subgraph, of functions too."""
+    yield proto.graph
+    nodes = [*proto.graph.node, *(node for function in proto.functions for node in function.node)]
+    while nodes:
+        for _, graph in subgraph_protos(nodes.pop()):
+            yield graph
+            nodes += graph.node
+
+
+def tensor_protos(proto: onnx.ModelProto) -> Iterator[TensorProto]:
+    """Every tensor in a message: initializers and attributes."""
+    nodes = [node for function in proto.functions for node in function.node]
+    for graph in graph_protos(proto):
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+        nodes += graph.node
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def subgraph_protos(node: onnx.NodeProto) -> Iterator[tuple[AttributeProto, GraphProto]]:
+    """The graphs that a node holds in its attributes."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute, attribute.g
+        elif attribute.type == AttributeProto.GRAPHS:
+            for graph in attribute.graphs:
+                yield attribute, graph
+
+
+def in_memory(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    """The tensor, or, of one on disk, one that is read from there as it is written."""
+    if not isinstance(tensor, ir.ExternalTensor):
+        return tensor
+    return lazy(tensor, functools.partial(read, tensor))
+
+
+def lazy(
+    tensor: ir.TensorProtocol,
+    make: Callable[[], ir.TensorProtocol],
+    dtype: ir.DataType | None = None,
+) -> ir.LazyTensor:
+    """What ``make`` gives when it is asked for, with what else is said of a tensor."""
+    return ir.LazyTensor(
+        make, dtype or tensor.dtype, ir.Shape(tensor.shape.numpy()), **_said_of(tensor)
+    )
+
+
+def external(
+    tensor: ir.TensorProtocol, location: str, offset: int | None = None
+) -> ir.ExternalTensor:
+    """A tensor that is to be found in a file."""
+    length = None if offset is None else tensor.nbytes
+    return ir.ExternalTensor(
+        location,
+        offset,
+        length,
+        tensor.dtype,
+        shape=ir.Shape(tensor.shape.numpy()),
+        **_said_of(tensor),
+    )
+
+
+def _said_of(tensor: ir.TensorProtocol) -> dict[str, Any]:
+    return {
+        "name": tensor.name or "",
+        "doc_string": tensor.doc_string,
+        "metadata_props": dict(tensor.metadata_props),
+    }
+
+
+@contextlib.contextmanager
+def _replaced(
+    model: ir.Model, stand_in: Callable[[ir.TensorProtocol], ir.TensorProtocol]
+) -> Iterator[None]:
+    """Initializers hold other tensors, for a while."""
+    kept = [(value, value.const_value) for value in sites.initializers(model)]
+    try:
+        for value, tensor in kept:
+            value.const_value = stand_in(tensor)
+            if value.const_value is tensor and tensor.name != value.name:
+                # Written, a tensor gets the name of its value; this one is another's, too.
+                value.const_value = lazy(tensor, functools.partial(_itself, tensor))
+        yield
+    finally:
+        for value, tensor in kept:
+            value.const_value = tensor
+
+
+def _itself(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    return tensor
+
+
+def _tidied(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Without what ``onnx_ir`` writes twice: types of initializers, and tensors' metadata."""
+    for graph in graph_protos(proto):
+        names = {tensor.name for tensor in graph.initializer}
+        said_twice = [
+            value
+            for value in graph.value_info
+            if value.name in names and not value.doc_string and not value.metadata_props
+        ]
+        for value in said_twice:
+            graph.value_info.remove(value)
+        for tensor in graph.initializer:
+            once = {entry.key: entry.value for entry in tensor.metadata_props}
+            if len(once) < len(tensor.metadata_props):
+                onnx.helper.set_model_props(tensor, once)
+    return proto
+
+
+def _sparse_tensor(sparse: onnx.SparseTensorProto) -> ir.TensorProtocol:
+    """The same tensor with its zeros."""
+
+    def dense() -> ir.TensorProtocol:
+        values, indices = map(numpy_helper.to_array, (sparse.values, sparse.indices))
+        array = np.zeros(sparse.dims, values.dtype)
+        # A row of indices for each value, or its place in the flattened tensor.
+        places = tuple(indices.T) if indices.ndim == 2 else np.unravel_index(indices, array.shape)
+        array[places] = values
+        return ir.tensor(array)
+
+    dtype, shape = ir.DataType(sparse.values.data_type), ir.Shape(sparse.dims)
+    tensor = ir.LazyTensor(dense, dtype, shape, name=sparse.values.name)
+    tensor.meta[_SPARSE] = sparse
+    return tensor
+
+
+def _names(graph: GraphProto) -> set[str]:
+    """The names that a graph defines."""
+    names = {value.name for value in graph.input}
+    names.update(tensor.name for tensor in graph.initializer)
+    names.update(tensor.values.name for tensor in graph.sparse_initializer)
+    return names.union(*(node.output for node in graph.node))
+
+
+def _training_names(info: onnx.TrainingInfoProto) -> set[str]:
+    """The names that training reads or writes, its own among them."""
+    names = {entry.key for entry in (*info.initialization_binding, *info.update_binding)}
+    return names.union(*(node.input for node in info.algorithm.node))

@@ -1,0 +1,138 @@
+"""Where FRN nodes are: in the main graph, its subgraphs, and model-local functions."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from frn_onnx import op
+from frn_onnx.errors import ModelError
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """A list of nodes.
+
+    Attributes:
+        graph: the graph, subgraph, or body of a function.
+        function: the function that the nodes are in, or None.
+        where: "" for the main graph, else a path for messages: "If_3/then_branch".
+    """
+
+    graph: ir.Graph
+    function: ir.Function | None
+    where: str
+
+    def within(self, name: str) -> str:
+        """What a message calls something of that name in here."""
+        return f"{self.where}/{name}" if self.where else name
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """An FRN node and where it is."""
+
+    node: ir.Node
+    scope: Scope
+
+    @property
+    def label(self) -> str:
+        """What a message calls the node."""
+        return self.scope.within(self.node.name or self.node.outputs[0].name or op.OP_TYPE)
+
+    def attributes(self) -> tuple[tuple[int, ...], float]:
+        """Axes (normalised) and epsilon of the node.
+
+        Raises:
+            ModelError: axes are missing, or an attribute is that of the function around.
+            ShapeError: the axes leave no single channel axis.
+        """
+        given = self.node.attributes
+        for attribute in given.values():
+            if attribute.is_ref():
+                raise ModelError(
+                    f"FRN node {self.label!r}: its attribute {attribute.name!r} is an attribute "
+                    "of the function it is in, so its layout is not fixed; inline that function "
+                    "first (onnx.inliner.inline_local_functions)"
+                )
+        if "axes" not in given:
+            raise ModelError(
+                f"FRN node {self.label!r} has no attribute 'axes'; expected the spatial axes, "
+                "for example [2, 3] for NCHW"
+            )
+        axes = op.normalize_axes(given["axes"].as_ints())
+        return axes, given.get_float("epsilon", op.DEFAULT_EPSILON)
+
+    def parameters(self) -> dict[str, ir.Value]:
+        """gamma, beta and those of tau and epsilon that the node has, by these names."""
+        given = zip(op.INPUTS[1:], self.node.inputs[1:], strict=False)
+        return {name: value for name, value in given if value is not None}
+
+
+def scopes(model: ir.Model) -> Iterator[Scope]:
+    """Every graph and function of a model, outer ones first."""
+    yield from _with_subgraphs(Scope(model.graph, None, ""))
+    for function in model.functions.values():
+        where = f"{function.domain}::{function.name}" if function.domain else function.name
+        yield from _with_subgraphs(Scope(function.graph, function, where))
+
+
+def _with_subgraphs(scope: Scope) -> Iterator[Scope]:
+    yield scope
+    for node in scope.graph:
+        for name, graph in subgraphs(node):
+            where = scope.within(f"{node.name or node.op_type}/{name}")
+            yield from _with_subgraphs(Scope(graph, scope.function, where))
+
+
+def subgraphs(node: ir.Node) -> Iterator[tuple[str, ir.Graph]]:
+    """The graphs that a node holds, with the names of the attributes."""
+    for name, attribute in node.attributes.items():
+        if attribute.is_ref():
+            continue
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield name, attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from ((name, graph) for graph in attribute.as_graphs())
+
+
+def is_frn(node: ir.Node) -> bool:
+    return node.op_type == op.OP_TYPE and node.domain == op.DOMAIN
+
+
+def frn_sites(model: ir.Model) -> list[Site]:
+    """Every FRN node of the model, in a fixed order."""
+    return [Site(node, scope) for scope in scopes(model) for node in scope.graph if is_frn(node)]
+
+
+def frn_function(model: ir.Model) -> ir.Function | None:
+    """The model-local function that is the FRN op's body; a portable file has one."""
+    for domain, name, overload in model.functions:
+        if (domain, name) == (op.DOMAIN, op.OP_TYPE):
+            return model.functions[domain, name, overload]
+    return None
+
+
+def opset(model: ir.Model) -> int:
+    """Version of the model's standard opset; 0 where it has none."""
+    return model.opset_imports.get("", model.opset_imports.get("ai.onnx", 0))
+
+
+def initializers(model: ir.Model) -> Iterator[ir.Value]:
+    """Every constant of the model's graphs."""
+    for scope in scopes(model):
+        yield from (v for v in scope.graph.initializers.values() if v.const_value is not None)
+
+
+def tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    """Every tensor stored in the model: initializers and attributes."""
+    yield from (value.const_value for value in initializers(model))
+    for scope in scopes(model):
+        for node in scope.graph:
+            for attribute in node.attributes.values():
+                if attribute.is_ref():
+                    continue
+                if attribute.type == ir.AttributeType.TENSOR:
+                    yield attribute.as_tensor()
+                elif attribute.type == ir.AttributeType.TENSORS:
+                    yield from attribute.as_tensors()
