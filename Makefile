@@ -11,7 +11,7 @@ NATIVE_SOURCES := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name '
 CXX_FILES := $(shell git ls-files 'custom_ops/*.cc' 'custom_ops/*.h' 'custom_ops/*.cu' 'custom_ops/*.cuh')
 export PATH := $(BIN):$(PATH)
 
-.PHONY: setup build demo test lint format bench wheel sanitize cuda-check simt clean
+.PHONY: setup build demo test lint format bench wheel sanitize cuda-check simt fuzz clean
 
 setup: $(VENV)/.setup
 
@@ -48,6 +48,10 @@ format: setup
 bench: setup
 	cd benchmarks && for name in op model fuse serving; do $(BIN)/python bench_$$name.py || exit 1; done
 	$(BIN)/python benchmarks/report.py
+
+# Graphs of FRN, changed at random, before and after fuse: new ones each time, the seed is printed.
+fuzz: setup
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
 
 # The CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: $(VENV)/.tools

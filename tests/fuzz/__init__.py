@@ -1,0 +1,1 @@
+"""Fuzzing of fuse and lower: see run.py."""
