@@ -128,7 +128,7 @@ class AnchorFinder:
     def _narrows(self, value: ir.Value) -> bool:
         """Whether ``value`` is a cast to a type that cannot hold all values of its input."""
         node = value.producer()
-        if node is None or node.op_type != "Cast":
+        if node is None or (node.domain, node.op_type) != ("", "Cast"):
             return False
         source = self._shapes.dtype(node.inputs[0])
         target = ir.DataType(node.attributes["to"].as_int())
