@@ -6,9 +6,8 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
-#include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -16,9 +15,10 @@
 #include "cpu/cpu_target.h"
 #include "cpu/element.h"
 #include "cpu/frn_cpu.h"
-#include "cpu/thread_team.h"
+#include "cpu/shared_team.h"
 #include "frn_op.h"
 #include "frn_shape.h"
+#include "onnx_type.h"
 #ifdef FRN_ONNX_WITH_CUDA
 #include "cuda/bind.h"
 #include "cuda/cuda_info.h"
@@ -29,45 +29,48 @@ namespace py = pybind11;
 namespace frn {
 namespace {
 
-// One team for the process, made for the number of threads last asked for.
-class SharedTeam {
+void CheckThreads(int threads) {
+  if (threads >= 0) return;
+  throw FrnError("FRN: threads must be positive, or 0 for all, received " +
+                 std::to_string(threads) + ".");
+}
+
+// Without the GIL. A thread that comes back when the interpreter is being shut down is ended by
+// CPython, by unwinding: it must not reach C++ frames, whose destructors would do without the GIL
+// what needs it, and end the process. So it waits for the end of the process here.
+class WithoutGil {
  public:
-  template <class F>
-  void With(int threads, F&& call) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (team_ == nullptr || threads_ != threads) {
-      team_ = nullptr;
-      team_ = std::make_unique<ThreadTeam>(threads);
-      threads_ = threads;
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  ~WithoutGil() {
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (...) {
+      while (true) std::this_thread::sleep_for(std::chrono::hours(1));
     }
-    call(*team_);
   }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
 
  private:
-  std::mutex mutex_;
-  std::unique_ptr<ThreadTeam> team_;
-  int threads_ = 0;
+  PyThreadState* state_;
 };
-
-// Never destroyed: joining threads while the process ends can hang.
-SharedTeam& Team() {
-  static auto& team = *new SharedTeam;
-  return team;
-}
-
-int ThreadCount(int threads) {
-  if (threads < 0) {
-    throw FrnError("FRN: threads must be positive, or 0 for all, received " +
-                   std::to_string(threads) + ".");
-  }
-  return threads > 0 ? threads : std::max(1u, std::thread::hardware_concurrency());
-}
 
 template <class A>
 using Param = py::array_t<A, py::array::c_style>;
 
+// pybind11 takes dtypes of either byte order for the same.
+void CheckByteOrder(const char* name, const py::array& array) {
+  if (array.dtype().attr("isnative").cast<bool>()) return;
+  throw FrnError(std::string("FRN: ") + name +
+                 " must be in the machine's byte order, received dtype " +
+                 std::string(py::str(array.dtype())) + ". Convert it with " + name + ".astype(" +
+                 name + ".dtype.newbyteorder('=')).");
+}
+
 template <class A>
 const A* ParamData(const char* name, const py::object& value, int64_t channels) {
+  if (py::isinstance<py::array>(value))
+    CheckByteOrder(name, py::reinterpret_borrow<py::array>(value));
   if (!Param<A>::check_(value)) {
     throw FrnError(std::string("FRN: ") + name + " must be a contiguous array of " +
                    (sizeof(A) == 4 ? "float32" : "float64") + ", received " +
@@ -88,6 +91,7 @@ py::array Frn(const py::array& x, const py::object& gamma, const py::object& bet
               const std::optional<py::array>& out, int threads) {
   using A = ComputeType<T>;
   if (!(x.flags() & py::array::c_style)) throw FrnError("FRN: x must be C-contiguous.");
+  CheckByteOrder("x", x);
   const FrnLayout layout = ParseAxes(axes);
   const FrnShape shape = MakeShape(layout, Dims(x.shape(), x.shape() + x.ndim()));
   FrnParams<A> params;
@@ -103,7 +107,8 @@ py::array Frn(const py::array& x, const py::object& gamma, const py::object& bet
   py::array y;
   if (out.has_value()) {
     y = *out;
-    if (!y.dtype().is(x.dtype()) || !(y.flags() & py::array::c_style) || !y.writeable() ||
+    CheckByteOrder("out", y);
+    if (y.dtype().num() != x.dtype().num() || !(y.flags() & py::array::c_style) || !y.writeable() ||
         y.ndim() != x.ndim() || !std::equal(y.shape(), y.shape() + y.ndim(), x.shape())) {
       throw FrnError("FRN: out must be a writeable C-contiguous array like x.");
     }
@@ -113,34 +118,37 @@ py::array Frn(const py::array& x, const py::object& gamma, const py::object& bet
   const auto& kernels = KernelsOf(*SelectCpuTarget().kernels, T{});
   const T* from = static_cast<const T*>(x.data());
   T* to = static_cast<T*>(y.mutable_data());
-  const int count = ThreadCount(threads);
+  CheckThreads(threads);
   {
-    const py::gil_scoped_release release;
-    Team().With(count,
-                [&](Executor& team) { ComputeFrn<T>(kernels, shape, from, to, params, team); });
+    const WithoutGil without;
+    SharedTeam team(threads);
+    ComputeFrn<T>(kernels, shape, from, to, params, team);
   }
   return y;
 }
 
-constexpr int kNumpyHalf = 23;  // NPY_HALF
+// Whether x has elements of type T. ml_dtypes' number for bfloat16 is known when one has been seen.
+template <class T>
+bool HasType(const py::dtype& dtype) {
+  static int known = -1;
+  if (dtype.num() == known) return true;
+  if (std::string(py::str(dtype.attr("name"))) != Element<T>::kName) return false;
+  known = dtype.num();
+  return true;
+}
 
-py::array FrnAny(const py::array& x, const py::object& gamma, const py::object& beta,
-                 const py::object& tau, const py::object& epsilon, const Dims& axes,
-                 const std::optional<py::array>& out, int threads) {
-  const auto run = [&](auto function) {
-    return function(x, gamma, beta, tau, epsilon, axes, out, threads);
-  };
-  switch (x.dtype().num()) {
-    case py::detail::npy_api::NPY_FLOAT_:
-      return run(Frn<float>);
-    case py::detail::npy_api::NPY_DOUBLE_:
-      return run(Frn<double>);
-    case kNumpyHalf:
-      return run(Frn<F16>);
+template <class... T, class... Args>
+py::array FrnAny(TypeList<T...>, const py::array& x, const Args&... args) {
+  py::array y;
+  const bool found = ((HasType<T>(x.dtype()) && (y = Frn<T>(x, args...), true)) || ...);
+  if (found) return y;
+  const std::string names[] = {Element<T>::kName...};
+  std::string accepted = names[0];
+  for (size_t i = 1; i < sizeof...(T); ++i) {
+    accepted += (i + 1 < sizeof...(T) ? ", " : " or ") + names[i];
   }
-  const std::string dtype = py::str(x.dtype().attr("name"));
-  if (dtype == "bfloat16") return run(Frn<BF16>);  // ml_dtypes registers it; it has no fixed number
-  throw FrnError("FRN: x must be float32, float64, float16 or bfloat16, received " + dtype + ".");
+  throw FrnError("FRN: x must be " + accepted + ", received " +
+                 std::string(py::str(x.dtype().attr("name"))) + ".");
 }
 
 // One memcpy per thread: what the kernels' throughput is held against.
@@ -150,15 +158,16 @@ void Copy(const py::array& x, py::array out, int threads) {
   }
   const char* from = static_cast<const char*>(x.data());
   char* to = static_cast<char*>(out.mutable_data());
-  const int64_t bytes = x.nbytes(), count = ThreadCount(threads);
+  const int64_t bytes = x.nbytes();
+  CheckThreads(threads);
+  SharedTeam team(threads);
+  const int64_t count = team.threads();
   auto copy = [&](int64_t i) {
     const int64_t begin = bytes * i / count, end = bytes * (i + 1) / count;
     std::memcpy(to + begin, from + begin, end - begin);
   };
-  const py::gil_scoped_release release;
-  Team().With(static_cast<int>(count), [&](Executor& team) {
-    team.Run(count, [](void* self, int64_t i) { (*static_cast<decltype(copy)*>(self))(i); }, &copy);
-  });
+  const WithoutGil without;
+  team.Run(count, [](void* self, int64_t i) { (*static_cast<decltype(copy)*>(self))(i); }, &copy);
 }
 
 py::dict BuildInfo() {
@@ -213,6 +222,7 @@ py::dict OpContract() {
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
+  CpuTargets();  // made before there are threads and forks
   module.doc() = "The CPU kernels on NumPy arrays, and what this build holds.";
   py::register_exception_translator([](std::exception_ptr error) {
     try {
@@ -221,10 +231,16 @@ PYBIND11_MODULE(_native, module) {
       PyErr_SetString(PyExc_ValueError, mistake.what());
     }
   });
-  module.def("frn", FrnAny, py::arg("x"), py::arg("gamma"), py::arg("beta"),
-             py::arg("tau") = py::none(), py::kw_only(), py::arg("epsilon"), py::arg("axes"),
-             py::arg("out") = py::none(), py::arg("threads") = 0,
-             "FRN of a C-contiguous array; parameters (C,) in the compute type.");
+  module.def(
+      "frn",
+      [](const py::array& x, const py::object& gamma, const py::object& beta, const py::object& tau,
+         const py::object& epsilon, const Dims& axes, const std::optional<py::array>& out,
+         int threads) {
+        return FrnAny(ElementTypes{}, x, gamma, beta, tau, epsilon, axes, out, threads);
+      },
+      py::arg("x"), py::arg("gamma"), py::arg("beta"), py::arg("tau") = py::none(), py::kw_only(),
+      py::arg("epsilon"), py::arg("axes"), py::arg("out") = py::none(), py::arg("threads") = 0,
+      "FRN of a C-contiguous array; parameters (C,) in the compute type.");
   module.def("copy", Copy, py::arg("x"), py::arg("out"), py::kw_only(), py::arg("threads") = 0,
              "Copies x to out, one memcpy per thread.");
   module.def("build_info", BuildInfo, "Version, compiler, ABI versions, CPU targets, CUDA.");

@@ -16,13 +16,13 @@
 #ifndef FRN_ONNX_FRN_OP_H_
 #define FRN_ONNX_FRN_OP_H_
 
-#include <array>
 #include <exception>
-#include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "frn_node.h"
 #include "frn_shape.h"
 #include "ort_abi.h"
 
@@ -31,47 +31,6 @@ namespace frn {
 constexpr char kDomain[] = "frn_onnx";
 constexpr char kOpName[] = "FilterResponseNormalization";
 constexpr int kOpVersion = 1;
-constexpr float kDefaultEpsilon = 1e-6f;
-
-// The ABI version that the ops are filled in for: the first that has all of ort_abi.h, so also the
-// oldest ONNX Runtime (1.18) that the library works with. Newer ones keep to it.
-constexpr uint32_t kAbiVersion = 18;
-
-enum InputIndex : size_t { kX, kGamma, kBeta, kTau, kEpsilon, kInputCount };
-constexpr std::array<const char*, kInputCount> kInputNames = {"X", "gamma", "beta", "tau",
-                                                              "epsilon"};
-constexpr size_t kRequiredInputs = 3;
-
-constexpr std::array<ONNXTensorElementDataType, 4> kElementTypes = {
-    ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
-    ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16, ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE};
-
-// "float16"; "type 42" for a number this file has no name for.
-std::string TypeName(ONNXTensorElementDataType type);
-
-// Throws FrnError with the status's message, and releases it; nothing to do for nullptr.
-void Check(const OrtApi& api, OrtStatus* status);
-
-// Everything that is known of a node when the session is created.
-struct FrnNode {
-  FrnLayout layout;
-  float epsilon = kDefaultEpsilon;
-  // Element type of each input; UNDEFINED where an optional one is absent.
-  std::array<ONNXTensorElementDataType, kInputCount> types{};
-};
-
-// Reads and checks attributes, element types, and what shapes are known. Throws FrnError.
-FrnNode ReadNode(const OrtApi& api, const OrtKernelInfo& info);
-
-// The tensors of one call. For a GPU provider all pointers are device pointers.
-struct FrnTensors {
-  FrnShape shape;
-  std::array<const void*, kInputCount> inputs{};  // nullptr where absent
-  void* y = nullptr;                              // may be the same memory as inputs[kX]
-};
-
-// Fetches the inputs, checks their shapes against X and allocates Y. Throws FrnError.
-FrnTensors ReadTensors(const OrtApi& api, const FrnNode& node, OrtKernelContext* context);
 
 // The ONNX Runtime that a set of ops is made for.
 struct OrtRuntime {
@@ -90,6 +49,11 @@ struct FrnCustomOp : OrtCustomOp {
 FrnCustomOp MakeFrnOpBase(const OrtRuntime& runtime, ONNXTensorElementDataType type,
                           const char* provider);
 
+// Shape inference makes up names for dimensions that have none, and numbers them. To be called
+// where a session begins, or no more shapes are inferred for it, so that each counts from 0: a
+// saved model is then the same every time.
+void ForgetMadeNames();
+
 // Runs `body`, and turns what it throws into a status: no exception crosses the C boundary.
 template <class Body>
 OrtStatusPtr Guard(const OrtApi& api, Body&& body) noexcept {
@@ -98,6 +62,10 @@ OrtStatusPtr Guard(const OrtApi& api, Body&& body) noexcept {
     return nullptr;
   } catch (const FrnError& error) {
     return api.CreateStatus(ORT_INVALID_ARGUMENT, error.what());
+  } catch (const OrtError& error) {
+    return api.CreateStatus(error.code(), error.what());
+  } catch (const std::bad_alloc&) {  // the code that ONNX Runtime gives it
+    return api.CreateStatus(ORT_RUNTIME_EXCEPTION, "FRN: not enough memory");
   } catch (const std::exception& error) {
     return api.CreateStatus(ORT_FAIL, error.what());
   } catch (...) {
@@ -115,7 +83,11 @@ FrnCustomOp MakeFrnOp(const OrtRuntime& runtime, ONNXTensorElementDataType type,
   FrnCustomOp op = MakeFrnOpBase(runtime, type, provider);
   op.CreateKernelV2 = [](const OrtCustomOp*, const OrtApi* api, const OrtKernelInfo* info,
                          void** kernel) -> OrtStatusPtr {
-    return Guard(*api, [&] { *kernel = new Instance{*api, Kernel(*api, ReadNode(*api, *info))}; });
+    return Guard(*api, [&] {
+      FrnNode node = ReadNode(*api, *info);
+      if (!node.folded) ForgetMadeNames();
+      *kernel = new Instance{*api, Kernel(*api, std::move(node))};
+    });
   };
   op.KernelComputeV2 = [](void* kernel, OrtKernelContext* context) -> OrtStatusPtr {
     const auto* instance = static_cast<const Instance*>(kernel);

@@ -31,7 +31,20 @@ struct OrtShapeInferContext;
 
 using OrtStatusPtr = OrtStatus*;
 
-enum OrtErrorCode { ORT_OK = 0, ORT_FAIL = 1, ORT_INVALID_ARGUMENT = 2 };
+enum OrtErrorCode {
+  ORT_OK = 0,
+  ORT_FAIL = 1,
+  ORT_INVALID_ARGUMENT = 2,
+  ORT_NO_SUCHFILE = 3,
+  ORT_NO_MODEL = 4,
+  ORT_ENGINE_ERROR = 5,
+  ORT_RUNTIME_EXCEPTION = 6,
+  ORT_INVALID_PROTOBUF = 7,
+  ORT_MODEL_LOADED = 8,
+  ORT_NOT_IMPLEMENTED = 9,
+  ORT_INVALID_GRAPH = 10,
+  ORT_EP_FAIL = 11,
+};
 
 enum OrtMemType { OrtMemTypeDefault = 0 };
 
@@ -62,6 +75,10 @@ enum ONNXTensorElementDataType {
 }  // extern "C"
 
 #endif  // FRN_ONNX_ORT_ABI_OFFICIAL_TYPES
+
+// The version that all of this is in, so also the oldest ONNX Runtime (1.18) that the library works
+// with. Newer ones keep to it.
+constexpr uint32_t kAbiVersion = 18;
 
 extern "C" {
 
@@ -121,7 +138,9 @@ struct OrtApi {
   /* 237 */ OrtStatusPtr (*HasSessionConfigEntry)(const OrtSessionOptions* options, const char* key, int* out);
   void* unused_238[244 - 238];
   /* 244 */ OrtStatusPtr (*KernelInfo_GetNodeName)(const OrtKernelInfo* info, char* out, size_t* size);
-  void* unused_245[268 - 245];
+  void* unused_245[249 - 245];
+  /* 249 */ OrtStatusPtr (*KernelInfoGetConstantInput_tensor)(const OrtKernelInfo* info, size_t index, int* is_constant, const OrtValue** out);
+  void* unused_250[268 - 250];
   /* 268 */ OrtStatusPtr (*ShapeInferContext_GetInputTypeShape)(const OrtShapeInferContext* context, size_t index, OrtTensorTypeAndShapeInfo** out);
   void* unused_269[270 - 269];
   /* 270 */ OrtStatusPtr (*ShapeInferContext_SetOutputTypeShape)(const OrtShapeInferContext* context, size_t index, const OrtTensorTypeAndShapeInfo* info);

@@ -25,18 +25,24 @@ uint32_t AbiVersion(const char* version) {
 }
 
 // The ops as one ONNX Runtime sees them. Lives until the process ends, because sessions do not say
-// when they stop using it.
+// when they stop using it. Addresses alone do not tell one runtime from another: one that is loaded
+// when another is gone may get the same.
 struct Registration {
   const OrtApiBase* base = nullptr;
+  const OrtApi* api = nullptr;
+  std::string version;
   std::vector<FrnCustomOp> ops;
   OrtCustomOpDomain* domain = nullptr;
 };
 
 // One process may hold more than one copy of ONNX Runtime; each gets a domain of its own.
 OrtCustomOpDomain* DomainFor(const OrtApiBase* base, const OrtRuntime& runtime) {
+  const char* version = base->GetVersionString();
   static auto& registrations = *new std::deque<Registration>();  // never destroyed, as above
   for (const Registration& known : registrations) {
-    if (known.base == base) return known.domain;
+    if (known.base == base && known.api == runtime.api && known.version == version) {
+      return known.domain;
+    }
   }
   Registration& made = registrations.emplace_back();
   try {
@@ -47,6 +53,8 @@ OrtCustomOpDomain* DomainFor(const OrtApiBase* base, const OrtRuntime& runtime) 
 #endif
     Check(api, api.CreateCustomOpDomain(kDomain, &made.domain));
     for (const FrnCustomOp& op : made.ops) Check(api, api.CustomOpDomain_Add(made.domain, &op));
+    made.version = version;
+    made.api = runtime.api;
     made.base = base;
   } catch (...) {
     if (made.domain != nullptr) runtime.api->ReleaseCustomOpDomain(made.domain);
@@ -59,6 +67,7 @@ OrtCustomOpDomain* DomainFor(const OrtApiBase* base, const OrtRuntime& runtime) 
 void Register(OrtSessionOptions* options, const OrtApiBase* base, const OrtRuntime& runtime) {
   static std::mutex mutex;
   const std::lock_guard<std::mutex> lock(mutex);
+  ForgetMadeNames();
   const OrtApi& api = *runtime.api;
   int registered = 0;
   Check(api, api.HasSessionConfigEntry(options, kRegisteredKey, &registered));

@@ -27,8 +27,9 @@ def frn(
         epsilon: a Python float, or an array as gamma; not negative.
         axes: the spatial axes.
         out: written and returned if given: like x, and x itself is allowed.
-        threads: how many to use, the caller's among them; 0 for all of the machine. The
-            result has the same bits for every number.
+        threads: how many to use at most, the caller's among them; 0 for as many as this
+            process may use (affinity, CPU quota). A call beside another one that has the
+            threads runs on its own. The result has the same bits for every number.
 
     Raises:
         ValueError: an argument is not as described, or FRN_ONNX_CPU_TARGET cannot be had.

@@ -1,4 +1,4 @@
-// The element types of X: float, double, F16 and BF16. This is the one list of them.
+// The element types of X: float, F16, BF16 and double. This is the one list of them.
 //
 // kernels_<isa>.cc include this file under several -m flags, so that its functions have internal
 // linkage (kernels_inl.h says why) and nothing of the standard library's is used.
@@ -19,12 +19,12 @@ struct BF16 {  // the upper half of a float
 };
 
 // DO(type) for each of them: for explicit instantiations, and for the tables below.
-#define FRN_FOR_EACH_ELEMENT(DO) DO(float) DO(double) DO(F16) DO(BF16)
+#define FRN_FOR_EACH_ELEMENT(DO) DO(float) DO(F16) DO(BF16) DO(double)
 
 // A list of types, to be deduced from.
 template <class... T>
 struct TypeList {};
-using ElementTypes = TypeList<float, double, F16, BF16>;
+using ElementTypes = TypeList<float, F16, BF16, double>;
 
 // What is known of an element type without its loops: ONNX's number (TensorProto.DataType) and
 // NumPy's name of it, and the type that sums are started in and that parameters have.

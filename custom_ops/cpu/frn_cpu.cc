@@ -16,20 +16,31 @@ FrnShape Canonical(FrnShape shape) {
   return shape;
 }
 
+// Whether y is written past the caches: from an address that is no multiple of an element on, no
+// number of elements leads to one of a vector.
+template <class T>
+bool IsLarge(const FrnShape& shape, const T* y) {
+  return shape.elements() * static_cast<int64_t>(sizeof(T)) >= kLargeBytes &&
+         reinterpret_cast<uintptr_t>(y) % sizeof(T) == 0;
+}
+
 }  // namespace
 
 template <class T>
+Parameters<ComputeType<T>> PrepareParameters(const Kernels<T>& kernels,
+                                             const FrnParams<ComputeType<T>>& params,
+                                             int64_t channels) {
+  return {params, channels, MostPixelsPerRow(kernels.narrow_columns, channels)};
+}
+
+template <class T>
 void ComputeFrn(const Kernels<T>& kernels, const FrnShape& given, const T* x, T* y,
-                const FrnParams<ComputeType<T>>& given_params, Executor& executor) {
+                const Parameters<ComputeType<T>>& params, Executor& executor) {
   if (given.elements() == 0) return;
   const FrnShape shape = Canonical(given);
-  const bool rows = shape.inner == 1;
-  const Parameters<ComputeType<T>> params(
-      given_params, shape.channels,
-      rows ? PixelsPerRow(kernels.narrow_columns, shape.channels, shape.outer) : 1);
-  const bool large = shape.elements() * static_cast<int64_t>(sizeof(T)) >= kLargeBytes;
+  const bool large = IsLarge(shape, y);
   const FrnCall<T> call{kernels, shape, x, y, params, executor, large};
-  if (rows) {
+  if (shape.inner == 1) {
     ComputeRows(call);
   } else {
     ComputePlanes(call);
@@ -37,8 +48,10 @@ void ComputeFrn(const Kernels<T>& kernels, const FrnShape& given, const T* x, T*
 }
 
 #define FRN_INSTANTIATE(T)                                                   \
+  template Parameters<ComputeType<T>> PrepareParameters(                     \
+      const Kernels<T>&, const FrnParams<ComputeType<T>>&, int64_t);         \
   template void ComputeFrn(const Kernels<T>&, const FrnShape&, const T*, T*, \
-                           const FrnParams<ComputeType<T>>&, Executor&);
+                           const Parameters<ComputeType<T>>&, Executor&);
 FRN_FOR_EACH_ELEMENT(FRN_INSTANTIATE)
 #undef FRN_INSTANTIATE
 

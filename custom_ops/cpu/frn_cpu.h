@@ -10,11 +10,26 @@
 
 namespace frn {
 
-// y = max(gamma * x / sqrt(mean(x^2) + epsilon) + beta, tau); y may be x. The work is cut in the
-// same way whatever the number of threads, so the result is the same bits.
+// The parameters of any call with `channels` channels on these kernels: to be made once where they
+// stay the same.
+template <class T>
+Parameters<ComputeType<T>> PrepareParameters(const Kernels<T>& kernels,
+                                             const FrnParams<ComputeType<T>>& params,
+                                             int64_t channels);
+
+// y = max(gamma * x / sqrt(mean(x^2) + epsilon) + beta, tau); y may be x. Neither needs alignment.
+// How squares are added is decided by the shape alone, so the result has the same bits for every
+// number of threads.
 template <class T>
 void ComputeFrn(const Kernels<T>& kernels, const FrnShape& shape, const T* x, T* y,
-                const FrnParams<ComputeType<T>>& params, Executor& executor);
+                const Parameters<ComputeType<T>>& params, Executor& executor);
+
+// As above, with parameters that are prepared for this call alone.
+template <class T>
+void ComputeFrn(const Kernels<T>& kernels, const FrnShape& shape, const T* x, T* y,
+                const FrnParams<ComputeType<T>>& params, Executor& executor) {
+  ComputeFrn<T>(kernels, shape, x, y, PrepareParameters(kernels, params, shape.channels), executor);
+}
 
 }  // namespace frn
 

@@ -1,12 +1,16 @@
 // The CPU kernels as ONNX Runtime custom ops, one per element type.
 
-#include <type_traits>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "cpu/cpu_target.h"
-#include "cpu/element.h"
 #include "cpu/frn_cpu.h"
+#include "cpu/machine.h"
 #include "frn_op.h"
+#include "onnx_type.h"
 
 namespace frn {
 namespace {
@@ -14,7 +18,10 @@ namespace {
 // ONNX Runtime's own thread pool, the one the session's other kernels run on.
 class OrtExecutor : public Executor {
  public:
-  OrtExecutor(const OrtApi& api, const OrtKernelContext* context) : api_(api), context_(context) {}
+  OrtExecutor(const OrtApi& api, const OrtKernelContext* context, int64_t threads)
+      : api_(api), context_(context), threads_(threads) {}
+
+  int64_t threads() const override { return threads_; }
 
   void Run(int64_t count, void (*task)(void*, int64_t), void* self) override {
     struct Call {
@@ -32,7 +39,28 @@ class OrtExecutor : public Executor {
  private:
   const OrtApi& api_;
   const OrtKernelContext* context_;
+  const int64_t threads_;
 };
+
+// A parameter's values in the compute type A of T, at any address; nullptr for nullptr. Where they
+// are of another type, they are put into `storage`.
+template <class T, class A = ComputeType<T>>
+const A* Widen(const Kernels<T>& kernels, const void* values, ONNXTensorElementDataType type,
+               int64_t count, std::unique_ptr<A[]>* storage) {
+  if (values == nullptr || type == kOnnxType<A>) return static_cast<const A*>(values);
+  storage->reset(new A[count]);
+  if (type == kOnnxType<T>) {
+    kernels.widen(static_cast<const T*>(values), count, storage->get());
+  } else {  // double computes in double, and its parameters may be float
+    const char* bytes = static_cast<const char*>(values);
+    for (int64_t i = 0; i < count; ++i) {
+      float value;
+      std::memcpy(&value, bytes + i * sizeof(value), sizeof(value));
+      (*storage)[i] = value;
+    }
+  }
+  return storage->get();
+}
 
 template <class T>
 class CpuKernel {
@@ -40,49 +68,48 @@ class CpuKernel {
 
  public:
   CpuKernel(const OrtApi& api, FrnNode node)
-      : api_(api), node_(node), kernels_(KernelsOf(*SelectCpuTarget().kernels, T{})) {}
+      : api_(api), node_(std::move(node)), kernels_(KernelsOf(*SelectCpuTarget().kernels, T{})) {
+    FrnParamData data{};
+    for (size_t i = kGamma; i < kInputCount; ++i) {
+      if (!node_.IsPresent(i)) continue;
+      if (node_.constants[i].value == nullptr) return;
+      data[i] = DataOf(api_, node_.constants[i].value);
+    }
+    constant_.emplace(Prepare(data, node_.constants[kGamma].dims[0]));
+  }
 
   void Compute(OrtKernelContext* context) const {
     const FrnTensors tensors = ReadTensors(api_, node_, context);
-    const int64_t channels = tensors.shape.channels;
-    std::vector<A> converted[kInputCount];
+    OrtExecutor executor(api_, context, threads_);
+    const auto compute = [&](const Parameters<A>& params) {
+      ComputeFrn<T>(kernels_, tensors.shape, static_cast<const T*>(tensors.x),
+                    static_cast<T*>(tensors.y), params, executor);
+    };
+    if (constant_.has_value()) {
+      compute(*constant_);
+    } else {
+      compute(Prepare(ReadParams(api_, node_, tensors.dims, context), tensors.shape.channels));
+    }
+  }
+
+ private:
+  Parameters<A> Prepare(const FrnParamData& data, int64_t channels) const {
+    std::unique_ptr<A[]> widened[kInputCount];
     FrnParams<A> params;
     params.epsilon_scalar = static_cast<A>(node_.epsilon);
     const A** slots[kInputCount] = {nullptr, &params.gamma, &params.beta, &params.tau,
                                     &params.epsilon};
     for (size_t i = kGamma; i < kInputCount; ++i) {
-      *slots[i] = Widen(tensors.inputs[i], node_.types[i], channels, &converted[i]);
+      *slots[i] = Widen(kernels_, data[i], node_.types[i], channels, &widened[i]);
     }
-    OrtExecutor executor(api_, context);
-    ComputeFrn<T>(kernels_, tensors.shape, static_cast<const T*>(tensors.inputs[kX]),
-                  static_cast<T*>(tensors.y), params, executor);
-  }
-
- private:
-  // A parameter in the compute type; nullptr for nullptr.
-  const A* Widen(const void* values, ONNXTensorElementDataType type, int64_t count,
-                 std::vector<A>* storage) const {
-    if (values == nullptr) return nullptr;
-    if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) {
-      return WidenFrom(static_cast<const float*>(values), count, storage);
-    }
-    return WidenFrom(static_cast<const T*>(values), count, storage);
-  }
-
-  template <class From>
-  const A* WidenFrom(const From* values, int64_t count, std::vector<A>* storage) const {
-    if constexpr (std::is_same_v<From, A>) {
-      return values;
-    } else {
-      storage->resize(count);
-      for (int64_t i = 0; i < count; ++i) (*storage)[i] = static_cast<A>(ToDouble(values[i]));
-      return storage->data();
-    }
+    return PrepareParameters(kernels_, params, channels);
   }
 
   const OrtApi& api_;
   FrnNode node_;
   const Kernels<T>& kernels_;
+  const int64_t threads_ = AvailableThreads();  // of the pool, which ONNX Runtime does not tell
+  std::optional<Parameters<A>> constant_;       // where all parameters are the same in every run
 };
 
 // Claims the element types without a kernel, so that a model with one of them gets ReadNode's
@@ -93,27 +120,19 @@ class NoKernel {
   void Compute(OrtKernelContext*) const {}
 };
 
-constexpr ONNXTensorElementDataType kOtherTypes[] = {
-    ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,        ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8,
-    ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16,       ONNX_TENSOR_ELEMENT_DATA_TYPE_INT16,
-    ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,        ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64,
-    ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT32,       ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT64,
-    ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL,         ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING,
-    ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E4M3FN, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E4M3FNUZ,
-    ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E5M2,   ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E5M2FNUZ,
-};
+template <class... T>
+void Append(TypeList<T...>, const OrtRuntime& runtime, std::vector<FrnCustomOp>* ops) {
+  (ops->push_back(MakeFrnOp<CpuKernel<T>>(runtime, kOnnxType<T>, nullptr)), ...);
+}
 
 }  // namespace
 
 void AppendCpuOps(const OrtRuntime& runtime, std::vector<FrnCustomOp>* ops) {
-  const auto add = [&](auto make, ONNXTensorElementDataType type) {
-    ops->push_back(make(runtime, type, nullptr));
-  };
-  add(MakeFrnOp<CpuKernel<float>>, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
-  add(MakeFrnOp<CpuKernel<F16>>, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16);
-  add(MakeFrnOp<CpuKernel<BF16>>, ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16);
-  add(MakeFrnOp<CpuKernel<double>>, ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE);
-  for (ONNXTensorElementDataType type : kOtherTypes) add(MakeFrnOp<NoKernel>, type);
+  Append(ElementTypes{}, runtime, ops);
+  for (const OnnxTypeName& other : kOnnxTypeNames) {
+    if (IsElementType(other.type)) continue;
+    ops->push_back(MakeFrnOp<NoKernel>(runtime, other.type, nullptr));
+  }
 }
 
 }  // namespace frn

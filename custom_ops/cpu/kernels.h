@@ -48,6 +48,9 @@ struct Kernels {
   void (*apply_single)(const T* x, T* y, int64_t rows, int64_t cols, const A* gamma, const A* beta,
                        const A* tau, const A* epsilon);
 
+  // out[i] = x[i], in the type that is computed with.
+  void (*widen)(const T* x, int64_t n, A* out);
+
   // To be called by a thread after the last apply_*(..., large = true), before others read y.
   void (*fence)();
 };

@@ -41,10 +41,34 @@ constexpr int kShort = 16;  // vectors of a plane whose lanes are added in float
 #include "cpu/sum_inl.h"
 
 template <class V, class T>
-constexpr Kernels<T> MakeKernels() {
-  return {4 * V::kLanes,   SumPlanes<V, T>, ApplyPlanes<V, T>, SumRows<V, T>,
-          ApplyRows<V, T>, Scales<V>,       ApplySingle<V, T>, V::Fence};
+void Widen(const T* x, int64_t n, typename V::Elem* out) {
+  constexpr int64_t kW = V::kLanes;
+  for (; n >= kW; n -= kW, x += kW, out += kW) V::Store(out, V::Load(x));
+  const int rest = static_cast<int>(n);
+  if (rest > 0) V::StorePart(out, V::LoadPart(x, rest), rest);
 }
 
-constexpr KernelTable kTable = {MakeKernels<FloatVec, float>(), MakeKernels<DoubleVec, double>(),
-                                MakeKernels<FloatVec, F16>(), MakeKernels<FloatVec, BF16>()};
+template <class V, class T>
+constexpr Kernels<T> MakeKernels() {
+  return {4 * V::kLanes, SumPlanes<V, T>,   ApplyPlanes<V, T>, SumRows<V, T>, ApplyRows<V, T>,
+          Scales<V>,     ApplySingle<V, T>, Widen<V, T>,       V::Fence};
+}
+
+// The vector type that computes in A.
+template <class A>
+struct VectorFor;
+template <>
+struct VectorFor<float> {
+  using type = FloatVec;
+};
+template <>
+struct VectorFor<double> {
+  using type = DoubleVec;
+};
+
+template <class... T>
+constexpr KernelTable MakeTable(TypeList<T...>) {
+  return {MakeKernels<typename VectorFor<ComputeType<T>>::type, T>()...};
+}
+
+constexpr KernelTable kTable = MakeTable(ElementTypes{});

@@ -1,19 +1,22 @@
-// What is to be known of the machine.
+// How much of the machine this process may use.
 
 #ifndef FRN_ONNX_CPU_MACHINE_H_
 #define FRN_ONNX_CPU_MACHINE_H_
 
-#include <algorithm>
-#include <cstdint>
-#include <thread>
-
 namespace frn {
 
-// An upper bound for the threads of the pool, which ONNX Runtime does not tell. A constant of the
-// machine, not of the call: results have the same bits for every number of threads.
-inline int64_t HardwareThreads() {
-  static const int64_t threads = std::max<int64_t>(1, std::thread::hardware_concurrency());
-  return threads;
+// How many threads may run at once: the CPUs that the calling thread is allowed on
+// (sched_getaffinity), and no more than the process's CPU quota (cgroup v2 and v1), rounded up.
+// Read anew, the quota once a second at most: both can be changed while the process runs.
+int AvailableThreads();
+
+// Tells the CPU that this thread waits for another one.
+inline void Pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
 }
 
 }  // namespace frn

@@ -39,8 +39,8 @@ void OwnPlanes(const FrnCall<T>& call, int64_t bytes) {
 template <class T>
 void SharedPlanes(const FrnCall<T>& call, int64_t planes, int64_t bytes) {
   const int64_t inner = call.shape.inner, channels = call.shape.channels;
-  const int64_t group = GroupSize(planes, bytes);
-  const int64_t slices = SliceCount(group, bytes);
+  const int64_t group = GroupSize(call.executor.threads(), planes, bytes);
+  const int64_t slices = SliceCount(bytes);
   const int64_t length = CeilDiv(inner, slices);
   const int64_t chunk = kChunkBytes / sizeof(T);
   std::vector<double> partial(group * slices);
@@ -80,7 +80,7 @@ template <class T>
 void ComputePlanes(const FrnCall<T>& call) {
   const int64_t planes = call.shape.batch * call.shape.channels;
   const int64_t bytes = call.shape.plane() * static_cast<int64_t>(sizeof(T));
-  const bool few = planes < 4 * HardwareThreads() && bytes > 2 * kTaskBytes;
+  const bool few = planes < kFewTasks && bytes > 2 * kTaskBytes;
   if (call.shape.outer == 1 && (bytes > kOwnBytes || few)) {
     SharedPlanes(call, planes, bytes);
   } else {

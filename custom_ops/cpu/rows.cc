@@ -9,6 +9,20 @@
 namespace frn {
 namespace {
 
+// So many pixels, and their multiples, fill whole vectors.
+int64_t PixelsForWholeVectors(int64_t narrow_columns, int64_t channels) {
+  const int64_t lanes = narrow_columns / 4;
+  return lanes / std::gcd(lanes, channels);
+}
+
+// How many of `pixels` pixels make one row.
+int64_t PixelsPerRow(int64_t narrow_columns, int64_t channels, int64_t pixels) {
+  const int64_t most = MostPixelsPerRow(narrow_columns, channels);
+  if (most <= pixels) return most;
+  const int64_t step = PixelsForWholeVectors(narrow_columns, channels);
+  return pixels >= step ? pixels / step * step : pixels;
+}
+
 // A sample cut into rows of `columns` columns, which are one pixel or several folded into one. What
 // is left over at the end of a sample is less than a row.
 template <class T>
@@ -120,8 +134,8 @@ template <class T>
 void SharedRows(const Rows<T>& cut, int64_t sample_bytes) {
   const FrnCall<T>& call = cut.call;
   const int64_t rows = cut.rows, columns = cut.columns, batch = call.shape.batch;
-  const int64_t group = GroupSize(batch, sample_bytes);
-  const int64_t length = CeilDiv(rows, SliceCount(group, sample_bytes));
+  const int64_t group = GroupSize(call.executor.threads(), batch, sample_bytes);
+  const int64_t length = CeilDiv(rows, SliceCount(sample_bytes));
   const int64_t slices = CeilDiv(rows, length);
   std::vector<double> partial(group * slices * columns);
   std::vector<ComputeType<T>> scale(group * columns);
@@ -157,12 +171,11 @@ void SharedRows(const Rows<T>& cut, int64_t sample_bytes) {
 
 // Channels that fill vectors by themselves are left alone: rows of few vectors are summed in
 // registers.
-int64_t PixelsPerRow(int64_t narrow_columns, int64_t channels, int64_t pixels) {
-  if (channels % narrow_columns == 0) return 1;
-  if (narrow_columns % channels == 0) return std::min(narrow_columns / channels, pixels);
-  const int64_t lanes = narrow_columns / 4;
-  const int64_t step = lanes / std::gcd(lanes, channels);
-  const int64_t most = std::clamp(kFoldedColumns / channels, int64_t{1}, pixels);
+int64_t MostPixelsPerRow(int64_t narrow_columns, int64_t channels) {
+  if (channels <= 1 || channels % narrow_columns == 0) return 1;
+  if (narrow_columns % channels == 0) return narrow_columns / channels;
+  const int64_t step = PixelsForWholeVectors(narrow_columns, channels);
+  const int64_t most = std::max<int64_t>(1, kFoldedColumns / channels);
   return most >= step ? most / step * step : most;
 }
 
@@ -177,17 +190,18 @@ void ComputeRows(const FrnCall<T>& call) {
   const int64_t sample_bytes = cut.sample * size;
   // Strips of channels are for samples that fit in cache and are fewer than the threads: what a
   // strip leaves out of each row is a hole in the cache sets it can use.
-  int64_t strips = CeilDiv(cut.columns, kMaxColumns);
+  const int64_t fewest = CeilDiv(cut.columns, kMaxColumns);
+  int64_t most = fewest;
   if (cut.fold == 1) {
-    const int64_t wanted = CeilDiv(2 * HardwareThreads(), batch);
     const int64_t narrowest = std::max<int64_t>(1, call.shape.channels * size / kStripBytes);
     const int64_t worth = std::max<int64_t>(1, sample_bytes / (kTaskBytes / 2));
-    strips = std::max(strips, std::min({wanted, narrowest, worth}));
+    most = std::max(fewest, std::min(narrowest, worth));
   }
-  const bool few = batch * strips < HardwareThreads() && sample_bytes > 2 * kTaskBytes;
+  const bool few = batch * most < kFewTasks && sample_bytes > 2 * kTaskBytes;
   if (sample_bytes > kOwnBytes || few) {
     SharedRows(cut, sample_bytes);
   } else {
+    const int64_t strips = std::clamp(CeilDiv(2 * call.executor.threads(), batch), fewest, most);
     const int64_t lanes = 64 / size;  // strips begin where cache lines do, if x does
     OwnRows(cut, std::min(cut.columns, CeilDiv(CeilDiv(cut.columns, strips), lanes) * lanes));
   }

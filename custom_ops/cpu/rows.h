@@ -9,9 +9,9 @@
 
 namespace frn {
 
-// How many of `pixels` pixels make one row: if possible so many that its columns fill whole
-// vectors. narrow_columns: of the kernels. The call's parameters must be repeated so often.
-int64_t PixelsPerRow(int64_t narrow_columns, int64_t channels, int64_t pixels);
+// How many pixels at most make one row: if possible so many that its columns fill whole vectors.
+// narrow_columns: of the kernels. The call's parameters must be repeated so often.
+int64_t MostPixelsPerRow(int64_t narrow_columns, int64_t channels);
 
 template <class T>
 void ComputeRows(const FrnCall<T>& call);

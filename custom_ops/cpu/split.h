@@ -1,4 +1,5 @@
-// How one FRN call is cut into tasks: the arithmetic.
+// How one FRN call is cut into tasks: the arithmetic. In which order squares are added follows from
+// the shape alone, never from the threads, so that results have the same bits on every machine.
 //
 // Each plane is read twice, for its sum of squares and to be normalised, so the aim is that the
 // second read finds it in cache, that all threads have work, and that no task is too small to be
@@ -19,22 +20,22 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "cpu/machine.h"
 #include "cpu/tuning.h"
 
 namespace frn {
 
 inline int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// How many planes, or samples, all threads work on at once: as many as their L2 caches hold.
-inline int64_t GroupSize(int64_t count, int64_t bytes) {
-  return std::clamp<int64_t>(HardwareThreads() * kCacheBytes / bytes, 1, count);
+// How many planes, or samples, all threads work on at once: as many as their L2 caches hold, and
+// no more than an L3 cache holds, as the threads may be fewer than is known. No matter for the
+// bits.
+inline int64_t GroupSize(int64_t threads, int64_t count, int64_t bytes) {
+  return std::clamp<int64_t>(std::min(threads * kCacheBytes, kGroupBytes) / bytes, 1, count);
 }
 
-// Into how many slices each of a group is cut: two for every thread.
-inline int64_t SliceCount(int64_t group, int64_t bytes) {
-  const int64_t worth = std::max<int64_t>(1, bytes / kTaskBytes);
-  return std::min(worth, CeilDiv(2 * HardwareThreads(), group));
+// Into how many slices each of a group is cut, for any number of threads.
+inline int64_t SliceCount(int64_t bytes) {
+  return std::clamp<int64_t>(bytes / kTaskBytes, 1, kMaxSlices);
 }
 
 // [begin, end) in chunks from the last to the first: what was summed last is still in cache.

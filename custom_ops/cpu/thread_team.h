@@ -6,8 +6,10 @@
 #define FRN_ONNX_CPU_THREAD_TEAM_H_
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -18,14 +20,18 @@ namespace frn {
 
 class ThreadTeam : public Executor {
  public:
-  // `threads` in all, the caller's among them.
-  explicit ThreadTeam(int threads);
+  // `threads` in all, the caller's among them. They are made when there is work for them; where the
+  // system gives no more of them, the team makes do with those it has.
+  explicit ThreadTeam(int threads) : threads_(threads) {}
   ~ThreadTeam() override;
   ThreadTeam(const ThreadTeam&) = delete;
   ThreadTeam& operator=(const ThreadTeam&) = delete;
 
   // One call at a time.
   void Run(int64_t count, void (*task)(void*, int64_t), void* self) override;
+  int64_t threads() const override { return threads_; }
+  // Between calls. Threads that are too many then are kept, asleep.
+  void set_threads(int threads) { threads_ = threads; }
 
  private:
   // The tasks [next, end) of one thread.
@@ -34,16 +40,33 @@ class ThreadTeam : public Executor {
     int64_t end = 0;
   };
 
-  void Work(size_t thread);
-  void Take(size_t thread);
+  struct alignas(64) Worker {
+    std::atomic<uint64_t> called{0};  // the round that it is wanted for
+    std::atomic<bool> asleep{false};
+    std::mutex mutex;  // of `wake`
+    std::condition_variable wake;
+    Share share;
+    std::thread thread;
+  };
 
-  std::vector<std::thread> workers_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::atomic<uint64_t> round_{0};  // counts the calls of Run
+  void Grow(int64_t workers);
+  void Call(Worker& worker);
+  void Work(Worker& worker, int64_t thread);
+  void Take(int64_t thread);
+  Share& ShareOf(int64_t thread) { return thread == 0 ? own_ : workers_[thread - 1]->share; }
+
+  int64_t threads_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::chrono::steady_clock::time_point next_try_;  // to make a thread, after the system gave none
+  Share own_;                                       // the caller's
   std::atomic<bool> stop_{false};
-  std::atomic<int> busy_{0};   // workers not yet done with this round
-  std::vector<Share> shares_;  // one for each thread, the caller's first
+
+  // The round: the tasks of one call of Run. Workers enter it while it is open, and the caller
+  // leaves it when it is closed and none is inside: it waits for no worker that came too late.
+  uint64_t round_ = 0;
+  std::atomic<bool> open_{false};
+  std::atomic<int> inside_{0};
+  int64_t taking_part_ = 0;
   void (*task_)(void*, int64_t) = nullptr;
   void* self_ = nullptr;
 };

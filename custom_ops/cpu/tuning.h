@@ -1,5 +1,5 @@
 // The sizes at which one way of computing becomes faster than another: measured, and the same on
-// every machine. Those that decide in which order squares are added (kOwnBytes to kRunElements)
+// every machine. Those that decide in which order squares are added (kOwnBytes to kMaxSlices)
 // must stay so: results have the same bits wherever the instruction set is the same.
 
 #ifndef FRN_ONNX_CPU_TUNING_H_
@@ -16,6 +16,10 @@ inline constexpr int64_t kTaskBytes = 64 << 10;        // the least worth handin
 inline constexpr int64_t kRunRows = 1024;
 inline constexpr int64_t kRunElements = 64 << 10;
 
+inline constexpr int64_t kFewTasks = 8;     // that are too few: each is shared
+inline constexpr int64_t kMaxSlices = 256;  // of a plane or sample that is shared
+
+inline constexpr int64_t kGroupBytes = 8 << 20;   // of x that all threads work on at once
 inline constexpr int64_t kBatchBytes = 24 << 10;  // small planes: summed and normalised in L1
 inline constexpr int64_t kMaxBatch = 64;          // planes of a batch
 inline constexpr int64_t kChunkBytes = 16 << 10;  // normalised at once, the last chunk first

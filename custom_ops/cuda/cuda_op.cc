@@ -7,6 +7,7 @@
 #include "cuda/call.h"
 #include "cuda/launch.h"
 #include "frn_op.h"
+#include "onnx_type.h"
 
 namespace frn {
 namespace {
@@ -38,13 +39,14 @@ class CudaKernel {
 
   void Compute(OrtKernelContext* context) const {
     const FrnTensors tensors = ReadTensors(api_, node_, context);
+    const FrnParamData data = ReadParams(api_, node_, tensors.dims, context);
     cuda::KernelParams params;
-    params.x = tensors.inputs[kX];
+    params.x = tensors.x;
     params.y = tensors.y;
-    params.gamma = VectorOf(tensors, kGamma);
-    params.beta = VectorOf(tensors, kBeta);
-    params.tau = VectorOf(tensors, kTau);
-    params.epsilon = static_cast<const float*>(tensors.inputs[kEpsilon]);
+    params.gamma = VectorOf(data, kGamma);
+    params.beta = VectorOf(data, kBeta);
+    params.tau = VectorOf(data, kTau);
+    params.epsilon = static_cast<const float*>(data[kEpsilon]);
     params.epsilon_value = node_.epsilon;
     cuda::SetShape(tensors.shape, &params);
 
@@ -54,8 +56,8 @@ class CudaKernel {
   }
 
  private:
-  cuda::ChannelVector VectorOf(const FrnTensors& tensors, InputIndex input) const {
-    return {tensors.inputs[input], node_.types[input] == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT};
+  cuda::ChannelVector VectorOf(const FrnParamData& data, InputIndex input) const {
+    return {data[input], node_.types[input] == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT};
   }
 
   const OrtApi& api_;

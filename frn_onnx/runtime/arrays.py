@@ -59,6 +59,7 @@ def frn(
             f"FRN: x must be one of {', '.join(_DTYPES)}, received {x.dtype.name}; convert it "
             "first, for example with x.astype('float32')."
         )
+    x = x.astype(x.dtype.newbyteorder("="), copy=False)
     axes = spatial_axes(x.shape, axes)
     channels = x.shape[op.channel_axis(axes)]
     # Parameters are computed with in float32, as the statistic is; in float64 for float64.
@@ -71,7 +72,7 @@ def frn(
 
     epsilons = np.abs(np.asarray(epsilon, dtype=param_dtype))
     return library.native().frn(
-        np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")),
+        np.ascontiguousarray(x),
         per_channel("gamma", gamma),
         per_channel("beta", beta),
         None if tau is None else per_channel("tau", tau),

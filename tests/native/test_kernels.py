@@ -49,6 +49,32 @@ def test_larger_than_the_caches(target, dtype, rng, shape, axes):
         run_and_check(x, *params, axes=axes, out=out)
 
 
+def at_byte(x, byte):
+    """A copy of x at an address of this remainder by 64."""
+    raw = np.zeros(x.nbytes + 128, np.uint8)
+    placed = np.ndarray(x.shape, x.dtype, raw, offset=-raw.ctypes.data % 64 + byte)
+    placed[...] = x
+    assert placed.ctypes.data % 64 == byte
+    return placed
+
+
+@pytest.mark.parametrize("rows", [5, 3000])  # in the caches, and larger than they are
+@pytest.mark.parametrize("axes", [(2, 3), (1, 2)])
+def test_at_any_byte(target, dtype, rng, axes, rows):
+    """Views into received buffers and mapped files begin anywhere; parameters, too."""
+    shape = (1, 4, rows, 300) if axes == (2, 3) else (1, rows, 300, 4)
+    if rows > 5:
+        shape = (max(1, 4 // dtype.itemsize), *shape[1:])
+    x = make_x(rng, shape, dtype)
+    params = make_params(rng, 4, dtype)
+    expected = _native.frn(x, *params, epsilon=1e-3, axes=axes)
+    for byte in (1, 3) if rows > 5 else (1, 2, 3, 5, 63):
+        shifted = [at_byte(p, byte) for p in params]
+        out = at_byte(np.zeros_like(x), byte)
+        _native.frn(at_byte(x, (byte + 2) % 64), *shifted, epsilon=1e-3, axes=axes, out=out)
+        assert out.tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize(("shape", "axes"), [c for c in CASES if c[0][0] > 0], ids=str)
 def test_in_place_is_the_same_bits(target, dtype, rng, shape, axes):
     x = make_x(rng, shape, dtype)

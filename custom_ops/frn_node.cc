@@ -1,0 +1,214 @@
+#include "frn_node.h"
+
+#include "onnx_type.h"
+
+namespace frn {
+namespace {
+
+using TypeInfo = std::unique_ptr<OrtTypeInfo, void (*)(OrtTypeInfo*)>;
+
+// Nothing to do for nullptr; true if there was an error, which is dropped.
+bool Failed(const OrtApi& api, OrtStatus* status) {
+  if (status == nullptr) return false;
+  api.ReleaseStatus(status);
+  return true;
+}
+
+std::string NodeName(const OrtApi& api, const OrtKernelInfo& info) {
+  size_t size = 0;
+  if (Failed(api, api.KernelInfo_GetNodeName(&info, nullptr, &size)) || size <= 1) return "";
+  std::string name(size, '\0');
+  if (Failed(api, api.KernelInfo_GetNodeName(&info, name.data(), &size))) return "";
+  name.resize(size - 1);  // the terminating zero
+  return name;
+}
+
+Dims ReadAxes(const OrtApi& api, const OrtKernelInfo& info) {
+  size_t size = 0;
+  if (Failed(api, api.KernelInfoGetAttributeArray_int64(&info, "axes", nullptr, &size))) {
+    throw FrnError(
+        "FRN: the attribute axes (ints) is missing. Give it the spatial axes, for example [2, 3] "
+        "for NCHW and [1, 2] for NHWC.");
+  }
+  Dims axes(size);
+  if (size > 0) {
+    Check(api, api.KernelInfoGetAttributeArray_int64(&info, "axes", axes.data(), &size));
+  }
+  return axes;
+}
+
+float ReadEpsilon(const OrtApi& api, const OrtKernelInfo& info) {
+  float epsilon = kDefaultEpsilon;
+  if (Failed(api, api.KernelInfoGetAttribute_float(&info, "epsilon", &epsilon))) {
+    int64_t integer = 0;
+    if (!Failed(api, api.KernelInfoGetAttribute_int64(&info, "epsilon", &integer))) {
+      throw FrnError("FRN: the attribute epsilon must be a float, received the integer " +
+                     std::to_string(integer) + ". Write it as a float attribute.");
+    }
+    epsilon = kDefaultEpsilon;  // absent
+  }
+  CheckEpsilon(epsilon);
+  return epsilon;
+}
+
+void CheckTypes(const FrnNode& node) {
+  const ONNXTensorElementDataType x = node.types[kX];
+  if (!IsElementType(x)) {
+    throw FrnError("FRN: X must be float, float16, bfloat16 or double, received " + TypeName(x) +
+                   ". Insert a Cast to float before the node and one back behind it.");
+  }
+  for (size_t i = kGamma; i < kInputCount; ++i) {
+    const ONNXTensorElementDataType type = node.types[i];
+    if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED) continue;
+    const bool as_x = i != kEpsilon && type == x;
+    if (as_x || type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) continue;
+    const bool two = i != kEpsilon && x != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+    throw FrnError(std::string("FRN: ") + kInputNames[i] + " must be " +
+                   (two ? TypeName(x) + " (the type of X) or float" : "float") + ", received " +
+                   TypeName(type) + ". Convert the stored parameter, or insert a Cast.");
+  }
+}
+
+bool IsPresent(const OrtApi& api, const OrtKernelInfo& info, size_t index) {
+  size_t size = 0;
+  Check(api, api.KernelInfo_GetInputName(&info, index, nullptr, &size));
+  return size > 1;  // an absent optional input has the empty name
+}
+
+// The shape of a tensor that is there.
+Dims DimsOf(const OrtApi& api, const OrtValue* value) {
+  OrtTensorTypeAndShapeInfo* raw = nullptr;
+  Check(api, api.GetTensorTypeAndShape(value, &raw));
+  const TensorInfo info(raw, api.ReleaseTensorTypeAndShapeInfo);
+  return ReadDims(api, info.get());
+}
+
+// Element type of input i, and its shape as far as it is known: empty where not even the rank is.
+Dims ReadType(const OrtApi& api, const OrtKernelInfo& info, size_t i,
+              ONNXTensorElementDataType* element) {
+  OrtTypeInfo* raw = nullptr;
+  Check(api, api.KernelInfo_GetInputTypeInfo(&info, i, &raw));
+  const TypeInfo type(raw, api.ReleaseTypeInfo);
+  const OrtTensorTypeAndShapeInfo* tensor = nullptr;  // part of `type`
+  Check(api, api.CastTypeInfoToTensorInfo(type.get(), &tensor));
+  if (tensor == nullptr)
+    throw FrnError(std::string("FRN: ") + kInputNames[i] + " must be a tensor.");
+  Check(api, api.GetTensorElementType(tensor, element));
+  return ReadDims(api, tensor);
+}
+
+FrnConstant ReadConstant(const OrtApi& api, const OrtKernelInfo& info, size_t i) {
+  FrnConstant constant;
+  int is_constant = 0;
+  Check(api, api.KernelInfoGetConstantInput_tensor(&info, i, &is_constant, &constant.value));
+  if (is_constant == 0) return {};
+  constant.dims = DimsOf(api, constant.value);
+  return constant;
+}
+
+FrnNode ReadNodeUnnamed(const OrtApi& api, const OrtKernelInfo& info) {
+  FrnNode node;
+  node.layout = ParseAxes(ReadAxes(api, info));
+  node.epsilon = ReadEpsilon(api, info);
+
+  size_t count = 0;
+  Check(api, api.KernelInfo_GetInputCount(&info, &count));
+  std::array<Dims, kInputCount> dims;  // empty where not known
+  for (size_t i = 0; i < count && i < kInputCount; ++i) {
+    if (!IsPresent(api, info, i)) continue;
+    dims[i] = ReadType(api, info, i, &node.types[i]);
+  }
+  for (size_t i = 0; i < kRequiredInputs; ++i) {
+    if (!node.IsPresent(i)) {
+      throw FrnError(std::string("FRN: the input ") + kInputNames[i] +
+                     " is missing. X, gamma and beta are required, tau and epsilon optional.");
+    }
+  }
+  CheckTypes(node);
+
+  Dims& x = dims[kX];
+  if (x.empty()) x.assign(node.layout.rank, -1);
+  CheckRank(node.layout, x);
+  node.folded = ReadConstant(api, info, kX).value != nullptr;
+  for (size_t i = kGamma; i < kInputCount; ++i) {
+    if (!node.IsPresent(i)) continue;
+    node.constants[i] = ReadConstant(api, info, i);
+    const bool constant = node.constants[i].value != nullptr;
+    const Dims& known = constant ? node.constants[i].dims : dims[i];
+    if (constant || !known.empty()) CheckParamShape(node.layout, x, kInputNames[i], known);
+  }
+  return node;
+}
+
+// "text (node 'name')"; the text alone where the node has no name.
+std::string WithNodeName(const OrtApi& api, const OrtKernelInfo& info, const char* text) {
+  const std::string name = NodeName(api, info);
+  return text + (name.empty() ? "" : " (node '" + name + "')");
+}
+
+}  // namespace
+
+void Check(const OrtApi& api, OrtStatus* status) {
+  if (status == nullptr) return;
+  const OrtError error(api.GetErrorCode(status),
+                       std::string("FRN: ") + api.GetErrorMessage(status));
+  api.ReleaseStatus(status);
+  throw error;
+}
+
+Dims ReadDims(const OrtApi& api, const OrtTensorTypeAndShapeInfo* info) {
+  size_t count = 0;
+  Check(api, api.GetDimensionsCount(info, &count));
+  Dims dims(count);
+  Check(api, api.GetDimensions(info, dims.data(), count));
+  return dims;
+}
+
+const void* DataOf(const OrtApi& api, const OrtValue* value) {
+  void* data = nullptr;  // the ABI has no reading accessor
+  Check(api, api.GetTensorMutableData(const_cast<OrtValue*>(value), &data));
+  return data;
+}
+
+FrnNode ReadNode(const OrtApi& api, const OrtKernelInfo& info) try {
+  return ReadNodeUnnamed(api, info);
+} catch (const FrnError& error) {
+  throw FrnError(WithNodeName(api, info, error.what()));
+} catch (const OrtError& error) {
+  throw OrtError(error.code(), WithNodeName(api, info, error.what()));
+}
+
+FrnTensors ReadTensors(const OrtApi& api, const FrnNode& node, OrtKernelContext* context) {
+  FrnTensors tensors;
+  const OrtValue* x = nullptr;
+  Check(api, api.KernelContext_GetInput(context, kX, &x));
+  tensors.dims = DimsOf(api, x);
+  tensors.shape = MakeShape(node.layout, tensors.dims);
+  tensors.x = DataOf(api, x);
+  for (size_t i = kGamma; i < kInputCount; ++i) {
+    const FrnConstant& constant = node.constants[i];
+    if (constant.value == nullptr || constant.dims[0] == tensors.shape.channels) continue;
+    CheckParamShape(node.layout, tensors.dims, kInputNames[i], constant.dims);
+  }
+  OrtValue* y = nullptr;
+  Check(api, api.KernelContext_GetOutput(context, 0, tensors.dims.data(), tensors.dims.size(), &y));
+  Check(api, api.GetTensorMutableData(y, &tensors.y));
+  return tensors;
+}
+
+FrnParamData ReadParams(const OrtApi& api, const FrnNode& node, const Dims& x,
+                        const OrtKernelContext* context) {
+  FrnParamData params{};
+  for (size_t i = kGamma; i < kInputCount; ++i) {
+    if (!node.IsPresent(i)) continue;
+    const OrtValue* value = nullptr;
+    Check(api, api.KernelContext_GetInput(context, i, &value));
+    if (node.constants[i].value == nullptr) {
+      CheckParamShape(node.layout, x, kInputNames[i], DimsOf(api, value));
+    }
+    params[i] = DataOf(api, value);
+  }
+  return params;
+}
+
+}  // namespace frn
