@@ -25,7 +25,10 @@ def add_parser(subparsers) -> None:
         "--verify",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="run both models on random input and compare, before anything is written",
+        help="run both models and compare, before anything is written",
+    )
+    parser.add_argument(
+        "--inputs", metavar="FILE.npz", help="what they run on, by input name (default: random)"
     )
     parser.add_argument(
         "--dtype",
@@ -56,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
             dtype=args.dtype,
             signature=args.signature,
             verify=args.verify,
+            inputs=args.inputs,
         )
     for warning in caught:
         if issubclass(warning.category, FrnWarning):

@@ -20,7 +20,10 @@ def add_parser(subparsers) -> None:
         "--verify",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="run both models on random input and compare, before anything is written",
+        help="run both models and compare, before anything is written",
+    )
+    parser.add_argument(
+        "--inputs", metavar="FILE.npz", help="what they run on, by input name (default: random)"
     )
     parser.add_argument(
         "--per-node",
@@ -48,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         compare=args.verify,
         per_node=args.per_node,
         fix_conv_transpose=args.fix_conv_transpose,
+        inputs=args.inputs,
     )
     if not done.result.fused:
         print_warning(f"no FRN was found in {args.model}")

@@ -9,7 +9,9 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("a", help="an .onnx, .keras or .h5 file")
     parser.add_argument("b", help="another one")
-    parser.add_argument("--inputs", help="an .npz file with the inputs by name (default: random)")
+    parser.add_argument(
+        "--inputs", metavar="FILE.npz", help="what they run on, by input name (default: random)"
+    )
     parser.add_argument("--samples", type=int, default=3, help="random inputs (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="of the random inputs (default: 0)")
     parser.add_argument("--rtol", type=float, help="instead of the derived tolerance")
@@ -20,9 +22,11 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from frn_onnx.cli.console import print_json, quiet_tensorflow
-
-    quiet_tensorflow()
     from frn_onnx.graph import verify
+    from frn_onnx.graph.runners import KERAS_SUFFIXES
+
+    if args.a.endswith(KERAS_SUFFIXES) or args.b.endswith(KERAS_SUFFIXES):
+        quiet_tensorflow()
 
     report = verify(
         args.a,

@@ -15,12 +15,13 @@ from frn_onnx.errors import ArgumentError, FrnWarning
 from frn_onnx.export import convert, open_sizes, transposes, verification
 from frn_onnx.export.source import load
 from frn_onnx.export.trace import Source
-from frn_onnx.graph import model_io
-from frn_onnx.graph.comparison import Report
+from frn_onnx.graph import guard, model_io
 from frn_onnx.graph.forms import Form, check_form, form_of, lower_nodes
 from frn_onnx.graph.fusion import FuseResult, Skipped, fuse
 from frn_onnx.graph.half import convert as convert_types
 from frn_onnx.graph.lowering import lower
+from frn_onnx.graph.report import Report
+from frn_onnx.graph.samples import Inputs
 from frn_onnx.graph.scopes import scopes
 
 LAYOUTS = ("auto", "NCHW", "NHWC")
@@ -72,6 +73,7 @@ def export(
     dtype: Literal["float16"] | None = None,
     signature=None,
     verify: bool = True,
+    inputs: Inputs | None = None,
 ) -> onnx.ModelProto:
     """Exports a Keras model to ONNX, each FRN (+TLU) in it as one node.
 
@@ -97,7 +99,9 @@ def export(
         signature: for a SavedModel with several signatures, the name of one; for other
             models, where their inputs are unknown or to be changed, a ``tf.TensorSpec`` for
             each.
-        verify: whether to run both models on random input and to fail if they differ.
+        verify: whether to run both models and to fail if they differ.
+        inputs: arrays by input name, or the path of an .npz file, to compare on; None makes
+            random ones.
 
     Returns:
         The ONNX model.
@@ -106,7 +110,7 @@ def export(
         ModelError: the model cannot be read, or ``path`` cannot be written.
         ArgumentError: an argument has a value that is not allowed.
         ExportError: TensorFlow or tf2onnx cannot convert the model.
-        VerificationError: the exported model computes something else.
+        VerificationError: the exported model computes something else, or that cannot be told.
         DependencyError: verification needs ONNX Runtime, which is not installed.
 
     Warns:
@@ -115,7 +119,7 @@ def export(
     Example:
         >>> frn_onnx.export("digits.keras", "digits.onnx")
     """
-    result = _run(model, path, form, layout, opset, dtype, signature, verify)
+    result = _run(model, path, form, layout, opset, dtype, signature, verify, inputs)
     if result.shortfall:
         warnings.warn(result.shortfall, FrnWarning, stacklevel=2)
     _LOGGER.info("%s", result)
@@ -132,15 +136,16 @@ def export_model(
     dtype: Literal["float16"] | None = None,
     signature=None,
     verify: bool = True,
+    inputs: Inputs | None = None,
 ) -> ExportResult:
     """:func:`export` with a report; same arguments, same errors."""
-    result = _run(model, path, form, layout, opset, dtype, signature, verify)
+    result = _run(model, path, form, layout, opset, dtype, signature, verify, inputs)
     if result.shortfall:
         warnings.warn(result.shortfall, FrnWarning, stacklevel=2)
     return result
 
 
-def _run(model, path, form, layout, opset, dtype, signature, verify) -> ExportResult:
+def _run(model, path, form, layout, opset, dtype, signature, verify, inputs) -> ExportResult:
     check_form(form)
     if layout not in LAYOUTS:
         raise ArgumentError(f"layout must be one of {', '.join(LAYOUTS)}, received {layout!r}")
@@ -153,6 +158,7 @@ def _run(model, path, form, layout, opset, dtype, signature, verify) -> ExportRe
     convert.check_opset(opset)
     if path is not None:
         model_io.check_output(path, model)
+    inputs = guard.read_inputs(inputs, verify, verification.OFF)
     if verify:
         verification.check_available()
 
@@ -164,7 +170,7 @@ def _run(model, path, form, layout, opset, dtype, signature, verify) -> ExportRe
     if dtype is not None:
         result = convert_types(result, dtype)
         lower_nodes(result, form)
-    report = _verified(source, result) if verify else None
+    report = _verified(source, result, inputs) if verify else None
     result.producer_name, result.producer_version = "frn_onnx", frn_onnx.__version__
     if path is not None:
         model_io.save(result, path)
@@ -180,11 +186,11 @@ def _run(model, path, form, layout, opset, dtype, signature, verify) -> ExportRe
     )
 
 
-def _verified(source: Source, model: onnx.ModelProto) -> Report:
+def _verified(source: Source, model: onnx.ModelProto, inputs: Inputs | None) -> Report:
     """Compares the file that is written, or, where only the plugin runs that, its portable twin."""
     if form_of(model) == "custom":
         model = lower(model, "portable")
-    return verification.compare(source, model)
+    return verification.compare(source, model, inputs)
 
 
 def _shortfall(source: Source, result: FuseResult) -> str | None:

@@ -8,39 +8,41 @@ import onnx
 
 from frn_onnx.errors import ModelError, VerificationError, missing_dependency
 from frn_onnx.export.trace import Source
-from frn_onnx.graph.comparison import Report, verify
+from frn_onnx.graph import guard
+from frn_onnx.graph.comparison import verify
+from frn_onnx.graph.report import Report
 from frn_onnx.graph.runners import Runner, Spec
+from frn_onnx.graph.samples import Inputs
 
-_INSTEAD = "pass verify=False (--no-verify) to export it all the same"
+OFF = "verify=False (--no-verify)"
 
 
 def check_available() -> None:
     """Raises DependencyError where there is no ONNX Runtime to run the exported model."""
     if importlib.util.find_spec("onnxruntime") is None:
-        raise missing_dependency("onnxruntime", "cpu", "the verification of an export")
+        with guard.ways_out("the model", OFF):
+            raise missing_dependency("onnxruntime", "cpu", "the verification of an export")
 
 
-def compare(source: Source, model: onnx.ModelProto) -> Report:
-    """Runs the original and the ONNX model on random input.
+def compare(source: Source, model: onnx.ModelProto, inputs: Inputs | None = None) -> Report:
+    """Runs the original and the ONNX model on the same inputs.
 
     Args:
         source: the original.
         model: in a form that runs without the plugin.
+        inputs: as for :func:`frn_onnx.verify`.
 
     Raises:
-        VerificationError: an output differs by more than rounding explains, or one of the two
-            cannot be run on random input.
+        VerificationError: an output differs by more than rounding explains, or cannot be
+            compared.
+        ArgumentError: ``inputs`` do not fit the model.
     """
-    try:
-        report = verify(_runner(source), model)
-    except ModelError as error:
-        raise VerificationError(
-            f"export: {source.name!r} cannot be verified: {error}; nothing was written, {_INSTEAD}"
-        ) from error
+    with guard.ways_out(f"export: {source.name!r}", OFF):
+        report = verify(_runner(source), model, inputs=inputs)
     if not report.ok:
+        said = guard.verdict(report, repr(source.name))
         raise VerificationError(
-            f"export: the ONNX model computes something else than {source.name!r}; nothing was "
-            f"written, {_INSTEAD}.\n{report}"
+            f"export: {said}; nothing was written.\n{report}\n{guard.ways(OFF)}"
         )
     return report
 

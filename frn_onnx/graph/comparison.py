@@ -1,99 +1,26 @@
 """Whether two models compute the same: both run on the same inputs, errors measured per output."""
 
 import dataclasses
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from frn_onnx.errors import ArgumentError, ModelError
+from frn_onnx.graph import noise, tolerance
 from frn_onnx.graph import samples as make
-from frn_onnx.graph.runners import Runner, Spec, runner
+from frn_onnx.graph.report import OutputReport, Report
+from frn_onnx.graph.runners import Runner, runner
+from frn_onnx.graph.tolerance import Judgement
 
-# How far one operation may drive two results apart, in units of roundoff. A dot product of K terms
-# is off by about sqrt(K) of them, K is up to 1000 or so, and both results are off; half types are
-# summed in float32. Then the result is rounded, and networks pass errors on a little enlarged.
-_SUM_ROUNDOFFS, _RESULT_ROUNDOFFS = 64, 8
-_FLOAT32_ROUNDOFF = 2.0**-24
-
-
-@dataclass(frozen=True)
-class OutputReport:
-    """How one output of the two models differs.
-
-    Attributes:
-        name: in the first model.
-        max_abs: the largest |a - b|.
-        max_rel: the largest |a - b| relative to the largest |a| in the same array.
-        sample, index: where the error is largest against what is allowed; None where the
-            arrays cannot be compared.
-        a, b, allowed: the two values there, and the error allowed there.
-        shape: of the output in that sample.
-        exceeding, elements: how many elements are off by more than allowed, and of how many.
-        problem: why the arrays cannot be compared, or "".
-    """
-
-    name: str
-    max_abs: float = 0.0
-    max_rel: float = 0.0
-    sample: int | None = None
-    index: tuple[int, ...] | None = None
-    a: float | None = None
-    b: float | None = None
-    allowed: float | None = None
-    shape: tuple[int, ...] | None = None
-    exceeding: int = 0
-    elements: int = 0
-    problem: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return not self.exceeding and not self.problem
-
-
-@dataclass(frozen=True)
-class Report:
-    """The comparison of two models.
-
-    Attributes:
-        a, b: what the models are called.
-        samples: for each sample the shapes of the inputs by name.
-        outputs: one entry for each output.
-    """
-
-    a: str
-    b: str
-    samples: Sequence[Mapping[str, tuple[int, ...]]]
-    outputs: Sequence[OutputReport]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every element of every output is within its tolerance."""
-        return all(output.ok for output in self.outputs)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain types only, for JSON."""
-        outputs = [{**dataclasses.asdict(output), "ok": output.ok} for output in self.outputs]
-        samples = [{name: list(shape) for name, shape in s.items()} for s in self.samples]
-        return {"ok": self.ok, "a": self.a, "b": self.b, "samples": samples, "outputs": outputs}
-
-    def __str__(self) -> str:
-        verdict = "equal within tolerance" if self.ok else "DIFFERENT"
-        lines = [f"{self.a} and {self.b}: {verdict}"]
-        for sample in self.samples:
-            lines.append("  on " + ", ".join(f"{name} {shape}" for name, shape in sample.items()))
-        lines += [f"  {_sentence(output)}" for output in self.outputs]
-        return "\n".join(lines)
+__all__ = ["OutputReport", "Report", "verify"]
 
 
 def verify(
     a: Any,
     b: Any,
     *,
-    inputs: Mapping[str, np.ndarray] | str | os.PathLike | None = None,
+    inputs: make.Inputs | None = None,
     samples: int = 3,
     seed: int = 0,
     rtol: float | None = None,
@@ -101,13 +28,11 @@ def verify(
 ) -> Report:
     """Runs two models on the same inputs and compares what comes out.
 
-    By default an element may be off by sqrt(depth) * max(64 * v + 8 * u, m) * s. Here depth is
-    the longest chain of operations in either model, u the unit roundoff of the narrowest float
-    type that either computes in (2**-24 for float32), v that of the type it sums in (float32 for
-    half types, else u), and s the largest magnitude in the output: each operation adds an error
-    of its own, and those are independent. m is how far the first model's output moves, relative
-    to s, when its input moves by one roundoff: what a network makes of one rounding it makes of
-    those inside it, too. Integers and booleans must be equal; so must NaN and infinities.
+    By default an element may be off by what rounding explains, and integers, booleans and text
+    only where the first model itself gives another value when its input moves by rounding;
+    :mod:`frn_onnx.graph.tolerance` derives both. NaN and infinities must be the same. Random
+    nodes are made to draw the same numbers in both models; an output that differs from run to run
+    all the same cannot be compared, and the report is not ``ok``.
 
     Args:
         a, b: path of an ONNX or Keras file (.keras, .h5), ``onnx.ModelProto``,
@@ -131,60 +56,78 @@ def verify(
     """
     if samples < 1:
         raise ArgumentError(f"samples must be 1 or more, received {samples}")
-    first, second = runner(a), runner(b)
-    pairs = make.match_inputs(first, second)
-    order = make.match_names(first.outputs, second.outputs)
-    if order is None:
-        raise ModelError(
-            f"the models have different outputs: {', '.join(first.outputs)} in {first.label}, "
-            f"{', '.join(second.outputs)} in {second.label}"
-        )
-    roundoff = max(first.roundoff, second.roundoff)
-    depth = max(first.depth, second.depth, 1)
-    one = _SUM_ROUNDOFFS * min(roundoff, _FLOAT32_ROUNDOFF) + _RESULT_ROUNDOFFS * roundoff
+    models = _Models(*_drawing_alike(runner(a), runner(b)))
     fixed = None if rtol is None and atol is None else (rtol or 0.0, atol or 0.0)
-    comparisons = [_Comparison(name) for name in first.outputs]
+    comparisons = [_Comparison(name) for name in models.first.outputs]
     used = []
     rng = np.random.default_rng(seed)
     for sample in range(samples if inputs is None else 1):
         if inputs is None:
-            arrays, left = _run_random(first, pairs, sample, rng)
+            arrays, left = models.run_random(sample, rng)
         else:
-            arrays = make.given(pairs, inputs)
-            left = _run(first, arrays)
-        by_name = {spec.name: array for (_, spec), array in zip(pairs, arrays, strict=True)}
-        converted = [by_name[s.name].astype(s.dtype, copy=False) for s in second.inputs]
-        right = _run(second, converted)
-        used.append(
-            {spec.name: array.shape for (spec, _), array in zip(pairs, arrays, strict=True)}
+            arrays = make.given(models.inputs, inputs)
+            left = models.run_first(arrays)
+        used.append({s.name: x.shape for (s, _), x in zip(models.inputs, arrays, strict=True)})
+        judged = _judged(models, arrays, left, fixed, rng)
+        for comparison, judgement in zip(comparisons, judged, strict=True):
+            comparison.add(sample, judgement)
+    labels = models.first.label, models.second.label
+    return Report(*labels, used, [comparison.result() for comparison in comparisons])
+
+
+def _drawing_alike(first: Runner, second: Runner) -> tuple[Runner, Runner]:
+    """The models with the same random numbers in both, where their random nodes are the same."""
+    seeds = noise.seeds(first.random_nodes, second.random_nodes)
+    if not first.seeded or not second.seeded or not seeds:
+        return first, second
+    return first.seeded(seeds[0]), second.seeded(seeds[1])
+
+
+class _Models:
+    """Two models whose inputs and outputs belong together."""
+
+    def __init__(self, first: Runner, second: Runner) -> None:
+        self.first, self.second = first, second
+        self.inputs = make.match_inputs(first, second)
+        order = make.match_names(first.outputs, second.outputs)
+        if order is None:
+            raise ModelError(
+                f"the models have different outputs: {', '.join(first.outputs)} in "
+                f"{first.label}, {', '.join(second.outputs)} in {second.label}"
+            )
+        self._order = order
+        self.depth = max(first.depth, second.depth, 1)
+        self.roundoff = max(first.roundoff, second.roundoff)
+
+    def run_first(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return _run(self.first, arrays)
+
+    def run_second(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """On the inputs of the first, with its outputs in the order of the first's."""
+        by_name = {s.name: array for (_, s), array in zip(self.inputs, arrays, strict=True)}
+        own = [by_name[s.name].astype(s.dtype, copy=False) for s in self.second.inputs]
+        results = _run(self.second, own)
+        return [results[i] for i in self._order]
+
+    def run_random(
+        self, sample: int, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Random inputs that the first model takes, and its outputs."""
+        failure: ModelError | None = None
+        for arrays in make.candidates(self.inputs, sample, rng):
+            try:
+                return arrays, self.run_first(arrays)
+            except ModelError as error:
+                failure = failure or error
+        raise ModelError(
+            f"no made-up input suits {self.first.label}; pass input that does with --inputs "
+            f"FILE.npz (inputs in Python). {failure}"
         )
-        left, right = list(map(np.asarray, left)), list(map(np.asarray, right))
-        moved = left if fixed else _run(first, [_nudged(x, roundoff, rng) for x in arrays])
-        for comparison, y, z, i in zip(comparisons, left, moved, order, strict=True):
-            relative = depth**0.5 * max(one, _distance(y, np.asarray(z)))
-            comparison.add(sample, y, right[i], fixed or (0.0, relative * _scale(y)))
-    return Report(first.label, second.label, used, [c.report for c in comparisons])
 
 
-def _run_random(
-    model: Runner, pairs: Sequence[tuple[Spec, Spec]], sample: int, rng: np.random.Generator
-) -> tuple[list[np.ndarray], Sequence[np.ndarray]]:
-    """Random inputs of a size that the model takes, and its outputs."""
-    failure: ModelError | None = None
-    for shapes in make.shapes(pairs, sample):
-        arrays = [make.random(pair, s, rng) for pair, s in zip(pairs, shapes, strict=True)]
-        try:
-            return arrays, _run(model, arrays)
-        except ModelError as error:
-            failure = failure or error
-    raise ModelError(
-        f"no made-up input suits {model.label}; pass inputs= (an .npz file or arrays). {failure}"
-    )
-
-
-def _run(model: Runner, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+def _run(model: Runner, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     try:
-        return model.run(arrays)
+        return list(map(np.asarray, model.run(arrays)))
     except Exception as error:  # each runtime has errors of its own, without a common base
         shapes = ", ".join(
             f"{spec.name} {array.shape}" for spec, array in zip(model.inputs, arrays, strict=True)
@@ -192,101 +135,94 @@ def _run(model: Runner, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         raise ModelError(f"{model.label} does not run on {shapes}: {error}") from error
 
 
-def _nudged(x: np.ndarray, roundoff: float, rng: np.random.Generator) -> np.ndarray:
-    """Floats moved up or down by about one roundoff, at random."""
-    if not _is_float(x):
-        return x
-    return np.asarray(x * (1 + rng.choice([-2, 2], x.shape) * roundoff)).astype(x.dtype)
+def _judged(
+    models: _Models,
+    arrays: Sequence[np.ndarray],
+    left: Sequence[np.ndarray],
+    fixed: tuple[float, float] | None,
+    rng: np.random.Generator,
+) -> list[Judgement]:
+    """What differs in one sample; the first model is asked again only where something does."""
+    relative = tolerance.rounding(models.depth, models.roundoff, [*arrays, *left])
+    right = models.run_second(arrays)
+    judged = [Judgement(y, z, relative, fixed) for y, z in zip(left, right, strict=True)]
+    if all(j.agrees for j in judged):
+        return judged
+    again = zip(models.run_first(arrays), models.run_second(arrays), strict=True)
+    for judgement, (y, z) in zip(judged, again, strict=True):
+        judgement.repeat(y, z)
 
+    def move(by: float) -> list[np.ndarray]:
+        return models.run_first([tolerance.moved(x, by, rng) for x in arrays])
 
-def _distance(y: np.ndarray, z: np.ndarray) -> float:
-    """The largest difference, relative to the largest element."""
-    scale = _scale(y)
-    if not _is_float(y) or y.shape != z.shape or not scale:
-        return 0.0
-    with np.errstate(invalid="ignore"):
-        distance = np.abs(y.astype(np.float64) - z.astype(np.float64))
-    return float(distance[np.isfinite(distance)].max(initial=0.0)) / scale
-
-
-def _scale(y: np.ndarray) -> float:
-    """The largest finite magnitude; 0 for what is no float, which must be equal."""
-    if not _is_float(y):
-        return 0.0
-    values = np.abs(y.astype(np.float64))
-    return float(values[np.isfinite(values)].max(initial=0.0))
-
-
-def _is_float(array: np.ndarray) -> bool:
-    # NumPy does not count bfloat16 among its floating-point types.
-    return array.dtype.kind == "f" or array.dtype == ml_dtypes.bfloat16
+    if any(j.open for j in judged):
+        for judgement, y in zip(judged, move(2 * models.roundoff), strict=True):
+            judgement.calibrate(y, models.depth)
+    for by in tolerance.movements(relative, models.roundoff):
+        if not any(j.open for j in judged):
+            break
+        for judgement, y in zip(judged, move(by), strict=True):
+            judgement.explain(y)
+    return judged
 
 
 class _Comparison:
-    """Collects the errors of one output over all samples."""
+    """Collects the judgements of one output over all samples."""
 
     def __init__(self, name: str) -> None:
-        self.report = OutputReport(name)
+        self._report = OutputReport(name)
         self._excess = -1.0
+        self._decided = False
 
-    def add(
-        self, sample: int, a: np.ndarray, b: np.ndarray, tolerance: tuple[float, float]
-    ) -> None:
-        """Takes in one more sample; ``tolerance`` is relative to each element, and absolute."""
-        if self.report.problem:
+    def result(self) -> OutputReport:
+        """The report on all samples so far."""
+        if self._decided or self._report.problem:
+            return self._report
+        problem = "its shape changes when the input moves by rounding, in every sample"
+        return dataclasses.replace(self._report, problem=problem, comparable=False)
+
+    def add(self, sample: int, judgement: Judgement) -> None:
+        """Takes in one more sample."""
+        old = self._report
+        if old.problem or judgement.undecided:
             return
-        if a.shape != b.shape:
-            problem = f"shape {a.shape} against {b.shape}"
-            self.report = dataclasses.replace(self.report, sample=sample, problem=problem)
+        self._decided = True
+        if judgement.problem:
+            self._report = dataclasses.replace(
+                old,
+                sample=sample,
+                problem=judgement.problem,
+                comparable=not judgement.random,
+            )
             return
-        scale = _scale(a)
-        if a.dtype.kind in "OSU":
-            a, b = np.zeros(a.shape), np.asarray(a != b)  # text has no distance
-        a, b = a.astype(np.float64), b.astype(np.float64)
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
-        with np.errstate(invalid="ignore", over="ignore"):
-            error = np.where(same, 0.0, np.abs(a - b))
-        error = np.where(np.isnan(error), np.inf, error)
-        allowed = tolerance[1] + tolerance[0] * np.where(np.isfinite(a), np.abs(a), 0.0)
-        old = self.report
+        error, scale = judgement.error, judgement.scale
         largest = float(error.max(initial=0.0))
         relative = largest / scale if scale else float(largest > 0) * np.inf
-        self.report = dataclasses.replace(
+        self._report = dataclasses.replace(
             old,
             max_abs=max(old.max_abs, largest),
             max_rel=max(old.max_rel, relative) if largest else old.max_rel,
-            exceeding=old.exceeding + int((error > allowed).sum()),
-            elements=old.elements + a.size,
+            exceeding=old.exceeding + int(judgement.exceeding.sum()),
+            elements=old.elements + error.size,
+            differing=old.differing + judgement.differing,
+            jumping=old.jumping + judgement.jumping,
         )
-        if a.size:
-            self._locate(sample, a, b, error, allowed)
+        if error.size:
+            self._locate(sample, judgement)
 
-    def _locate(self, sample, a, b, error, allowed) -> None:
+    def _locate(self, sample: int, judgement: Judgement) -> None:
         """Notes the worst element, if it is worse than those of the samples before."""
+        error, allowed = judgement.error, judgement.allowed
         excess = np.divide(error, allowed, out=np.where(error > 0, np.inf, 0.0), where=allowed > 0)
-        worst = np.unravel_index(int(np.argmax(excess)), a.shape)
+        worst = np.unravel_index(int(np.argmax(excess)), error.shape)
         if excess[worst] > self._excess:
             self._excess = float(excess[worst])
-            self.report = dataclasses.replace(
-                self.report,
+            self._report = dataclasses.replace(
+                self._report,
                 sample=sample,
                 index=tuple(int(i) for i in worst),
-                a=float(a[worst]),
-                b=float(b[worst]),
+                a=tolerance.number(judgement.a[worst]),
+                b=tolerance.number(judgement.b[worst]),
                 allowed=float(allowed[worst]),
-                shape=a.shape,
+                shape=error.shape,
             )
-
-
-def _sentence(output: OutputReport) -> str:
-    if output.problem:
-        return f"{output.name}: {output.problem} in sample {output.sample}"
-    text = f"{output.name}: max abs error {output.max_abs:.3g}, relative {output.max_rel:.3g}"
-    if output.index is not None and output.max_abs:
-        text += (
-            f"; worst at {output.index} of {output.shape}: {output.a:.9g} against {output.b:.9g}, "
-            f"allowed {output.allowed:.3g}"
-        )
-    if output.exceeding:
-        text += f"; {output.exceeding} of {output.elements} elements are out of tolerance"
-    return text

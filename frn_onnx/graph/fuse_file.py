@@ -6,12 +6,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from frn_onnx.errors import VerificationError
-from frn_onnx.graph import model_io
-from frn_onnx.graph.comparison import OutputReport, Report, verify
+from frn_onnx.graph import guard, model_io
+from frn_onnx.graph.comparison import verify
 from frn_onnx.graph.conv_transpose import fix_conv_transpose as fix
 from frn_onnx.graph.forms import Form, check_form
 from frn_onnx.graph.fusion import FuseResult, fuse_loaded
 from frn_onnx.graph.proof import NodeProof, prove
+from frn_onnx.graph.report import OutputReport, Report
+from frn_onnx.graph.samples import Inputs
+
+_OFF = "compare=False (--no-verify)"
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ def fuse_file(
     compare: bool = True,
     per_node: bool = False,
     fix_conv_transpose: bool = False,
+    inputs: Inputs | None = None,
 ) -> FileResult:
     """Fuses an ONNX file and writes the result, if it computes the same.
 
@@ -61,33 +66,39 @@ def fuse_file(
         per_node: also run each fused node alone against the nodes it replaced.
         fix_conv_transpose: also take the one-sided pads out of every ConvTranspose, which
             ONNX Runtime's CUDA provider leaves to the CPU; results stay the same bits.
+        inputs: arrays by input name, or the path of an .npz file, to compare on; None makes
+            random ones.
 
     Raises:
-        ModelError: the file cannot be read, or ``path`` cannot be written.
-        VerificationError: the two compute something else; names the node that is furthest off.
-            Nothing is written.
+        ModelError: the file or ``inputs`` cannot be read, or ``path`` cannot be written.
+        ArgumentError: ``inputs`` do not fit the model, or nothing is to be compared on them.
+        VerificationError: the two compute something else, and the node that is furthest off is
+            named, or they cannot be compared. Nothing is written.
         DependencyError: ONNX Runtime, which compares, is not installed.
     """
     check_form(form)
     model_io.check_output(path, source)
+    inputs = guard.read_inputs(inputs, compare, _OFF)
     loaded = model_io.load(source)
     external_data = model_io.has_external_data(loaded)
     result = fuse_loaded(loaded, form)
     changed = fix(result.graph) if fix_conv_transpose else 0
-    report = verify(source, result.graph) if compare else None
     proofs = None
-    if per_node or (report and not report.ok):
-        proofs = prove(source)
+    with guard.ways_out(str(source), _OFF):
+        report = verify(source, result.graph, inputs=inputs) if compare else None
+        if per_node or (report and not report.ok):
+            proofs = prove(source)
     failed = [proof for proof in proofs or () if not proof.report.ok]
     if failed or (report and not report.ok):
-        text = f"the fused model computes something else than {source}; {path} was not written"
+        first = report if report and not report.ok else failed[0].report
+        text = f"{guard.verdict(first, str(source))}; {path} was not written"
         if failed:
             worst = max(failed, key=lambda proof: max(map(_excess, proof.report.outputs)))
             text += f". Furthest off: {worst.name}, in place of {', '.join(worst.replaced)}"
             text += f"\n{worst.report}"
         if report and not report.ok:
             text += f"\n{report}"
-        raise VerificationError(text)
+        raise VerificationError(f"{text}\n{guard.ways(_OFF)}")
     model_io.save(result.graph, path, external_data=external_data)
     return FileResult(result, report, proofs, changed)
 

@@ -1,26 +1,26 @@
 """A model of any kind as something that takes arrays and gives arrays."""
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx import AttributeProto, TensorProto
 
 from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
-from frn_onnx.graph import model_io, scopes
+from frn_onnx.graph import model_io, noise, sites
 
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 _ROUNDOFF = {
-    TensorProto.BFLOAT16: 2.0**-8,
-    TensorProto.FLOAT16: 2.0**-11,
-    TensorProto.FLOAT: 2.0**-24,
-    TensorProto.DOUBLE: 2.0**-53,
+    ir.DataType.BFLOAT16: 2.0**-8,
+    ir.DataType.FLOAT16: 2.0**-11,
+    ir.DataType.FLOAT: 2.0**-24,
+    ir.DataType.DOUBLE: 2.0**-53,
 }
 _ORT_DTYPES = {
     "float": np.float32,
@@ -52,6 +52,9 @@ class Runner:
         run: takes one array for each input, gives one for each output.
         depth: the longest chain of operations between an input and an output.
         roundoff: unit roundoff of the narrowest float type it computes in.
+        random_nodes: those that can be given seeds.
+        seeded: makes a runner that draws the same in every run, from a seed for each of
+            ``random_nodes``.
     """
 
     label: str
@@ -60,6 +63,8 @@ class Runner:
     run: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
     depth: int
     roundoff: float
+    random_nodes: Sequence[noise.Key] = ()
+    seeded: "Callable[[Sequence[int]], Runner] | None" = None
 
 
 def runner(model: Any) -> Runner:
@@ -72,7 +77,7 @@ def runner(model: Any) -> Runner:
     """
     if isinstance(model, Runner):
         return model
-    if isinstance(model, str | os.PathLike) and Path(model).suffix in (".keras", ".h5", ".hdf5"):
+    if isinstance(model, str | os.PathLike) and os.fspath(model).endswith(KERAS_SUFFIXES):
         from frn_onnx.layers import files
 
         return keras_runner(files.read_keras(os.fspath(model)), os.fspath(model))
@@ -88,18 +93,35 @@ def runner(model: Any) -> Runner:
 
 def onnx_runner(source: model_io.Source) -> Runner:
     """Runs in ONNX Runtime on the CPU; with the plugin where a file cannot do without."""
-    model = model_io.load_proto(source)
-    label = os.fspath(source) if isinstance(source, str | os.PathLike) else model.graph.name
-    plugin = bool(scopes.frn_sites(model)) and scopes.frn_function(model) is None
-    session = _session(model, source, plugin=plugin)
+    model = model_io.load(source)
+    label = os.fspath(source) if isinstance(source, str | os.PathLike) else model.graph.name or ""
+    plugin = bool(sites.frn_sites(model)) and sites.frn_function(model) is None
+    session = _session(source, plugin=plugin)
     names = [value.name for value in session.get_outputs()]
     inputs = specs(session)
 
-    def run(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        feeds = {spec.name: array for spec, array in zip(inputs, arrays, strict=True)}
-        return session.run(names, feeds)
+    def feeds(arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        return {spec.name: array for spec, array in zip(inputs, arrays, strict=True)}
 
-    return Runner(label, inputs, names, run, _depth(model), _roundoff(model))
+    def seeded(seeds: Sequence[int]) -> Runner:
+        copy = noise.seeded(model, seeds)
+
+        def run(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+            return _session(copy, plugin=plugin).run(names, feeds(arrays))
+
+        return dataclasses.replace(drawing, run=run)
+
+    drawing = Runner(
+        label=label,
+        inputs=inputs,
+        outputs=names,
+        run=lambda arrays: session.run(names, feeds(arrays)),
+        depth=_depth(model),
+        roundoff=_roundoff(model),
+        random_nodes=noise.keys(model),
+    )
+    # Without noise nothing holds the model, with its weights, any longer.
+    return dataclasses.replace(drawing, seeded=seeded) if drawing.random_nodes else drawing
 
 
 def specs(session: Any) -> list[Spec]:
@@ -135,7 +157,7 @@ def keras_runner(model: Any, label: str) -> Runner:
     return Runner(label, inputs, outputs, run, len(layers), roundoff)
 
 
-def _session(model: onnx.ModelProto, source: model_io.Source, *, plugin: bool) -> Any:
+def _session(source: model_io.Source, *, plugin: bool) -> Any:
     try:
         import onnxruntime as ort
     except ImportError as error:
@@ -151,11 +173,12 @@ def _session(model: onnx.ModelProto, source: model_io.Source, *, plugin: bool) -
         content: str | bytes
         if isinstance(source, str | os.PathLike):
             content = os.fspath(source)
-        elif model_io.byte_size(model) <= model_io.LIMIT_BYTES:
-            content = model.SerializeToString()
+        elif model_io.byte_size(source) <= model_io.LIMIT_BYTES:
+            proto = source if isinstance(source, onnx.ModelProto) else model_io.load_proto(source)
+            content = proto.SerializeToString()
         else:
             content = os.path.join(folder, "model.onnx")
-            model_io.save(model, str(content))
+            model_io.save(source, content)
         try:
             return session(content, options, providers=["CPUExecutionProvider"])
         except ort_errors() as error:
@@ -180,21 +203,22 @@ def _dtype(ort_type: str, name: str) -> np.dtype:
     return np.dtype(_ORT_DTYPES[element])
 
 
-def _depth(model: onnx.ModelProto) -> int:
+def _depth(model: ir.Model) -> int:
     """The longest chain of nodes; a node with a subgraph or a function counts once."""
-    depth: dict[str, int] = {}
-    for node in model.graph.node:
-        reached = 1 + max((depth.get(name, 0) for name in node.input), default=0)
-        depth.update(dict.fromkeys(node.output, reached))
+    depth: dict[ir.Value, int] = {}
+    for node in model.graph:
+        reached = 1 + max((depth.get(value, 0) for value in node.inputs if value), default=0)
+        depth.update(dict.fromkeys(node.outputs, reached))
     return max(depth.values(), default=0)
 
 
-def _roundoff(model: onnx.ModelProto) -> float:
+def _roundoff(model: ir.Model) -> float:
     """Of the narrowest float type among inputs, outputs, weights and casts."""
-    types = {v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.output)}
-    types.update(tensor.data_type for tensor in scopes.tensors(model))
-    for scope in scopes.scopes(model):
-        for node in scope.body.node:
-            if node.op_type == "Cast":
-                types.update(a.i for a in node.attribute if a.type == AttributeProto.INT)
+    types = {value.dtype for value in (*model.graph.inputs, *model.graph.outputs)}
+    types.update(tensor.dtype for tensor in sites.tensors(model))
+    for scope in sites.scopes(model):
+        for node in scope.graph:
+            to = node.attributes.get("to")
+            if node.op_type == "Cast" and to is not None and not to.is_ref():
+                types.add(ir.DataType(to.as_int()))
     return max((_ROUNDOFF[t] for t in types if t in _ROUNDOFF), default=2.0**-24)

@@ -1,23 +1,37 @@
 """Inputs to compare two models on: random, within what both models say of their inputs."""
 
 import itertools
+import math
 import os
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 
+import ml_dtypes
 import numpy as np
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph.runners import Runner, Spec
 
+Inputs = Mapping[str, np.ndarray] | str | os.PathLike
+"""Arrays by input name, or the path of an .npz file that holds them."""
+
 # Sizes for dimensions that a model leaves open, one row to try after the other: first of
 # the batch, then of any further distinct dimension in turn. They differ, so that height is told
-# from width, and begin with multiples of 16, which U-Nets and strided networks ask for.
+# from width, and begin with multiples of 16, which U-Nets and strided networks ask for. By how
+# many dimensions of an input are open: planes of some thousand positions are enough, and the
+# longer a sum, the more rounding is in the original itself.
 _BATCH = (2, 1, 3)
 _SIZES = ((64, 96, 80), (80, 64, 112), (96, 128, 64))
+_SIZES_OF_VOLUMES = ((16, 32, 48), (32, 48, 16), (48, 16, 32))
+_SIZES_OF_MORE = ((4, 8, 12, 16), (8, 12, 16, 4), (12, 16, 4, 8))
 # What is tried where a network does not take those: larger ones, and squares, multiples of 32.
 _FALLBACKS = ((128, 256, 192), (256, 128, 192), (224,), (64,), (32,), (256,), (512,), (8,), (1,))
-# Integers are indices more often than anything else, and small ones are valid indices.
-_INTEGERS = 8
+# No sample is larger, unless the model's own sizes are: positions in one plane, elements in all.
+_MOST_POSITIONS, _MOST_ELEMENTS = 2**18, 2**25
+# Integers are labels and indices more often than anything else: below 2 in the first sample, then
+# below 4 and 8, and where the model takes none of those only 0, or only 1.
+_INTEGERS = ((0, 2), (0, 4), (0, 8))
+_FEWER_INTEGERS = ((0, 4), (0, 2), (0, 1), (1, 2))
 
 
 def match_inputs(a: Runner, b: Runner) -> list[tuple[Spec, Spec]]:
@@ -66,38 +80,73 @@ def match_names(a: Sequence[str], b: Sequence[str]) -> list[int] | None:
     return list(range(len(a)))
 
 
-def given(
-    pairs: Sequence[tuple[Spec, Spec]], inputs: Mapping[str, np.ndarray] | str | os.PathLike
-) -> list[np.ndarray]:
+def read(inputs: Inputs) -> Mapping[str, np.ndarray]:
+    """The arrays by name.
+
+    Raises:
+        ModelError: the file is missing or no .npz file.
+    """
+    if isinstance(inputs, Mapping):
+        return inputs
+    try:
+        with np.load(inputs, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{os.fspath(inputs)}: not a readable .npz file: {error}") from error
+
+
+def given(pairs: Sequence[tuple[Spec, Spec]], inputs: Inputs) -> list[np.ndarray]:
     """The arrays of a mapping or an .npz file, in the order of the models' inputs.
 
     Raises:
-        ArgumentError: a name is missing or unknown, or a type would lose values.
+        ArgumentError: a name is missing or unknown, a shape does not fit, or a type would lose
+            values; names every such input.
         ModelError: the file is missing or no .npz file.
     """
-    if isinstance(inputs, str | os.PathLike):
-        path = os.fspath(inputs)
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                inputs = dict(file)
-        except (OSError, ValueError, TypeError) as error:
-            raise ModelError(f"{path}: not a readable .npz file: {error}") from error
+    arrays = read(inputs)
     names = [spec.name for spec, _ in pairs]
-    order = match_names(names, list(inputs))
-    if order is None or (set(names) != set(inputs) and len(names) > 1):
+    if len(names) == len(arrays) == 1:
+        arrays = dict(zip(names, arrays.values(), strict=True))
+    if set(names) != set(arrays):
         raise ArgumentError(
             f"expected one array for each of the inputs {', '.join(names)}, received "
-            f"{', '.join(inputs) or 'none'}"
+            f"{', '.join(arrays) or 'none'}"
         )
-    arrays = []
-    for (spec, _), i in zip(pairs, order, strict=True):
-        array = np.asarray(list(inputs.values())[i])
-        if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
-            raise ArgumentError(
-                f"the input {spec.name!r} is {spec.dtype}, received an array of {array.dtype}"
-            )
-        arrays.append(array.astype(spec.dtype, copy=False))
-    return arrays
+    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    problems = [_misfit(pair, arrays[pair[0].name]) for pair in pairs]
+    if any(problems):
+        raise ArgumentError("the inputs do not fit: " + "; ".join(filter(None, problems)))
+    return [arrays[spec.name].astype(spec.dtype, copy=False) for spec, _ in pairs]
+
+
+def _misfit(pair: tuple[Spec, Spec], array: np.ndarray) -> str | None:
+    """What is wrong with an array for an input."""
+    spec = pair[0]
+    sizes = _static(pair)
+    fits = array.ndim == len(sizes) and all(
+        size in (0, n) for size, n in zip(sizes, array.shape, strict=True)
+    )
+    if not fits:
+        shape = ", ".join(str(n or "?") for n in spec.shape)
+        return f"{spec.name!r} has shape ({shape}), received {array.shape}"
+    if spec.dtype.kind in "iub":
+        with np.errstate(invalid="ignore"):
+            fits = array.dtype.kind in "iub" and np.array_equal(array.astype(spec.dtype), array)
+    else:
+        fits = array.dtype.kind in "iubf" or array.dtype == ml_dtypes.bfloat16
+    return None if fits else f"{spec.name!r} is {spec.dtype}, received an array of {array.dtype}"
+
+
+def candidates(
+    pairs: Sequence[tuple[Spec, Spec]], sample: int, rng: np.random.Generator
+) -> Iterator[list[np.ndarray]]:
+    """Random inputs: first those wanted for this sample, then others to fall back on."""
+    integers = [_INTEGERS[sample % len(_INTEGERS)]]
+    if any(spec.dtype.kind in "iu" for spec, _ in pairs):
+        integers += [bounds for bounds in _FEWER_INTEGERS if bounds != integers[0]]
+    for sizes in shapes(pairs, sample):
+        for bounds in integers:
+            yield [random(p, s, rng, bounds) for p, s in zip(pairs, sizes, strict=True)]
 
 
 def shapes(pairs: Sequence[tuple[Spec, Spec]], sample: int) -> Iterator[list[tuple[int, ...]]]:
@@ -105,18 +154,28 @@ def shapes(pairs: Sequence[tuple[Spec, Spec]], sample: int) -> Iterator[list[tup
     groups = _groups(pairs)
     order = list(dict.fromkeys(group for dims in groups for group in dims if group is not None))
     batch = _BATCH[sample % len(_BATCH)]
-    wanted = _SIZES[sample % len(_SIZES)]
-    seen = set()
-    for sizes in (wanted, *_FALLBACKS):
+    most = max((len(_open(dims)) for dims in groups), default=0)
+    rows = _SIZES if most < 3 else _SIZES_OF_VOLUMES if most == 3 else _SIZES_OF_MORE
+    found: list[list[tuple[int, ...]]] = []
+    for sizes in (rows[sample % len(rows)], *_FALLBACKS):
         cycle = itertools.cycle(sizes)
         chosen = {group: batch if group == _ANY_BATCH else next(cycle) for group in order}
         result = [
             tuple(chosen[g] if g is not None else size for g, size in zip(dims, fixed, strict=True))
             for dims, fixed in zip(groups, map(_static, pairs), strict=True)
         ]
-        if tuple(result) not in seen:
-            seen.add(tuple(result))
+        positions = max((math.prod(chosen[g] for g in _open(dims)) for dims in groups), default=0)
+        small = positions <= _MOST_POSITIONS and sum(map(math.prod, result)) <= _MOST_ELEMENTS
+        # What the model itself makes large is tried at the smallest sizes there are.
+        last = sizes is _FALLBACKS[-1] and not found
+        if (small or last) and result not in found:
+            found.append(result)
             yield result
+
+
+def _open(dims: Sequence[str | None]) -> list[str]:
+    """The dimensions of an input that are open, beside the batch."""
+    return [group for group in dims if group is not None and group != _ANY_BATCH]
 
 
 _ANY_BATCH = "batch"
@@ -150,19 +209,25 @@ def _groups(pairs: Sequence[tuple[Spec, Spec]]) -> list[list[str | None]]:
     return groups
 
 
-def random(pair: tuple[Spec, Spec], shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+def random(
+    pair: tuple[Spec, Spec],
+    shape: tuple[int, ...],
+    rng: np.random.Generator,
+    integers: tuple[int, int] = _INTEGERS[-1],
+) -> np.ndarray:
     """Values that both models' types hold exactly, in the type of the first.
 
-    Floats are normal with mean 0.2 (signs and offsets matter), integers indices below 8, bytes
-    cover their range, as pixels do.
+    Floats are normal with mean 0.2 (signs and offsets matter), integers lie between the bounds
+    (the second excluded). Bytes cover their range, as pixels do, unless the bounds are those of a
+    fallback.
     """
     dtype = pair[0].dtype
     if dtype.kind == "b":
         return np.asarray(rng.random(shape) < 0.5)
-    if dtype == np.uint8:
+    if dtype == np.uint8 and integers in _INTEGERS:
         return np.asarray(rng.integers(0, 256, shape, dtype=np.uint8))
     if dtype.kind in "iu":
-        return np.asarray(rng.integers(0, _INTEGERS, shape)).astype(dtype)
+        return np.asarray(rng.integers(*integers, shape)).astype(dtype)
     narrowest = min((spec.dtype for spec in pair), key=lambda dtype: dtype.itemsize)
     return np.asarray(rng.normal(0.2, 1.0, shape)).astype(narrowest).astype(dtype)
 

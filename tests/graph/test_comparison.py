@@ -9,13 +9,13 @@ import graph_models
 import numpy as np
 import onnx
 import pytest
+from numpy_runners import numpy_runner
 from onnx import numpy_helper
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import model_io, samples
 from frn_onnx.graph.comparison import verify
 from frn_onnx.graph.lowering import lower
-from frn_onnx.graph.runners import Runner, Spec
 
 pytest.importorskip("onnxruntime")
 
@@ -36,11 +36,6 @@ two (float[N, T] values, int64[M, T] table) => (float[N, T] sum, int64[N] best)
 @pytest.fixture
 def cnn(rng):
     return graph_models.parse(graph_models.CNN, rng)
-
-
-def numpy_runner(function, *, inputs=("x",), shape=("N", 3), label="numpy", dtype=np.float32):
-    specs = [Spec(name, np.dtype(dtype), shape) for name in inputs]
-    return Runner(label, specs, ["y"], lambda xs: [function(*xs)], depth=1, roundoff=2.0**-24)
 
 
 def test_equal_models_in_every_form(cnn, tmp_path):

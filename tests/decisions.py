@@ -1,0 +1,103 @@
+"""Networks whose outputs are decided, not computed: what jumps where two values are close."""
+
+import numpy as np
+import onnx
+from onnx import numpy_helper, parser
+
+from frn_onnx.graph import fuse
+
+BODY = """
+<ir_version: 8, opset_import: ["": 18]>
+decisions (float[N, 3, H, W] image) => ({outputs})
+{{
+  axes = Constant <value_ints = [2, 3]> ()
+  c1 = Conv <kernel_shape = [3,3], pads = [1,1,1,1]> (image, w1)
+  s1 = Mul (c1, c1)
+  n1 = ReduceMean (s1, axes)
+  e1 = Add (n1, epsilon)
+  r1 = Sqrt (e1)
+  d1 = Div (c1, r1)
+  g1 = Mul (gamma1, d1)
+  b1 = Add (g1, beta1)
+  f1 = Max (b1, tau1)
+  c2 = Conv <kernel_shape = [3,3], pads = [1,1,1,1]> (f1, w2)
+  s2 = Mul (c2, c2)
+  n2 = ReduceMean (s2, axes)
+  e2 = Add (n2, epsilon)
+  r2 = Sqrt (e2)
+  d2 = Div (c2, r2)
+  g2 = Mul (gamma2, d2)
+  b2 = Add (g2, beta2)
+  f2 = Max (b2, tau2)
+  y = Conv <kernel_shape = [1,1]> (f2, w3)
+  {head}
+}}
+"""
+
+# Each ends in one output, from y (N, 8, H, W).
+HEADS = {
+    "argmax": ("int64[N, H, W] out", "out = ArgMax <axis = 1, keepdims = 0> (y)"),
+    "uint8": (
+        "uint8[N, 8, H, W] out",
+        """p = Sigmoid (y) most = Constant <value_float = 255.0> () q = Mul (p, most)
+        r = Round (q) out = Cast <to = 2> (r)""",
+    ),
+    "mask": ("bool[N, 8, H, W] out", "z = Constant <value_float = 0.3> () out = Greater (y, z)"),
+    "rounded": (
+        "float[N, 8, H, W] out",
+        """most = Constant <value_float = 32.0> () q = Mul (y, most) r = Round (q)
+        out = Div (r, most)""",
+    ),
+    "switched": (
+        "float[N, 8, H, W] out",
+        """z = Constant <value_float = 0.3> () m = Greater (y, z) far = Neg (y)
+        out = Where (m, y, far)""",
+    ),
+    "one hot": ("float[N, 8, H, W] out", "out = Hardmax <axis = 1> (y)"),
+    "sorted": (
+        "int64[N, 8, H, W] out",
+        "k = Constant <value_ints = [8]> () v, out = TopK <axis = 1> (y, k)",
+    ),
+    "places": (
+        "int64[rank, M] out",
+        """z = Constant <value_float = 2.5> () m = Greater (y, z) out = NonZero (m)""",
+    ),
+    "smooth": ("float[N, 8, H, W] out", "out = Tanh (y)"),
+}
+
+
+def network(head: str, seed: int, width: int = 8) -> onnx.ModelProto:
+    """FRN as an exporter writes it, out of random parameters, and one of the heads."""
+    rng = np.random.default_rng(seed)
+    output, nodes = HEADS[head]
+    model = parser.parse_model(BODY.format(outputs=output, head=nodes))
+    arrays = {
+        "w1": rng.normal(size=(width, 3, 3, 3)) / 27**0.5,
+        "w2": rng.normal(size=(width, width, 3, 3)) / (9 * width) ** 0.5,
+        "w3": rng.normal(size=(8, width, 1, 1)) / width**0.5,
+    }
+    for i in "12":
+        for name, mean in (("gamma", 1.0), ("beta", 0.0), ("tau", -1.0)):
+            arrays[f"{name}{i}"] = rng.normal(mean, 0.5, size=(1, width, 1, 1))
+    for name, array in {**arrays, "epsilon": np.float32(1e-4)}.items():
+        tensor = numpy_helper.from_array(np.asarray(array, np.float32), name)
+        model.graph.initializer.append(tensor)
+    return model
+
+
+def fused(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same function, in another order of operations."""
+    result = fuse(model)
+    assert len(result.fused) == 2
+    return result.model
+
+
+def changed(model: onnx.ModelProto, name: str, factor: float) -> onnx.ModelProto:
+    """Another function: one channel of one parameter is off."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    tensor = next(t for t in copy.graph.initializer if t.name == name)
+    values = numpy_helper.to_array(tensor).copy()
+    values.reshape(-1)[1] *= factor
+    tensor.CopyFrom(numpy_helper.from_array(values, name))
+    return copy
