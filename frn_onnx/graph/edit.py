@@ -7,8 +7,10 @@ from frn_onnx.graph import sites
 
 # From this version on an initializer need not be an input, and one that is is a default only.
 _INITIALIZERS_ALONE = 4
-# Where onnx_ir keeps a value's quantization annotation.
+# Keys of a value's ``meta``: where onnx_ir keeps its quantization annotation, and whether such an
+# annotation names it.
 _ANNOTATION = "quant_parameter_tensor_names"
+_NAMED = "frn_onnx.named"
 
 
 class FreeNames:
@@ -74,12 +76,26 @@ def take_over(old: ir.Value, new: ir.Value) -> None:
     new.meta.update(old.meta)
 
 
+def keep_annotated(model: ir.Model) -> None:
+    """Keeps :func:`remove_unused` from the scales and zero points that annotations name."""
+    for scope in sites.scopes(model):
+        constants = scope.graph.initializers
+        values = [*scope.graph.inputs, *constants.values()]
+        values += [value for node in scope.graph for value in node.outputs]
+        for value in values:
+            for name in (value.meta.get(_ANNOTATION) or {}).values():
+                if name in constants:
+                    constants[name].meta[_NAMED] = True
+
+
 def remove_unused(value: ir.Value) -> None:
     """Removes what gives a value, and what only that needed, if nothing uses the value."""
     stack = [value]
     while stack:
         value = stack.pop()
         if value.uses() or value.is_graph_output() or value.is_graph_input():
+            continue
+        if value.meta.get(_NAMED):
             continue
         node = value.producer()
         if node is None:

@@ -80,8 +80,9 @@ class FuseResult:
     """A fused model, with what was fused and what was left.
 
     Attributes:
-        graph: the model, its external data still where they were.
-        fused, skipped: what was found.
+        graph: the model; its external data are still in their files.
+        fused: the nodes that were made.
+        skipped: what was left as it is.
     """
 
     graph: ir.Model
@@ -90,7 +91,7 @@ class FuseResult:
 
     @functools.cached_property
     def model(self) -> onnx.ModelProto:
-        """The model as one message, with all weights."""
+        """The model as one message, with all weights; external data are read only now."""
         return protos.to_proto(self.graph)
 
 
@@ -114,9 +115,7 @@ def fuse(model: model_io.Source, *, form: Form = "portable") -> FuseResult:
         ArgumentError: there is no such form.
     """
     check_form(form)
-    result = fuse_loaded(model_io.load(model), form)
-    result.model  # noqa: B018  # reads external data while they are there
-    return result
+    return fuse_loaded(model_io.load(model), form)
 
 
 def fuse_loaded(model: ir.Model, form: Form) -> FuseResult:

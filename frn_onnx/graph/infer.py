@@ -123,7 +123,7 @@ def inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
         ModelError: those that it states contradict each other.
     """
     try:
-        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        return protos.inferred(proto)
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(
             f"types or shapes in the model contradict each other: {error}; value_info that is "

@@ -75,6 +75,7 @@ def load(source: Source) -> ir.Model:
         _refuse_references(model)
         _own_attributes(model)
     edit.sort(model)
+    edit.keep_annotated(model)
     return model
 
 

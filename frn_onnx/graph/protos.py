@@ -23,6 +23,8 @@ from frn_onnx.graph import sites
 
 # Tensors up to this size are in every message: shapes and axes must be readable.
 SMALL_BYTES = 1024
+# The longest vector in a model in which the values of shapes are inferred, too.
+_LONGEST_SHAPE = 1 << 16
 # Keys of ``meta``: of a tensor, its SparseTensorProto; of the main graph, a list of
 # TrainingInfoProto and the names of the graph that those use.
 _SPARSE = "frn_onnx.sparse"
@@ -51,11 +53,8 @@ def from_proto(proto: onnx.ModelProto) -> ir.Model:
     try:
         model = ir.from_proto(proto)
     except (ir.serde.SerdeError, NotImplementedError) as error:
-        reason: BaseException = error
-        while reason.__cause__ is not None:
-            reason = reason.__cause__
         raise ModelError(
-            f"the model holds what onnx_ir {ir.__version__} does not: {reason}"
+            f"the model holds what onnx_ir {ir.__version__} does not: {_first_cause(error)}"
         ) from error
     for value in sites.initializers(model) if found else ():
         tensor = value.const_value
@@ -85,7 +84,7 @@ def light_proto(model: ir.Model) -> onnx.ModelProto:
         return in_memory(tensor)
 
     with _replaced(model, without_data):
-        return _tidied(ir.to_proto(model))
+        return _written(model)
 
 
 def with_stand_ins(
@@ -102,7 +101,7 @@ def with_stand_ins(
         return external(tensor, f"{_SPARSE}{len(kept) - 1}")
 
     with _replaced(model, sparse_or):
-        proto = _tidied(ir.to_proto(model))
+        proto = _written(model)
     for graph in graph_protos(proto) if kept else ():
         for tensor in list(graph.initializer):
             location = tensor.external_data[0].value if tensor.external_data else ""
@@ -122,6 +121,24 @@ def with_stand_ins(
     return proto
 
 
+def inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A message with the types and shapes that ONNX infers.
+
+    ONNX also follows the values of shapes, and takes every vector for one: of those with millions
+    of elements it would make a shape of millions of axes.
+
+    Raises:
+        onnx.shape_inference.InferenceError: those that it states contradict each other.
+    """
+    longest = 0
+    for graph in graph_protos(proto):
+        values = (*graph.input, *graph.output, *graph.value_info)
+        shapes = [value.type.tensor_type.shape.dim for value in values]
+        longest = max([longest, *(dims[0].dim_value for dims in shapes if len(dims) == 1)])
+        longest = max([longest, *(t.dims[0] for t in graph.initializer if len(t.dims) == 1)])
+    return onnx.shape_inference.infer_shapes(proto, data_prop=longest <= _LONGEST_SHAPE)
+
+
 def is_large(tensor: ir.TensorProtocol) -> bool:
     return tensor.dtype != ir.DataType.STRING and tensor.nbytes > SMALL_BYTES
 
@@ -131,11 +148,18 @@ def read(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
     packed = tensor.dtype.bitwidth < 8
     dtype = np.dtype(np.uint8) if packed else tensor.dtype.numpy().newbyteorder("<")
     count = tensor.nbytes if packed else tensor.size
-    array = np.fromfile(tensor.path, dtype, count, offset=tensor.offset or 0)
+    try:
+        array = np.fromfile(tensor.path, dtype, count, offset=tensor.offset or 0)
+    except OSError as error:
+        raise ModelError(
+            f"the external data of tensor {tensor.name!r} cannot be read from {tensor.path}: "
+            f"{error.strerror or error}; they are read when they are needed, and have to stay "
+            "where they were until then"
+        ) from error
+    shape = ir.Shape(tensor.shape.numpy())
     if packed:
-        return ir.PackedTensor(array, tensor.dtype, shape=tensor.shape, name=tensor.name)
-    shaped = array.reshape(tensor.shape.numpy())
-    return ir.Tensor(shaped, tensor.dtype, shape=tensor.shape, name=tensor.name)
+        return ir.PackedTensor(array, tensor.dtype, shape=shape, name=tensor.name)
+    return ir.Tensor(array.reshape(shape.numpy()), tensor.dtype, shape=shape, name=tensor.name)
 
 
 def graph_protos(proto: onnx.ModelProto) -> Iterator[GraphProto]:
@@ -232,12 +256,23 @@ def _replaced(
             value.const_value = tensor
 
 
+def _first_cause(error: BaseException) -> BaseException:
+    if error.__cause__ is None or isinstance(error, ModelError):
+        return error
+    return _first_cause(error.__cause__)
+
+
 def _itself(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     return tensor
 
 
-def _tidied(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Without what ``onnx_ir`` writes twice: types of initializers, and tensors' metadata."""
+def _written(model: ir.Model) -> onnx.ModelProto:
+    """As ``onnx_ir`` writes it, but for what it writes twice: types of initializers, metadata."""
+    try:
+        proto = ir.to_proto(model)
+    except ir.serde.SerdeError as error:
+        cause = _first_cause(error)
+        raise (cause if isinstance(cause, ModelError) else error) from None
     for graph in graph_protos(proto):
         names = {tensor.name for tensor in graph.initializer}
         said_twice = [

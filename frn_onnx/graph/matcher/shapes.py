@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 import onnx
 import onnx_ir as ir
 
+from frn_onnx.graph import protos
 from frn_onnx.graph.edit import FreeNames, add_initializer
 from frn_onnx.graph.matcher.constants import Constants
 
@@ -45,7 +46,7 @@ class Shapes:
             _state_reordered(light.graph)
             # Shapes that contradict each other leave what the file states, which may do.
             with contextlib.suppress(onnx.shape_inference.InferenceError):
-                inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
+                inferred = protos.inferred(light)
                 self._inferred = dict(_parallel(model.graph, inferred.graph))
 
     def replaced(self, old: ir.Value, new: ir.Value) -> None:
