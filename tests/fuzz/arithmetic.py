@@ -13,6 +13,8 @@ from onnx import TensorProto
 
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
 INT, BOOL = TensorProto.INT64, TensorProto.BOOL
+# Why FRN does not run: x has another number of channels.
+PARAMETERS = "parameters for another number of channels"
 # Larger tensors are not worth their time.
 _LARGEST = 20000
 
@@ -290,7 +292,7 @@ def _frn(args, attributes, opset):
     _require(x.ndim == len(axes) + 2, "axes")
     nu2 = (x * x).mean(axis=axes, keepdims=True)
     y = gamma * x / np.sqrt(nu2 + (attributes["epsilon"] if epsilon is None else epsilon)) + beta
-    _require(y.shape == x.shape, "parameters")
+    _require(y.shape == x.shape, PARAMETERS)
     return Value(y if tau is None else np.maximum(y, tau), args[0].type)
 
 

@@ -99,10 +99,14 @@ def _compare(greater: bool) -> Rule:
         both = pair(context, args)
         if both is None:
             return None
-        a, b, _ = both
-        if b.is_constant:
-            return Comparison(a, b, greater)
-        return Comparison(b, a, not greater) if a.is_constant else None
+        a, b, axes = both
+        first = not a.is_constant
+        if not first:
+            a, b = b, a
+        # A bound of more axes gives them to the condition, and that to what is chosen by it.
+        if not b.is_constant or not context.frame.same(axes, a.axes):
+            return None
+        return Comparison(a, b, greater == first)
 
     return rule
 

@@ -156,6 +156,13 @@ class TestComparisons:
         assert Lines("q = Mul(x, x)\nc = Greater(x, q)").known() is None
         assert Lines("t = Transpose<perm = [0, 1, 3, 2]>(x)\nc = Less(x, t)").known() is None
 
+    @pytest.mark.parametrize("condition", ["Greater(x, wide)", "Less(wide, x)"])
+    def test_with_a_bound_of_more_axes_is_none(self, condition):
+        """The condition has them, and so has what is chosen by it."""
+        arrays = {"wide": floats(0.5, shape=(1, 1, 1, 1, 1))}
+        assert Lines(f"c = {condition}", arrays=arrays).known() is None
+        assert Lines(f"c = {condition}\nw = Where(c, x, half)", arrays=arrays).form() is None
+
     @pytest.mark.parametrize(
         "nodes",
         [
