@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import onnx
 import onnxruntime
+from graph_models import frn_nodes
 from onnx import numpy_helper
 
 from frn_onnx import models
-from frn_onnx.graph.scopes import frn_sites
 
 
 class FRN(models.WrittenOutFrn):
@@ -38,10 +38,6 @@ def run(model, feeds):
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     return session.run(None, feeds)
-
-
-def frn_nodes(model):
-    return [site.node for site in frn_sites(model)]
 
 
 def attributes(node):

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, parser
 
+from frn_onnx import op
 from frn_onnx.graph import protos
 
 # Two convolutions with FRN, one with a threshold and one without, and a classifier.
@@ -48,6 +49,13 @@ def parse(text: str, rng: np.random.Generator, *, dtype: str = "float") -> onnx.
             )
             model.graph.value_info.remove(value)
     return model
+
+
+def frn_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Every FRN node: of the main graph, of subgraphs, of functions."""
+    bodies = [*protos.graph_protos(model), *model.functions]
+    kind = (op.DOMAIN, op.OP_TYPE)
+    return [n for body in bodies for n in body.node if (n.domain, n.op_type) == kind]
 
 
 def plain(model: onnx.ModelProto) -> onnx.ModelProto:

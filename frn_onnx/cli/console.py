@@ -34,6 +34,9 @@ def print_json(value: Any) -> None:
 
 
 def print_warning(text: str) -> None:
-    """A warning on standard error, in yellow where that is a terminal."""
-    label = "\033[33mwarning:\033[0m" if sys.stderr.isatty() else "warning:"
-    print(f"{label} {text}", file=sys.stderr)
+    """A warning on standard error, its label in yellow where that is a terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text.assemble(("warning:", "yellow"), f" {text}")
+    Console(stderr=True, soft_wrap=True).print(line)

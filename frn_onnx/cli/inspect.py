@@ -20,7 +20,7 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from frn_onnx.cli.console import print_json
-    from frn_onnx.graph import inspect, model_io, tables
+    from frn_onnx.graph import inspect, model_io
 
     if args.plot:
         model_io.check_output(args.plot, args.model)
@@ -30,9 +30,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         from rich.console import Console
 
+        from frn_onnx.views import tables
+
         Console().print(tables.info_view(info))
     if args.plot:
-        from frn_onnx.graph.plot import plot
+        from frn_onnx.views.plot import plot
 
         plot(args.model, args.plot, node=args.node)
         if not args.json:

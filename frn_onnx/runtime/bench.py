@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from frn_onnx.errors import ArgumentError, ModelError
-from frn_onnx.graph import lower, model_io, samples, scopes
+from frn_onnx.graph import lower, model_io, samples
+from frn_onnx.graph.forms import form_of
 from frn_onnx.graph.runners import Spec, specs
 from frn_onnx.runtime import latency
 from frn_onnx.runtime.session import InferenceSession, ort
@@ -58,7 +59,7 @@ def bench(
         ArgumentError: a shape is missing, or does not fit.
     """
     loaded = model_io.load_proto(model)
-    if not scopes.frn_sites(loaded):
+    if form_of(loaded) == "primitives":
         raise ModelError(
             "the model has no FRN nodes, so the plugin makes no difference; find FRN in its "
             "standard ops first with: frn-onnx fuse"

@@ -11,7 +11,7 @@ from onnx import TensorProto, numpy_helper
 
 from frn_onnx import op, reference
 from frn_onnx.errors import ArgumentError, ModelError
-from frn_onnx.graph import model_io, scopes
+from frn_onnx.graph import model_io, protos
 from frn_onnx.graph.comparison import verify
 from frn_onnx.graph.forms import FORMS, form_of
 from frn_onnx.graph.half import convert
@@ -48,14 +48,14 @@ def test_a_network_in_every_form(cnn, form):
     half = convert(lower(cnn, form))
     onnx.checker.check_model(half, full_check=True)
     assert form_of(half) == "portable"
-    assert len(scopes.frn_sites(half)) == 2
+    assert len(graph_models.frn_nodes(half)) == 2
     body = [node.op_type for node in half.functions[0].node]
     assert (body[0], body[-1]) == ("Cast", "Cast")
     assert verify(lower(cnn, "portable"), half).ok
     by_type = {t: {n for n, other in types(half).items() if other == t} for t in (1, 10)}
     assert by_type[TensorProto.FLOAT16] == {"w1", "w2", "w3"}
-    for site in scopes.frn_sites(half):
-        assert by_type[TensorProto.FLOAT].issuperset(site.node.input[1:])
+    for node in graph_models.frn_nodes(half):
+        assert by_type[TensorProto.FLOAT].issuperset(node.input[1:])
 
 
 @pytest.mark.parametrize("plugin", [False, True])
@@ -159,7 +159,7 @@ def test_everything_at_once(rng):
     assert kept["beta"] == TensorProto.FLOAT16
     assert kept["beta_float32"] == TensorProto.FLOAT
     assert kept["epsilon"] == TensorProto.FLOAT
-    assert all(len(site.node.metadata_props) == 0 for site in scopes.frn_sites(half))
+    assert all(len(node.metadata_props) == 0 for node in graph_models.frn_nodes(half))
 
 
 def test_the_model_given_stays_as_it_is(cnn):
@@ -186,7 +186,7 @@ class TestBfloat16:
         model = graph_models.parse(graph_models.CNN.replace('"": 18', '"": 22'), rng)
         half = convert(model, "bfloat16", keep_io_types=False)
         onnx.checker.check_model(half, full_check=True)
-        assert TensorProto.FLOAT16 not in {t.data_type for t in scopes.tensors(half)}
+        assert TensorProto.FLOAT16 not in {t.data_type for t in protos.tensor_protos(half)}
         original = parameters(model, ["w2"])[0]
         np.testing.assert_array_equal(
             parameters(half, ["w2"])[0], original.astype(ml_dtypes.bfloat16)
@@ -216,7 +216,7 @@ class TestBfloat16:
             numpy_helper.from_array(np.array([1e20, 1e-20], np.float32), "w")
         )
         half = convert(model, "bfloat16", keep_io_types=False)
-        stored = [numpy_helper.to_array(t).astype(float) for t in scopes.tensors(half)]
+        stored = [numpy_helper.to_array(t).astype(float) for t in protos.tensor_protos(half)]
         np.testing.assert_allclose(stored, [[1e20, 1e-20], [1e30, 1e-30]], rtol=2.0**-8)
 
     def test_ops_that_do_not_take_it(self, cnn):

@@ -7,11 +7,11 @@ import onnx.reference
 import onnx_ir as ir
 import pytest
 import tolerances
+from graph_models import frn_nodes
 from onnx import TensorProto, helper, numpy_helper
 
 from frn_onnx import op, reference
 from frn_onnx.errors import ArgumentError, ModelError, ShapeError
-from frn_onnx.graph import scopes
 from frn_onnx.graph.forms import FORMS, form_of
 from frn_onnx.graph.lowering import lower
 
@@ -53,10 +53,6 @@ def everywhere(rng):
 
 def parameters(model):
     return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-
-
-def frn_nodes(model):
-    return [site.node for site in scopes.frn_sites(model)]
 
 
 @pytest.mark.parametrize("form", ["portable", "primitives"])

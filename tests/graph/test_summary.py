@@ -10,12 +10,13 @@ import pytest
 from onnx import numpy_helper
 
 from frn_onnx.errors import ArgumentError, ModelError
-from frn_onnx.graph import layered, model_io
+from frn_onnx.graph import model_io
 from frn_onnx.graph.forms import FORMS
 from frn_onnx.graph.lowering import lower
-from frn_onnx.graph.plot import plot
 from frn_onnx.graph.summary import inspect, shape_text
-from frn_onnx.graph.tables import info_view
+from frn_onnx.views import layered
+from frn_onnx.views.plot import plot
+from frn_onnx.views.tables import info_view
 
 
 @pytest.fixture

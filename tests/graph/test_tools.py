@@ -11,7 +11,6 @@ import onnx.version_converter
 import pytest
 
 from frn_onnx.errors import ModelError
-from frn_onnx.graph import scopes
 from frn_onnx.graph.comparison import verify
 from frn_onnx.graph.forms import form_of
 from frn_onnx.graph.fusion import fuse
@@ -42,7 +41,7 @@ def check(model, original, form="portable"):
     """Valid, in the form, with both FRN nodes, and the same function."""
     onnx.checker.check_model(model, full_check=True)
     assert form_of(model) == form
-    assert len(scopes.frn_sites(model)) == (0 if form == "primitives" else 2)
+    assert len(graph_models.frn_nodes(model)) == (0 if form == "primitives" else 2)
     runnable = lower(model, "portable") if form == "custom" else model
     assert verify(original, runnable).ok
 
@@ -105,7 +104,7 @@ def test_merging_goes_by_custom_files(portable):
     halves = [onnx.compose.add_prefix(custom, prefix) for prefix in ("a_", "b_")]
     merged = lower(onnx.compose.merge_models(*halves, io_map=[]), "portable")
     onnx.checker.check_model(merged, full_check=True)
-    assert len(scopes.frn_sites(merged)) == 4
+    assert len(graph_models.frn_nodes(merged)) == 4
 
 
 def test_files_that_onnx_runtime_wrote(portable, tmp_path):
@@ -153,16 +152,15 @@ def test_static_quantisation(portable, path, tmp_path, preprocess):
     assert form_of(model) == "portable"
     ops = collections.Counter(node.op_type for node in model.graph.node)
     assert ops["QuantizeLinear"] >= 4
-    for site in scopes.frn_sites(model):
-        for name in site.node.input[1:]:
-            tensor = site.scope.constant(name)
-            assert tensor is not None
-            assert tensor.data_type == onnx.TensorProto.FLOAT
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    for node in graph_models.frn_nodes(model):
+        for name in node.input[1:]:
+            assert constants[name].data_type == onnx.TensorProto.FLOAT
     for node in model.graph.node:
         if node.op_type == "Conv":
-            makers = [scopes.Scope(model.graph).producer(name) for name in node.input[:2]]
-            assert [maker.op_type for maker in makers] == ["DequantizeLinear"] * 2
-    assert len(scopes.frn_sites(model)) == 2
+            assert [makers[n].op_type for n in node.input[:2]] == ["DequantizeLinear"] * 2
+    assert len(graph_models.frn_nodes(model)) == 2
     # Eight bits: one step is 1/255 of a tensor's range, and there are eight quantised tensors.
     output = verify(portable, model, samples=2).outputs[0]
     assert 1e-5 < output.max_rel < 8 / 255

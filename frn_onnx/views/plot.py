@@ -2,22 +2,17 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 
-from frn_onnx import op
-from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
-from frn_onnx.graph import infer, model_io
-from frn_onnx.graph.edit import constant
-from frn_onnx.graph.forms import set_form
-from frn_onnx.graph.fusion import fuse_in_place
-from frn_onnx.graph.layered import layered
-from frn_onnx.graph.sites import Scope, Site, frn_sites, is_frn, scopes
-from frn_onnx.graph.summary import shape_text
+from frn_onnx.errors import ModelError, missing_dependency
+from frn_onnx.graph import model_io
+from frn_onnx.views import panels
+from frn_onnx.views.layered import layered
+from frn_onnx.views.panels import Panel
 
 _COLOURS = {  # kind: (fill, border, text)
     "around": ("#f1f3f5", "#adb5bd", "#495057"),
@@ -29,24 +24,7 @@ _COLOURS = {  # kind: (fill, border, text)
 _ACROSS, _DOWN = 1.55, 0.78
 _BOX_WIDTH, _FRN_WIDTH, _BOX_HEIGHT = 0.86, 1.5, 0.6
 _HEAD_INCHES, _CHART_INCHES = 0.75, 0.85
-_LONGEST_TITLE, _LONGEST_TEXT = 13, 20
-
-
-@dataclass
-class Box:
-    """A node in the picture: its op, a line of detail, and a key of ``_COLOURS``."""
-
-    title: str
-    detail: str
-    kind: str
-
-
-@dataclass
-class Panel:
-    """Nodes, and edges (from, to, shape of the tensor, whether it is a large one)."""
-
-    boxes: list[Box] = field(default_factory=list)
-    edges: list[tuple[int, int, str, bool]] = field(default_factory=list)
+_LONGEST_TITLE = 13
 
 
 def plot(model: model_io.Source, path: str | os.PathLike, *, node: str | None = None) -> None:
@@ -68,9 +46,9 @@ def plot(model: model_io.Source, path: str | os.PathLike, *, node: str | None = 
         raise missing_dependency("matplotlib", "demo", "A picture of the graph") from error
     target = Path(path)
     model_io.check_output(target, model)
-    site, before, after = _panels(model_io.load(model), node)
+    site, before, after = panels.panels(model_io.load(model), node)
     left, right = _arrange(before), _arrange(after)
-    parameters = _parameters(site)
+    parameters = panels.parameters(site)
     height = max(left.height, right.height + _CHART_INCHES * len(parameters) + 0.6)
     chart = min((height - right.height - 0.6) / max(len(parameters), 1), 1.5 * _CHART_INCHES)
     figure = Figure(figsize=(left.width + right.width, height + _HEAD_INCHES), dpi=150)
@@ -101,128 +79,6 @@ def _axes(figure: Any, left: float, top: float, width: float, height: float) -> 
     """Axes at a place in inches, counted from the upper left corner."""
     w, h = figure.get_size_inches()
     return figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
-
-
-def _panels(model: ir.Model, name: str | None) -> tuple[Site, Panel, Panel]:
-    """The FRN node asked for, and what is drawn on the left and on the right."""
-    replaced: dict[str, tuple[str, ...]] = {}
-    before, after = model.clone(), model
-    if frn_sites(model):
-        set_form(before, "primitives")
-    else:
-        replaced = {fused.name: fused.replaced for fused in fuse_in_place(after)[0]}
-    set_form(after, "custom")
-    sites = frn_sites(after)
-    if not sites:
-        raise ModelError("the model holds no FRN layer, so there is nothing to draw")
-    chosen = [s for s in sites if name in (None, s.label, s.node.name, s.node.outputs[0].name)]
-    if not chosen:
-        listed = ", ".join(s.label for s in sites)
-        raise ArgumentError(f"no FRN node is called {name!r}; expected one of {listed}")
-    site = chosen[0]
-    scope = next(s for s in scopes(before) if s.where == site.scope.where)
-    if site.node.name in replaced:
-        names = set(replaced[site.node.name])
-        core = [n for n in scope.graph if (n.name or n.outputs[0].name) in names]
-    else:
-        core = _between(scope, site.node.inputs[0].name, site.node.outputs[0].name)
-    return site, _panel(before, scope, core), _panel(after, site.scope, [site.node])
-
-
-def _between(scope: Scope, x: str, y: str) -> list[ir.Node]:
-    """The nodes that compute y from x, in the graph's order."""
-    wanted = [node for node in scope.graph if y in [value.name for value in node.outputs]]
-    found: set[ir.Node] = set()
-    while wanted:
-        node = wanted.pop()
-        if node.graph is scope.graph and node not in found:
-            found.add(node)
-            inputs = [value for value in node.inputs if value is not None and value.name != x]
-            wanted += [value.producer() for value in inputs if value.producer() is not None]
-    return [node for node in scope.graph if node in found and node.op_type != "Constant"]
-
-
-def _panel(model: ir.Model, scope: Scope, core: Sequence[ir.Node]) -> Panel:
-    """The core nodes, and around them what feeds them and what they feed."""
-    panel = Panel()
-    shapes = infer.value_shapes(model)
-    inside = [value for node in core for value in node.outputs]
-    feeding = dict.fromkeys(v for node in core for v in node.inputs if v and v not in inside)
-    sources = [value for value in feeding if constant(value) is None]
-    biggest = max((_elements(shapes.get(v)) for v in (*inside, *sources)), default=0)
-
-    def is_large(value: ir.Value) -> bool:
-        return _elements(shapes.get(value)) == biggest
-
-    index: dict[ir.Value, int] = {}
-
-    def add(box: Box, outputs: Sequence[ir.Value] = ()) -> int:
-        panel.boxes.append(box)
-        index.update(dict.fromkeys(outputs, len(panel.boxes) - 1))
-        return len(panel.boxes) - 1
-
-    def join(value: ir.Value, place: int) -> None:
-        panel.edges.append((index[value], place, shape_text(shapes.get(value)), is_large(value)))
-
-    for value in sorted(sources, key=lambda value: value.name or ""):
-        maker = value.producer()
-        title = maker.op_type if maker is not None else "input"
-        text = maker.name if maker is not None else value.name
-        add(Box(title, _short(text or ""), "around"), [value])
-    for node in core:
-        touched = (*node.inputs, *node.outputs) if node.op_type != "Shape" else ()
-        large = any(is_large(value) for value in touched if value in shapes)
-        kind = "frn" if is_frn(node) else "large" if large else "small"
-        place = add(Box(_title(node), _detail(scope, node), kind), node.outputs)
-        for value in dict.fromkeys(node.inputs):
-            if value in index:
-                join(value, place)
-    for value in inside:
-        for user in dict.fromkeys(value.consumers()):
-            if user not in core and user.graph is scope.graph:
-                join(value, add(Box(user.op_type, _short(user.name or ""), "around")))
-    for value in inside:
-        if value.is_graph_output():
-            join(value, add(Box("output", _short(value.name or ""), "around")))
-    return panel
-
-
-def _elements(shape: Sequence[int | str | None] | None) -> int:
-    """How many; open sizes count as 64, so that a plane is larger than a single value."""
-    if shape is None:
-        return 0
-    return int(np.prod([size if isinstance(size, int) else 64 for size in shape]))
-
-
-def _title(node: ir.Node) -> str:
-    return "FRN" if is_frn(node) else node.op_type
-
-
-def _detail(scope: Scope, node: ir.Node) -> str:
-    """What a node is given besides tensors that are computed: constants and axes."""
-    if is_frn(node):
-        site = Site(node, scope)
-        axes, epsilon = site.attributes()
-        tlu = "with TLU" if "tau" in site.parameters() else "no threshold"
-        return f"{op.layout(axes)}, epsilon {epsilon:.3g}, {tlu}"
-    texts = []
-    if "axes" in node.attributes:
-        texts.append(f"axes {','.join(map(str, node.attributes.get_ints('axes')))}")
-    for value in node.inputs:
-        tensor = constant(value)
-        if tensor is None:
-            continue
-        values = tensor.numpy().ravel()
-        if node.op_type.startswith("Reduce"):
-            texts.append(f"axes {','.join(map(str, values))}")
-        else:
-            texts.append(f"{values[0]:.3g}" if values.size == 1 else _short(value.name or ""))
-    return ", ".join(texts)
-
-
-def _short(name: str) -> str:
-    """The end of a long name: its beginning is the path of the layer."""
-    return name if len(name) <= _LONGEST_TEXT else "…" + name[1 - _LONGEST_TEXT :]
 
 
 @dataclass(frozen=True)
@@ -318,12 +174,6 @@ def _draw_edge(
         back = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
         style = {"fontsize": 6.5, "color": colour, "va": "center", "bbox": back, "zorder": 2}
         axes.text(x + 0.06, y - 0.1, text, **style)
-
-
-def _parameters(site: Site) -> list[tuple[str, np.ndarray]]:
-    """gamma, beta, tau and epsilon, as far as they are constants."""
-    tensors = [(name, constant(value)) for name, value in site.parameters().items()]
-    return [(name, t.numpy().ravel().astype(float)) for name, t in tensors if t is not None]
 
 
 def _chart(axes: Any, name: str, values: np.ndarray, *, last: bool) -> None:
