@@ -66,7 +66,7 @@ def frn_cuda(
     device: int,
     stream: int,
 ) -> None:
-    """Enqueues FRN of contiguous CUDA arrays. Only where ``build_info()["cuda"]`` is not None.
+    """Enqueues FRN of contiguous CUDA arrays. Only in a build with CUDA.
 
     Args:
         x, y: addresses on the device; y may be x.
@@ -85,7 +85,7 @@ def frn_cuda(
     """
 
 class DlpackArray:
-    """What ``x.__dlpack__()`` returned; keeps x's memory. Only with CUDA, as frn_cuda.
+    """What ``x.__dlpack__()`` returned; keeps x's memory. Only in a build with CUDA.
 
     Raises:
         ValueError: not an unused DLPack capsule.
