@@ -3,21 +3,22 @@
 
 PYTHON ?= python3
 VENV := .venv
-BIN := $(abspath $(VENV))/bin
+# Relative: make takes a space in a folder's name for the end of the name.
+BIN := $(VENV)/bin
 PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip --quiet --disable-pip-version-check
 # ARGS are handed to the command behind a target: make test ARGS="tests/native -k nhwc"
 ARGS ?=
 NATIVE_SOURCES := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.ver' -o -name CMakeLists.txt)
-CXX_FILES := $(shell git ls-files 'custom_ops/*.cc' 'custom_ops/*.h' 'custom_ops/*.cu' 'custom_ops/*.cuh')
-export PATH := $(BIN):$(PATH)
+CXX_FILES := $(filter %.cc %.h %.cu %.cuh,$(NATIVE_SOURCES))
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup build demo test lint format bench wheel sanitize cuda-check simt fuzz clean
+.PHONY: setup demo test test-bare lint format bench wheel sanitize cuda-check simt fuzz clean
 
 setup: $(VENV)/.setup
 
 # The environment with what builds the package, in the versions CI uses.
 $(VENV)/.tools: constraints.txt
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("frn_onnx needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'
+	@$(PYTHON) custom_ops/prerequisites.py
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install pip setuptools wheel cmake ninja pybind11
 	@touch $@
@@ -32,6 +33,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest $(ARGS)
+
+# What a new user meets: a bare Debian, made in .envs/, in which the demo and a part of the tests run.
+test-bare:
+	$(PYTHON) tests/bare_machine.py $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -73,4 +78,4 @@ wheel: $(VENV)/.tools
 	$(PIP) wheel --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf build dist .envs frn_onnx/*.so
+	rm -rf build dist .envs frn_onnx/*.so $(VENV)/.setup

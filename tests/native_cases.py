@@ -6,7 +6,8 @@ import ml_dtypes
 import numpy as np
 import tolerances
 
-from frn_onnx import _native, op, reference
+from frn_onnx import op, reference
+from frn_onnx.runtime import library
 
 DTYPES = {
     "float32": np.dtype(np.float32),
@@ -122,6 +123,6 @@ def check(y, x, gamma, beta, tau=None, *, epsilon, axes) -> None:
 
 def run_and_check(x, gamma, beta, tau=None, *, epsilon=1e-3, axes, **options) -> np.ndarray:
     original = x.copy()
-    y = _native.frn(x, gamma, beta, tau, epsilon=epsilon, axes=axes, **options)
+    y = library.native().frn(x, gamma, beta, tau, epsilon=epsilon, axes=axes, **options)
     check(y, original, gamma, beta, tau, epsilon=epsilon, axes=axes)
     return y

@@ -54,8 +54,8 @@ def examine() -> Report:
     checks = [
         Check("frn_onnx", True, f"{frn_onnx.__version__}, Python {platform.python_version()}"),
         *map(_package, _PACKAGES),
-        _check("native library", _build),
-        _check("kernel on arrays", _kernel),
+        _check("native library", library.get_library_path),
+        *_native_checks(),
         _check("session with the plugin", lambda: _session(plugin=True)),
         _check("session without it", lambda: _session(plugin=False)),
     ]
@@ -78,11 +78,18 @@ def _check(name: str, probe: Callable[[], str]) -> Check:
         return Check(name, False, f"{type(error).__name__}: {error}")
 
 
+def _native_checks() -> list[Check]:
+    """What only the compiled module knows; it may be absent."""
+    if not library.has_native():
+        return [Check("kernel on arrays", None, "not built (needs Python's headers)")]
+    return [_check("build", _build), _check("kernel on arrays", _kernel)]
+
+
 def _build() -> str:
-    info = library.build_info()
+    info = library.native().build_info()
     cuda = info["cuda"]
     kernels = f"built with CUDA {cuda['toolkit']}" if cuda else "built without CUDA"
-    return f"CPU target {info['cpu_target']}, {kernels}: {info['library']}"
+    return f"CPU target {info['cpu_target']}, {kernels}"
 
 
 def _example() -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:

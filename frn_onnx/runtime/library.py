@@ -1,5 +1,6 @@
 """Where the native library is, what it was built with, and how ONNX Runtime gets it."""
 
+import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -9,7 +10,10 @@ from frn_onnx import errors
 
 _SUFFIX = ".dylib" if sys.platform == "darwin" else ".so"
 _LIBRARY = Path(__file__).parent.parent / f"libfrn_onnx_ops{_SUFFIX}"
-_REBUILD = "build and install it again with: pip install --force-reinstall --no-deps frn_onnx"
+_REBUILD = "build it again: make clean setup, or pip install --force-reinstall --no-deps <source>"
+
+# The oldest ONNX Runtime that the library works with. A test compares it with the build's.
+OLDEST_ONNXRUNTIME = "1.18"
 
 
 def get_library_path() -> str:
@@ -29,12 +33,24 @@ def get_library_path() -> str:
     return str(_LIBRARY)
 
 
+def has_native() -> bool:
+    """Whether the compiled module was built: not where Python's headers were missing."""
+    return importlib.util.find_spec("frn_onnx._native") is not None
+
+
 def native() -> ModuleType:
     """The compiled module ``frn_onnx._native``.
 
     Raises:
-        PluginError: it is missing, or does not load.
+        PluginError: it was not built, or does not load.
     """
+    if not has_native():
+        raise errors.PluginError(
+            "the compiled module frn_onnx._native, which frn_onnx.frn and build_info need, is not "
+            "there: Python's headers were missing when it was built (sessions do without). Install "
+            "them ('apt install python3-dev' on Debian and Ubuntu, 'dnf install python3-devel' on "
+            f"Fedora), then {_REBUILD}."
+        )
     try:
         from frn_onnx import _native
     except ImportError as error:
@@ -53,7 +69,7 @@ def build_info() -> dict[str, Any]:
         architectures (None: built without CUDA).
 
     Raises:
-        PluginError: the native library is missing.
+        PluginError: the library or the compiled module is missing.
     """
     return {"library": get_library_path(), **native().build_info()}
 
@@ -69,10 +85,9 @@ def onnxruntime() -> ModuleType:
         import onnxruntime as ort
     except ImportError as error:
         raise errors.missing_dependency("onnxruntime", "cpu", "An ONNX Runtime session") from error
-    oldest = native().build_info()["ort_version_min"]
-    if _minor_version(ort.__version__) < _minor_version(oldest):
+    if _minor_version(ort.__version__) < _minor_version(OLDEST_ONNXRUNTIME):
         raise errors.PluginError(
-            f"the FRN library needs ONNX Runtime {oldest} or newer, this is "
+            f"the FRN library needs ONNX Runtime {OLDEST_ONNXRUNTIME} or newer, this is "
             f"{ort.__version__}; upgrade it with: pip install -U onnxruntime, or run a portable "
             "or primitives file without the library."
         )

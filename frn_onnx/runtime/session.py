@@ -101,11 +101,11 @@ def _not_on_cuda(session: ort.InferenceSession) -> str | None:
     ]
     if not elsewhere:
         return None
-    if library.build_info()["cuda"] is None:
-        cure = "the library was built without CUDA kernels; build it where nvcc is on the path"
-    else:
-        cure = "the CUDA kernels take float32, float16 and bfloat16, not double"
-    return f"{len(elsewhere)} FRN nodes do not run on {_CUDA} ({elsewhere[0]}): {cure}"
+    return (
+        f"{len(elsewhere)} FRN nodes do not run on {_CUDA} ({elsewhere[0]}): either the library "
+        "was built without CUDA kernels (frn-onnx doctor says so; build it where nvcc is on the "
+        "path), or they are of type double, which the CUDA kernels do not take"
+    )
 
 
 def _needs_plugin(path_or_bytes: str | bytes | os.PathLike) -> bool:

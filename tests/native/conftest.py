@@ -3,10 +3,12 @@
 import pytest
 from native_cases import DTYPES
 
-from frn_onnx import _native
+from frn_onnx.runtime import library
+
+TARGETS = library.native().cpu_targets() if library.has_native() else []
 
 
-@pytest.fixture(params=_native.cpu_targets())
+@pytest.fixture(params=TARGETS)
 def target(request, monkeypatch) -> str:
     """One CPU target, forced."""
     monkeypatch.setenv("FRN_ONNX_CPU_TARGET", request.param)

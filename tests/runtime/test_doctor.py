@@ -1,5 +1,12 @@
 """The doctor finds what is broken and says how to mend it."""
 
+import sys
+
+import numpy as np
+import pytest
+
+import frn_onnx
+from frn_onnx.errors import PluginError
 from frn_onnx.runtime import doctor, library
 
 
@@ -17,3 +24,16 @@ def test_a_missing_library_is_found(monkeypatch, tmp_path):
     broken = {check.name: check.detail for check in report.checks if check.ok is False}
     assert set(broken) == {"native library", "session with the plugin"}
     assert "gone.so is missing" in broken["native library"]
+
+
+def test_a_build_without_python_headers_is_well(monkeypatch):
+    monkeypatch.setitem(sys.modules, "frn_onnx._native", None)
+    monkeypatch.setattr(library, "has_native", lambda: False)
+    report = doctor.examine()
+    assert report.ok, report.to_dict()
+    results = {check.name: check for check in report.checks}
+    assert results["kernel on arrays"].ok is None
+    assert "headers" in results["kernel on arrays"].detail
+    assert results["session with the plugin"].ok
+    with pytest.raises(PluginError, match=r"frn_onnx.frn.*headers.*apt install python3-dev"):
+        frn_onnx.frn(np.ones((1, 2, 2, 3), np.float32), np.ones(3), np.zeros(3))
