@@ -43,7 +43,7 @@ class FilterResponseNormalization(PerChannelLayer):
         data_format: ``"channels_last"``, ``"channels_first"``, or None for
             ``keras.config.image_data_format()``. Cannot be given together with ``axis``.
         activation: ``"tlu"`` for ``max(y, tau)`` with a learned tau per channel; None; or
-            anything ``keras.activations.get`` takes.
+            anything ``keras.activations.get`` takes, also a layer, such as PReLU.
         tau_initializer, tau_regularizer, tau_constraint: of the threshold tau, (C,); only
             with ``activation="tlu"``.
         **kwargs: of ``keras.layers.Layer``: dtype, trainable, ...
@@ -51,7 +51,8 @@ class FilterResponseNormalization(PerChannelLayer):
     Input shape: rank 3 to 5, (N, spatial..., C) or (N, C, spatial...); all but C may be
         unknown. Output shape: the same.
 
-    Weights, in order: learned_epsilon (1,) if there is one, gamma, beta, tau.
+    Weights, in order: learned_epsilon (1,) if there is one, gamma, beta, tau, and those of an
+        activation that is a layer.
 
     Raises:
         ArgumentError: an argument has a value that means nothing here, or cannot be honoured.
@@ -127,6 +128,10 @@ class FilterResponseNormalization(PerChannelLayer):
         for parameter in self._WEIGHT_ORDER:
             has = parameter != "tau" or self._has_tau
             setattr(self, parameter, self._add_parameter(parameter, channels) if has else None)
+        # Keras does not trace call where compute_output_shape is known, so that nothing else would
+        # make the weights of an activation such as PReLU before they are set or loaded.
+        if isinstance(self.activation, keras.layers.Layer) and not self.activation.built:
+            self.activation.build(input_shape)
 
     def call(self, inputs):
         rank = len(inputs.shape)

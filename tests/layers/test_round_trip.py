@@ -189,3 +189,41 @@ def test_float32_weights_load_under_mixed_precision(trained, image, tmp_path):
     half.load_weights(tmp_path / "model.keras")
     for mine, theirs in zip(half.get_weights(), trained.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
+@pytest.mark.parametrize("built_by", ["data", "nothing"])
+@pytest.mark.parametrize(
+    "activation",
+    [
+        lambda: keras.layers.PReLU(),
+        lambda: keras.layers.PReLU(shared_axes=[1, 2]),
+        lambda: keras.layers.BatchNormalization(axis=-1),
+    ],
+)
+def test_an_activation_with_weights(activation, built_by, suffix, rng, tmp_path):
+    """Its weights are there as soon as the layer is built, and go wherever the others go."""
+    x = rng.normal(size=(2, 4, 5, 3)).astype("float32")
+    image = keras.Input(x.shape[1:])
+    layer = FilterResponseNormalization(learned_epsilon=True, activation=activation())
+    model = keras.Model(image, layer(image))
+    if built_by == "data":
+        model(x)
+    assert len(layer.weights) == 3 + len(layer.activation.weights)
+    assert len(layer.weights) > 3
+    # Variances and the learned epsilon are positive.
+    layer.set_weights([rng.uniform(0.5, 1, size=w.shape) for w in layer.get_weights()])
+    layer.set_weights(layer.get_weights())
+    expected = keras.ops.convert_to_numpy(model(x))
+    clone = keras.models.clone_model(model)
+    if suffix == ".weights.h5":
+        model.save_weights(tmp_path / f"it{suffix}")
+        clone.load_weights(tmp_path / f"it{suffix}")
+    else:
+        model.save(tmp_path / f"it{suffix}")
+        clone = keras.saving.load_model(tmp_path / f"it{suffix}")
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(clone(x)), expected)
+    again = FilterResponseNormalization.from_config(layer.get_config())
+    again.build(x.shape)
+    again.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(again(x)), expected)
