@@ -39,8 +39,20 @@ struct Kernels {
   void (*apply_rows)(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride, int64_t ahead,
                      const A* scale, const A* shift, const A* tau, bool large);
 
-  // scale[c] = gamma[c] / sqrt(sums[c] * inverse_size + epsilon[c]). False if a radicand is outside
-  // [kTrustedMin, kTrustedMax], or NaN: then squares may have under- or overflowed.
+  // As the four above, of x * factor in place of x, with one factor for each plane or column, a
+  // power of two: for squares, and scales, that leave the range of A. Never past the caches.
+  void (*sum_planes_scaled)(const T* x, int64_t planes, int64_t n, const A* factor, double* sums);
+  void (*apply_planes_scaled)(const T* x, T* y, int64_t planes, int64_t n, const A* factor,
+                              const A* scale, const A* shift, const A* tau);
+  void (*sum_rows_scaled)(const T* x, int64_t rows, int64_t cols, int64_t stride, const A* factor,
+                          double* sums);
+  void (*apply_rows_scaled)(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride,
+                            const A* factor, const A* scale, const A* shift, const A* tau);
+
+  // scale[c] = gamma[c] / sqrt(sums[c] * inverse_size + epsilon[c]). False if for some c that is
+  // not to be relied on: the radicand is outside [kTrustedMin, kTrustedMax], or NaN, so that
+  // squares may have under- or overflowed; or scale[c] is no normal number, with a gamma[c] that is
+  // not 0.
   bool (*scales)(const double* sums, int64_t n, double inverse_size, const A* gamma,
                  const A* epsilon, A* scale);
 
@@ -60,6 +72,14 @@ constexpr int64_t kMaxColumns = 1024;
 // Below, squares of floats are subnormal and lose bits; above, the radicand is no float.
 constexpr double kTrustedMin = 0x1p-100;
 constexpr double kTrustedMax = 0x1p126;
+constexpr float kMinNormal = 0x1p-126f;
+constexpr float kMaxFloat = 0x1.fffffep127f;
+
+// Factors for planes whose mean square is above, or below: times kHuge the squares of all floats
+// are finite and those that count are normal, times kTiny those of all floats are normal, and
+// finite where the mean is below kTrustedMin.
+constexpr double kHuge = 0x1p-70;
+constexpr double kTiny = 0x1p86;
 
 template <class List>
 struct KernelsOfTypes;

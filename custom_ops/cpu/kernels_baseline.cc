@@ -24,6 +24,7 @@ struct FloatVec {
   using Reg = Float4;
   static constexpr int kLanes = 4;
   static constexpr int kRegisters = 16;
+  static constexpr bool kSortsBF16 = true;
 
   static Reg Zero() { return Reg{}; }
   static Reg Set(float e) { return Reg{e, e, e, e}; }
@@ -31,15 +32,38 @@ struct FloatVec {
   static Reg Add(Reg a, Reg b) { return a + b; }
   static Reg Mul(Reg a, Reg b) { return a * b; }
   static Reg Max(Reg a, Reg t) { return a < t ? t : a; }  // false for NaN: a
-  static float Total(Reg r) { return (r[0] + r[1]) + (r[2] + r[3]); }
-  static Reg InvSqrt(Reg a) {
+  static Reg Div(Reg a, Reg b) { return a / b; }
+  static Reg Sqrt(Reg a) {
     for (int i = 0; i < kLanes; ++i) a[i] = __builtin_sqrtf(a[i]);
-    return 1.0f / a;
+    return a;
   }
-  static bool Trusted(Reg a) {
-    bool trusted = true;
-    for (int i = 0; i < kLanes; ++i) trusted &= a[i] >= kTrustedMin && a[i] <= kTrustedMax;
-    return trusted;
+  static Reg InvSqrt(Reg a) { return 1.0f / Sqrt(a); }
+  static Reg Totals(const Reg* r) {
+    const Reg ab =
+        Reg{r[0][0], r[0][2], r[1][0], r[1][2]} + Reg{r[0][1], r[0][3], r[1][1], r[1][3]};
+    const Reg cd =
+        Reg{r[2][0], r[2][2], r[3][0], r[3][2]} + Reg{r[2][1], r[2][3], r[3][1], r[3][3]};
+    return Reg{ab[0], ab[2], cd[0], cd[2]} + Reg{ab[1], ab[3], cd[1], cd[3]};
+  }
+  static bool None(Int4 lanes) { return (lanes[0] | lanes[1] | lanes[2] | lanes[3]) == 0; }
+  template <int kCount>
+  static bool AllTrusted(const Reg* a) {  // not "beyond": of NaN that would be false
+    Int4 trusted = a[0] == a[0];
+    for (int i = 0; i < kCount; ++i) {
+      trusted &=
+          (a[i] >= static_cast<float>(kTrustedMin)) & (a[i] <= static_cast<float>(kTrustedMax));
+    }
+    return None(~trusted);
+  }
+  static bool Normal(Reg s, Reg g) {
+    const Reg magnitude = FromBits(Bits(s) & 0x7fffffff);
+    return None(((magnitude < kMinNormal) & (g != 0.0f)) | (magnitude > kMaxFloat));
+  }
+  static Reg FactorFor(Reg a) {
+    const Reg tiny = Set(kTiny), huge = Set(kHuge);
+    return a < static_cast<float>(kTrustedMin)   ? tiny
+           : a > static_cast<float>(kTrustedMax) ? huge
+                                                 : Set(1);
   }
   static Reg LoadSums(const double* p, double factor) {
     Reg r;
@@ -93,17 +117,32 @@ struct FloatVec {
   static Reg Load(const BF16* p) {
     return FromBits(__builtin_convertvector(LoadBytes<Half4>(p), Int4) << 16);
   }
-  static void Store(BF16* p, Reg r) {
-    const Int4 bits = Bits(r);
-    // To nearest, ties to even; no NaN that comes here has so long a payload that it would carry
-    // (kernels.h). The shift is arithmetic, and what it shifts in is cut off.
-    StoreHalves(p, (bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+  // The upper halves of the lanes are to nearest, ties to even; no NaN that comes here has so long
+  // a payload that it would carry (kernels.h).
+  static Int4 Rounded(Reg r) { return Bits(r) + 0x7fff + ((Bits(r) >> 16) & 1); }
+  static void Store(BF16* p, Reg r) { StoreHalves(p, Rounded(r) >> 16); }
+
+  // Two at once are the even elements and the odd ones: a shift or a mask makes floats of them.
+  static void LoadTwo(const BF16* p, Reg* even, Reg* odd) {
+    const Int4 bits = LoadBytes<Int4>(p);
+    *even = FromBits(bits << 16);
+    *odd = FromBits(bits & -0x10000);
+  }
+  static void StoreTwo(BF16* p, Reg even, Reg odd) {
+    const Int4 bits = ((Rounded(even) >> 16) & 0xffff) | (Rounded(odd) & -0x10000);
+    __builtin_memcpy(p, &bits, sizeof(bits));
+  }
+  static void SortTwo(Reg* a, Reg* b) {
+    const Reg even = {(*a)[0], (*a)[2], (*b)[0], (*b)[2]};
+    *b = Reg{(*a)[1], (*a)[3], (*b)[1], (*b)[3]};
+    *a = even;
   }
 
   template <class T>
   static void Stream(T* p, Reg r) {
     Store(p, r);
   }
+  static void StreamTwo(BF16* p, Reg even, Reg odd) { StoreTwo(p, even, odd); }
   static void Fence() {}
 
   template <class T>
@@ -141,6 +180,7 @@ struct DoubleVec {
   using Reg = Double2;
   static constexpr int kLanes = 2;
   static constexpr int kRegisters = 16;
+  static constexpr bool kSortsBF16 = false;
 
   static Reg Zero() { return Reg{}; }
   static Reg Set(double e) { return Reg{e, e}; }
@@ -148,9 +188,16 @@ struct DoubleVec {
   static Reg Add(Reg a, Reg b) { return a + b; }
   static Reg Mul(Reg a, Reg b) { return a * b; }
   static Reg Max(Reg a, Reg t) { return a < t ? t : a; }
-  static double Total(Reg r) { return r[0] + r[1]; }
-  static Reg InvSqrt(Reg a) { return Reg{1 / __builtin_sqrt(a[0]), 1 / __builtin_sqrt(a[1])}; }
-  static bool Trusted(Reg) { return true; }
+  static Reg Div(Reg a, Reg b) { return a / b; }
+  static Reg Sqrt(Reg a) { return Reg{__builtin_sqrt(a[0]), __builtin_sqrt(a[1])}; }
+  static Reg InvSqrt(Reg a) { return 1.0 / Sqrt(a); }
+  static Reg Totals(const Reg* r) { return Reg{r[0][0], r[1][0]} + Reg{r[0][1], r[1][1]}; }
+  template <int kCount>
+  static bool AllTrusted(const Reg*) {
+    return true;
+  }
+  static bool Normal(Reg, Reg) { return true; }
+  static Reg FactorFor(Reg) { return Set(1); }
   static Reg LoadSums(const double* p, double factor) { return Load(p) * factor; }
   static Reg LoadLast(const double* end, int) { return Reg{0, end[-1]}; }  // n is 1
 

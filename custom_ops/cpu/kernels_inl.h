@@ -10,35 +10,141 @@
 //   LoadPart(p, n) StorePart(p, r, n)    the first n < kLanes elements; the rest reads as 0
 //   LoadLast(end, n)                     the n < kLanes elements before end in the last lanes, 0 in
 //                                        the others; kLanes elements before end may be read
-//   Fma(a, b, c) Add(a, b) Mul(a, b)
+//   kSortsBF16                           whether two vectors of BF16 are cheaper in another order
+//                                        than that of memory. If so:
+//   LoadTwo(p, &a, &b) StoreTwo(p, a, b) 2 * kLanes elements of BF16 in that order
+//   SortTwo(&a, &b)                      brings two vectors of columns into it
+//   Stream(p, r) StreamTwo(p, a, b)      as the stores, past the caches where there is an
+//                                        instruction for it, p aligned to kLanes elements
+//   Fence()                              what such stores need before other threads may read
+//   Fma(a, b, c) Add(a, b) Mul(a, b) Div(a, b) Sqrt(a)
 //   Max(a, t)                            NaN in a stays NaN
-//   InvSqrt(a)                           a within [kTrustedMin, kTrustedMax]
+//   InvSqrt(a)                           a within [kTrustedMin, kTrustedMax]; within 2 ulp
 //   Trusted(a)                           every lane is within those, none is NaN; true for double
-//   Total(r)                             the sum of the lanes, added as Elem
+//   Normal(s, g)                         no lane of s is subnormal, 0 or infinite, unless g's is 0;
+//                                        true for double
+//   FactorFor(a)                         1, kHuge or kTiny: what a radicand beyond those asks for
+//   Totals(r)                            of kLanes registers: lane i is the sum of r[i]'s lanes,
+//                                        added as Elem
 //   LoadSums(p, factor)                  kLanes doubles, times factor, as Elem
-//   Stream(p, r) Fence()                 as Store, past the caches where there is an instruction
-//   for
-//                                        it, p aligned to kLanes elements; and what such stores
-//                                        need before other threads may read
 //   Sum                                  kLanes doubles: Clear(), Add(Reg), AddTo(double*),
 //                                        AddPartTo(double*, n), Total()
 //
 // How squares are summed. Planes: four accumulators of kLanes elements take kBlock squares per lane
-// each, are added to one another, and then to a vector of doubles. Rows: kBlock rows are added per
-// column, then to the column's double. So an element goes through at most kBlock + 2 additions in
-// float, whose error is at most (kBlock + 2) * 2^-24, and everything longer is added in double.
-// A float block holds 4 * kBlock squares per lane: no overflow up to |x| = 1.6e18, and what
-// overflows is found (Kernels::scales) and summed again in double.
+// each, are added to one another, and then to a vector of doubles; of planes that are one such
+// block, the lanes are added in float as well. Rows: kBlock rows are added per column, then to the
+// column's double. So an element goes through at most kBlock + 2 + log2(kLanes) additions in float,
+// whose error is at most that number times 2^-24, and everything longer is added in double. A float
+// block holds 4 * kBlock squares per lane: no overflow up to |x| = 1.6e18, and what overflows is
+// found (Kernels::scales) and summed again, scaled.
 //
 // Tails. Where there are kLanes elements at all, the last ones are done as a full vector that ends
 // with the data. It overlaps the one before, so when normalising it is loaded before anything is
 // stored: y may be x.
 
 constexpr int kBlock = 32;
-constexpr int kShort = 16;  // vectors of a plane whose lanes are added in float too
+constexpr int kCrowdedBytes = 2048;  // rows at multiples of it share few sets of an L1 cache
 
-#include "cpu/apply_inl.h"
-#include "cpu/sum_inl.h"
+// kStream: past the caches; p is aligned to a vector.
+template <class V, bool kStream, class T>
+void Put(T* p, typename V::Reg r) {
+  if constexpr (kStream) {
+    V::Stream(p, r);
+  } else {
+    V::Store(p, r);
+  }
+}
+
+// Two vectors of x or y at once, in an order of T's own, and two of columns in the same.
+template <class V, class T>
+constexpr bool kSorts = false;
+template <class V>
+constexpr bool kSorts<V, BF16> = V::kSortsBF16;
+
+template <class V, class T>
+void LoadTwo(const T* p, typename V::Reg* a, typename V::Reg* b) {
+  if constexpr (kSorts<V, T>) {
+    V::LoadTwo(p, a, b);
+  } else {
+    *a = V::Load(p);
+    *b = V::Load(p + V::kLanes);
+  }
+}
+template <class V, bool kStream, class T>
+void PutTwo(T* p, typename V::Reg a, typename V::Reg b) {
+  if constexpr (!kSorts<V, T>) {
+    Put<V, kStream>(p, a);
+    Put<V, kStream>(p + V::kLanes, b);
+  } else if constexpr (kStream) {
+    V::StreamTwo(p, a, b);
+  } else {
+    V::StoreTwo(p, a, b);
+  }
+}
+template <class V, class T>
+void SortColumns(typename V::Reg* a, typename V::Reg* b) {
+  if constexpr (kSorts<V, T>) V::SortTwo(a, b);
+}
+
+// How x comes into a kernel: as it is, or times one factor for each plane or column.
+template <class V>
+struct Plain {
+  Plain Of(int64_t) const { return {}; }    // of one plane
+  Plain From(int64_t) const { return {}; }  // of all planes from this one on
+  Plain At(int64_t) const { return {}; }    // of kLanes columns
+  Plain AtPart(int) const { return {}; }    // of the first columns, fewer than kLanes
+  typename V::Reg operator()(typename V::Reg x) const { return x; }
+  template <class T>
+  static void Sort(Plain*, Plain*) {}
+};
+
+template <class V>
+struct Factor {
+  typename V::Reg factor;
+
+  typename V::Reg operator()(typename V::Reg x) const { return V::Mul(x, factor); }
+  template <class T>
+  static void Sort(Factor* a, Factor* b) {
+    SortColumns<V, T>(&a->factor, &b->factor);
+  }
+};
+
+template <class V>
+struct Scaled {
+  const typename V::Elem* factor;
+
+  Factor<V> Of(int64_t p) const { return {V::Set(factor[p])}; }
+  Scaled From(int64_t p) const { return {factor + p}; }
+  Factor<V> At(int64_t c) const { return {V::Load(factor + c)}; }
+  Factor<V> AtPart(int n) const { return {V::LoadPart(factor, n)}; }
+};
+
+template <class T>
+bool IsElementAligned(const T* p) {
+  return reinterpret_cast<uintptr_t>(p) % sizeof(T) == 0;
+}
+
+// From p, which is aligned to its element, to the next place that is to a vector.
+template <class V, class T>
+int64_t ElementsToAligned(const T* p) {
+  const uintptr_t past = reinterpret_cast<uintptr_t>(p) / sizeof(T) % V::kLanes;
+  return past == 0 ? 0 : V::kLanes - static_cast<int64_t>(past);
+}
+
+// The cache lines of kVectors vectors from p on, which need not be memory of ours.
+template <class V, int kVectors, class T>
+void Prefetch(const T* p) {
+  constexpr int kBytes = kVectors * V::kLanes * static_cast<int>(sizeof(T));
+  for (int at = 0; at < kBytes; at += 64) {
+    __builtin_prefetch(reinterpret_cast<const char*>(p) + at);
+  }
+}
+
+#include "cpu/apply_planes_inl.h"
+#include "cpu/apply_rows_inl.h"
+#include "cpu/scale_inl.h"
+#include "cpu/sum_planes_inl.h"
+#include "cpu/sum_rows_inl.h"
 
 template <class V, class T>
 void Widen(const T* x, int64_t n, typename V::Elem* out) {
@@ -50,8 +156,19 @@ void Widen(const T* x, int64_t n, typename V::Elem* out) {
 
 template <class V, class T>
 constexpr Kernels<T> MakeKernels() {
-  return {4 * V::kLanes, SumPlanes<V, T>,   ApplyPlanes<V, T>, SumRows<V, T>, ApplyRows<V, T>,
-          Scales<V>,     ApplySingle<V, T>, Widen<V, T>,       V::Fence};
+  return {4 * V::kLanes,
+          SumPlanes<V, T>,
+          ApplyPlanes<V, T>,
+          SumRows<V, T>,
+          ApplyRows<V, T>,
+          SumPlanesScaled<V, T>,
+          ApplyPlanesScaled<V, T>,
+          SumRowsScaled<V, T>,
+          ApplyRowsScaled<V, T>,
+          Scales<V>,
+          ApplySingle<V, T>,
+          Widen<V, T>,
+          V::Fence};
 }
 
 // The vector type that computes in A.
