@@ -49,6 +49,7 @@ const std::vector<CpuTarget>& CpuTargets() {
   static const std::vector<CpuTarget> targets = {
       {"avx512", Avx512Kernels(), HasAvx512()},
       {"avx2", Avx2Kernels(), HasAvx2()},
+      {"neon", NeonKernels(), true},
       {"baseline", BaselineKernels(), true},
   };
   return targets;

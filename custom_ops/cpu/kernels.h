@@ -98,6 +98,7 @@ const Kernels<T>& KernelsOf(const KernelTable& table, T) {
 const KernelTable* BaselineKernels();
 const KernelTable* Avx2Kernels();
 const KernelTable* Avx512Kernels();
+const KernelTable* NeonKernels();
 
 }  // namespace frn
 

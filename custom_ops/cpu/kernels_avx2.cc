@@ -101,26 +101,28 @@ struct FloatVec {
 
   // AVX2 has no masks for 16-bit elements: parts go through eight of them on the stack.
   static __m128i LoadBits(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
-  static __m128i LoadBitsPart(const uint16_t* p, int n) {
-    alignas(16) uint16_t buffer[8] = {};
-    for (int i = 0; i < n; ++i) buffer[i] = p[i];
+  template <class T>
+  static __m128i LoadBitsPart(const T* p, int n) {
+    T buffer[kLanes] = {};
+    for (int i = 0; i < n; ++i) __builtin_memcpy(buffer + i, p + i, sizeof(T));
     return LoadBits(buffer);
   }
   static void StoreBits(void* p, __m128i bits) { _mm_storeu_si128(static_cast<__m128i*>(p), bits); }
-  static void StoreBitsPart(uint16_t* p, __m128i bits, int n) {
-    alignas(16) uint16_t buffer[8];
+  template <class T>
+  static void StoreBitsPart(T* p, __m128i bits, int n) {
+    T buffer[kLanes];
     StoreBits(buffer, bits);
-    for (int i = 0; i < n; ++i) p[i] = buffer[i];
+    for (int i = 0; i < n; ++i) __builtin_memcpy(p + i, buffer + i, sizeof(T));
   }
 
   static __m128i ToF16(Reg r) {
     return _mm256_cvtps_ph(r, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
   static Reg Load(const F16* p) { return _mm256_cvtph_ps(LoadBits(p)); }
-  static Reg LoadPart(const F16* p, int n) { return _mm256_cvtph_ps(LoadBitsPart(&p->bits, n)); }
+  static Reg LoadPart(const F16* p, int n) { return _mm256_cvtph_ps(LoadBitsPart(p, n)); }
   static void Store(F16* p, Reg r) { StoreBits(p, ToF16(r)); }
   static void Stream(F16* p, Reg r) { _mm_stream_si128(reinterpret_cast<__m128i*>(p), ToF16(r)); }
-  static void StorePart(F16* p, Reg r, int n) { StoreBitsPart(&p->bits, ToF16(r), n); }
+  static void StorePart(F16* p, Reg r, int n) { StoreBitsPart(p, ToF16(r), n); }
 
   static Reg FromBF16(__m128i bits) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
@@ -159,10 +161,10 @@ struct FloatVec {
     _mm_stream_si128(reinterpret_cast<__m128i*>(p) + 1, _mm256_extracti128_si256(bits, 1));
   }
   static Reg Load(const BF16* p) { return FromBF16(LoadBits(p)); }
-  static Reg LoadPart(const BF16* p, int n) { return FromBF16(LoadBitsPart(&p->bits, n)); }
+  static Reg LoadPart(const BF16* p, int n) { return FromBF16(LoadBitsPart(p, n)); }
   static void Store(BF16* p, Reg r) { StoreBits(p, ToBF16(r)); }
   static void Stream(BF16* p, Reg r) { _mm_stream_si128(reinterpret_cast<__m128i*>(p), ToBF16(r)); }
-  static void StorePart(BF16* p, Reg r, int n) { StoreBitsPart(&p->bits, ToBF16(r), n); }
+  static void StorePart(BF16* p, Reg r, int n) { StoreBitsPart(p, ToBF16(r), n); }
 
   struct Sum {
     __m256d low, high;

@@ -148,14 +148,14 @@ struct FloatVec {
   template <class T>
   static Reg LoadPart(const T* p, int n) {
     T buffer[kLanes] = {};
-    for (int i = 0; i < n; ++i) buffer[i] = p[i];
+    for (int i = 0; i < n; ++i) __builtin_memcpy(buffer + i, p + i, sizeof(T));
     return Load(buffer);
   }
   template <class T>
   static void StorePart(T* p, Reg r, int n) {
     T buffer[kLanes];
     Store(buffer, r);
-    for (int i = 0; i < n; ++i) p[i] = buffer[i];
+    for (int i = 0; i < n; ++i) __builtin_memcpy(p + i, buffer + i, sizeof(T));
   }
 
   struct Sum {
@@ -199,14 +199,14 @@ struct DoubleVec {
   static bool Normal(Reg, Reg) { return true; }
   static Reg FactorFor(Reg) { return Set(1); }
   static Reg LoadSums(const double* p, double factor) { return Load(p) * factor; }
-  static Reg LoadLast(const double* end, int) { return Reg{0, end[-1]}; }  // n is 1
+  static Reg LoadLast(const double* end, int) { return Reg{0, LoadBytes<double>(end - 1)}; }
 
   static Reg Load(const double* p) { return LoadBytes<Reg>(p); }
   static void Stream(double* p, Reg r) { Store(p, r); }
   static void Fence() {}
-  static Reg LoadPart(const double* p, int) { return Reg{p[0], 0}; }  // n is 1
+  static Reg LoadPart(const double* p, int) { return Reg{LoadBytes<double>(p), 0}; }
   static void Store(double* p, Reg r) { __builtin_memcpy(p, &r, sizeof(r)); }
-  static void StorePart(double* p, Reg r, int) { p[0] = r[0]; }
+  static void StorePart(double* p, Reg r, int) { __builtin_memcpy(p, &r, sizeof(*p)); }
 
   struct Sum {
     Reg all;

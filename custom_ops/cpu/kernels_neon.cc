@@ -1,0 +1,184 @@
+// NEON kernels for aarch64, where NEON, fused multiply-add and half conversion are always there: 4
+// floats or 2 doubles per register.
+
+#include "cpu/kernels.h"
+
+#if defined(__aarch64__) && defined(__ARM_NEON)
+
+#include <arm_neon.h>
+
+namespace frn {
+namespace {
+
+struct FloatVec {
+  using Elem = float;
+  using Reg = float32x4_t;
+  static constexpr int kLanes = 4;
+  static constexpr int kRegisters = 32;
+  static constexpr bool kSortsBF16 = false;  // to widen or narrow four in order is one instruction
+
+  static Reg Zero() { return vdupq_n_f32(0); }
+  static Reg Set(float e) { return vdupq_n_f32(e); }
+  static Reg Fma(Reg a, Reg b, Reg c) { return vfmaq_f32(c, a, b); }
+  static Reg Add(Reg a, Reg b) { return vaddq_f32(a, b); }
+  static Reg Mul(Reg a, Reg b) { return vmulq_f32(a, b); }
+  static Reg Div(Reg a, Reg b) { return vdivq_f32(a, b); }
+  static Reg Sqrt(Reg a) { return vsqrtq_f32(a); }
+  static Reg Max(Reg a, Reg t) { return vmaxq_f32(a, t); }  // NaN if one is; vmaxnm would drop it
+  static Reg Totals(const Reg* r) {
+    return vpaddq_f32(vpaddq_f32(r[0], r[1]), vpaddq_f32(r[2], r[3]));
+  }
+  // 8 bits of the instruction, which the architecture defines to the bit, and two Newton steps.
+  static Reg InvSqrt(Reg a) {
+    Reg r = vrsqrteq_f32(a);
+    r = vmulq_f32(r, vrsqrtsq_f32(vmulq_f32(a, r), r));
+    return vmulq_f32(r, vrsqrtsq_f32(vmulq_f32(a, r), r));
+  }
+  template <int kCount>
+  static bool AllTrusted(const Reg* a) {
+    uint32x4_t trusted = vdupq_n_u32(~0u);
+    for (int i = 0; i < kCount; ++i) {
+      trusted = vandq_u32(trusted, vcgeq_f32(a[i], Set(kTrustedMin)));
+      trusted = vandq_u32(trusted, vcleq_f32(a[i], Set(kTrustedMax)));
+    }
+    return vminvq_u32(trusted) != 0;
+  }
+  static bool Normal(Reg s, Reg g) {
+    const Reg magnitude = vabsq_f32(s);
+    const uint32x4_t small = vcltq_f32(magnitude, Set(kMinNormal));
+    const uint32x4_t lost = vbicq_u32(small, vceqq_f32(g, Zero()));
+    return vmaxvq_u32(vorrq_u32(lost, vcgtq_f32(magnitude, Set(kMaxFloat)))) == 0;
+  }
+  static Reg FactorFor(Reg a) {
+    const Reg factor = vbslq_f32(vcltq_f32(a, Set(kTrustedMin)), Set(kTiny), Set(1));
+    return vbslq_f32(vcgtq_f32(a, Set(kTrustedMax)), Set(kHuge), factor);
+  }
+  static Reg LoadSums(const double* p, double factor) {
+    const float32x2_t low = vcvt_f32_f64(vmulq_n_f64(vld1q_f64(p), factor));
+    return vcvt_high_f32_f64(low, vmulq_n_f64(vld1q_f64(p + 2), factor));
+  }
+
+  static Reg Load(const float* p) { return vld1q_f32(p); }
+  static void Store(float* p, Reg r) { vst1q_f32(p, r); }
+
+  static uint16x4_t LoadBits(const void* p) { return vld1_u16(static_cast<const uint16_t*>(p)); }
+  static void StoreBits(void* p, uint16x4_t bits) { vst1_u16(static_cast<uint16_t*>(p), bits); }
+  static Reg Load(const F16* p) { return vcvt_f32_f16(vreinterpret_f16_u16(LoadBits(p))); }
+  static void Store(F16* p, Reg r) { StoreBits(p, vreinterpret_u16_f16(vcvt_f16_f32(r))); }
+  static Reg Load(const BF16* p) { return vreinterpretq_f32_u32(vshll_n_u16(LoadBits(p), 16)); }
+  // To nearest, ties to even; no NaN that comes here has so long a payload that it would carry
+  // (kernels.h). vtst is -1 where the last kept bit is 1, and vaddhn keeps the upper halves.
+  static void Store(BF16* p, Reg r) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(r);
+    const uint32x4_t odd = vtstq_u32(bits, vdupq_n_u32(0x10000));
+    StoreBits(p, vaddhn_u32(vsubq_u32(bits, odd), vdupq_n_u32(0x7fff)));
+  }
+
+  // NEON has no masks: parts go through a vector of elements on the stack.
+  template <class T>
+  static Reg LoadPart(const T* p, int n) {
+    T buffer[kLanes] = {};
+    for (int i = 0; i < n; ++i) __builtin_memcpy(buffer + i, p + i, sizeof(T));
+    return Load(buffer);
+  }
+  template <class T>
+  static void StorePart(T* p, Reg r, int n) {
+    T buffer[kLanes];
+    Store(buffer, r);
+    for (int i = 0; i < n; ++i) __builtin_memcpy(p + i, buffer + i, sizeof(T));
+  }
+  template <class T>
+  static Reg LoadLast(const T* end, int n) {
+    const int32x4_t lane = {0, 1, 2, 3};
+    const uint32x4_t kept = vcgeq_s32(lane, vdupq_n_s32(kLanes - n));
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(Load(end - kLanes)), kept));
+  }
+  template <class T>
+  static void Stream(T* p, Reg r) {
+    Store(p, r);
+  }
+  static void Fence() {}
+
+  struct Sum {
+    float64x2_t low, high;
+
+    void Clear() { low = high = vdupq_n_f64(0); }
+    void Add(Reg r) {
+      low = vaddq_f64(low, vcvt_f64_f32(vget_low_f32(r)));
+      high = vaddq_f64(high, vcvt_high_f64_f32(r));
+    }
+    double Total() const { return vaddvq_f64(vaddq_f64(low, high)); }
+    void AddTo(double* p) const {
+      vst1q_f64(p, vaddq_f64(vld1q_f64(p), low));
+      vst1q_f64(p + 2, vaddq_f64(vld1q_f64(p + 2), high));
+    }
+    void AddPartTo(double* p, int n) const {
+      double lanes[kLanes];
+      vst1q_f64(lanes, low);
+      vst1q_f64(lanes + 2, high);
+      for (int i = 0; i < n; ++i) p[i] += lanes[i];
+    }
+  };
+};
+
+struct DoubleVec {
+  using Elem = double;
+  using Reg = float64x2_t;
+  static constexpr int kLanes = 2;
+  static constexpr int kRegisters = 32;
+  static constexpr bool kSortsBF16 = false;
+
+  static Reg Zero() { return vdupq_n_f64(0); }
+  static Reg Set(double e) { return vdupq_n_f64(e); }
+  static Reg Fma(Reg a, Reg b, Reg c) { return vfmaq_f64(c, a, b); }
+  static Reg Add(Reg a, Reg b) { return vaddq_f64(a, b); }
+  static Reg Mul(Reg a, Reg b) { return vmulq_f64(a, b); }
+  static Reg Div(Reg a, Reg b) { return vdivq_f64(a, b); }
+  static Reg Sqrt(Reg a) { return vsqrtq_f64(a); }
+  static Reg Max(Reg a, Reg t) { return vmaxq_f64(a, t); }
+  static Reg Totals(const Reg* r) { return vpaddq_f64(r[0], r[1]); }
+  static Reg InvSqrt(Reg a) { return vdivq_f64(Set(1), vsqrtq_f64(a)); }
+  template <int kCount>
+  static bool AllTrusted(const Reg*) {
+    return true;
+  }
+  static bool Normal(Reg, Reg) { return true; }
+  static Reg FactorFor(Reg) { return Set(1); }
+  static Reg LoadSums(const double* p, double factor) { return vmulq_n_f64(Load(p), factor); }
+
+  static Reg Load(const double* p) { return vld1q_f64(p); }
+  static void Store(double* p, Reg r) { vst1q_f64(p, r); }
+  static Reg LoadPart(const double* p, int) { return vcombine_f64(vld1_f64(p), vdup_n_f64(0)); }
+  static Reg LoadLast(const double* end, int) {
+    return vcombine_f64(vdup_n_f64(0), vld1_f64(end - 1));
+  }
+  static void StorePart(double* p, Reg r, int) { vst1_f64(p, vget_low_f64(r)); }  // n is 1
+  static void Stream(double* p, Reg r) { Store(p, r); }
+  static void Fence() {}
+
+  struct Sum {
+    Reg all;
+
+    void Clear() { all = Zero(); }
+    void Add(Reg r) { all = vaddq_f64(all, r); }
+    double Total() const { return vaddvq_f64(all); }
+    void AddTo(double* p) const { Store(p, vaddq_f64(Load(p), all)); }
+    void AddPartTo(double* p, int) const { p[0] += vgetq_lane_f64(all, 0); }
+  };
+};
+
+#include "cpu/kernels_inl.h"
+
+}  // namespace
+
+const KernelTable* NeonKernels() { return &kTable; }
+
+}  // namespace frn
+
+#else  // not an aarch64 build
+
+namespace frn {
+const KernelTable* NeonKernels() { return nullptr; }
+}  // namespace frn
+
+#endif
