@@ -7,18 +7,23 @@ For each shape, layout and element type, every call is verified against float64 
 (see harness.py):
 
 * ``kernel`` and ``copy``: the kernel on arrays, and a memcpy of the same array, on the same
-  threads. Their ratio says how far FRN is from doing nothing but moving the data.
+  threads. Their ratio says how far FRN is from doing nothing but moving the data. ``kernel, 1
+  thread`` and ``copy, 1 thread`` are the same on one.
+* ``in place``: the kernel with its input as output, which is what ONNX Runtime does inside of a
+  network.
+* ``NaN``: the kernel on input that is NaN throughout, at one shape.
 * ``plugin`` and ``primitives``: ONNX Runtime sessions with I/O binding, of a model of one FRN
-  node and of the same formula in standard ops, in their cheapest order.
+  node and of the same formula in standard ops, in their cheapest order; ``half parameters``: the
+  former with gamma, beta and tau in the type of a float16 or bfloat16 input.
 * the peers of peers.py that are installed.
 
 Writes benchmarks/results/op.json; report.py makes the tables of it.
 """
 
 import argparse
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import harness
 import numpy as np
@@ -39,7 +44,9 @@ SHAPES = [
     (1, 64, 56, 56),
     (8, 256, 56, 56),
     (8, 512, 7, 7),
+    (1, 512, 7, 7),
     (1, 2048, 7, 7),
+    (1, 1024, 14, 14),
     (8, 64, 224, 224),
     (1, 3, 512, 512),
     (32, 16, 32, 32),
@@ -47,11 +54,12 @@ SHAPES = [
     (8, 64, 1000),
     (2, 32, 16, 32, 32),
 ]
+NAN_SHAPE = (8, 64, 56, 56)
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 EPSILON = 2.0**-10  # the same number in float32 and float64
 
 
-@dataclass
+@dataclasses.dataclass
 class Case:
     """One row: arrays as all runtimes get them, 64-byte aligned as ONNX Runtime's are."""
 
@@ -66,6 +74,9 @@ class Case:
     def axes(self) -> tuple[int, ...]:
         rank = len(self.shape)
         return tuple(range(2, rank)) if self.layout == "NCHW" else tuple(range(1, rank - 1))
+
+    def spatial(self) -> tuple[int, ...]:
+        return tuple(self.shape[axis] for axis in self.axes)
 
     def shaped_params(self) -> list[np.ndarray]:
         shape = op.param_shape(self.axes, self.params[0].size)
@@ -101,7 +112,7 @@ def make_case(shape: Sequence[int], layout: str, dtype: str) -> Case:
 def make_model(case: Case, *, primitives: bool) -> onnx.ModelProto:
     """A model of one FRN node, or of the formula in standard ops, with constant parameters."""
     element = helper.np_dtype_to_tensor_dtype(case.x.dtype)
-    param_type = TensorProto.DOUBLE if case.dtype == "float64" else TensorProto.FLOAT
+    param_type = helper.np_dtype_to_tensor_dtype(case.params[0].dtype)
     names = ["X", "gamma", "beta", "tau"]
     imports = [helper.make_opsetid("", 18)]
     if primitives:
@@ -128,6 +139,12 @@ def make_model(case: Case, *, primitives: bool) -> onnx.ModelProto:
         ],
     )
     return helper.make_model(graph, opset_imports=imports, ir_version=8)
+
+
+def with_half_params(case: Case) -> Case:
+    """The same case with gamma, beta and tau in the type of x."""
+    gamma, beta, tau = (p.astype(case.x.dtype) for p in case.params)
+    return dataclasses.replace(case, params=(gamma, beta, tau))
 
 
 def ort_value(array: np.ndarray) -> ort.OrtValue:
@@ -161,38 +178,58 @@ def session_call(
     return call
 
 
-def calls_of(case: Case, threads: int, peer_makers) -> dict[str, Callable[[], np.ndarray]]:
-    outputs = {name: aligned(np.zeros_like(case.x)) for name in ("kernel", "plugin", "primitives")}
+def kernel_call(case: Case, x: np.ndarray, y: np.ndarray, threads: int) -> Callable[[], np.ndarray]:
+    return lambda: _native.frn(
+        x, *case.params, epsilon=case.epsilon, axes=case.axes, out=y, threads=threads
+    )
 
-    def kernel():
-        return _native.frn(
-            case.x,
-            *case.params,
-            epsilon=case.epsilon,
-            axes=case.axes,
-            out=outputs["kernel"],
-            threads=threads,
-        )
+
+def calls_of(case: Case, threads: int, peer_makers) -> dict[str, Callable[[], np.ndarray]]:
+    """The calls whose results are those of FRN of x, each with an output of its own."""
+
+    def output() -> np.ndarray:
+        return aligned(np.zeros_like(case.x))
 
     calls = {
-        "kernel": kernel,
-        "plugin": session_call(case, outputs["plugin"], threads, plugin=True),
+        "kernel": kernel_call(case, case.x, output(), threads),
+        "kernel, 1 thread": kernel_call(case, case.x, output(), 1),
+        "plugin": session_call(case, output(), threads, plugin=True),
     }
+    if case.dtype in ("float16", "bfloat16"):
+        half = with_half_params(case)
+        calls["half parameters"] = session_call(half, output(), threads, plugin=True)
     if case.dtype == "float32":
-        calls["primitives"] = session_call(case, outputs["primitives"], threads, plugin=False)
+        calls["primitives"] = session_call(case, output(), threads, plugin=False)
         for name, make in peer_makers.items():
             calls[name] = make(case, make_model(case, primitives=True), threads)
     return calls
 
 
+def other_calls(case: Case, threads: int) -> dict[str, Callable[[], object]]:
+    """The calls that have no result of their own, or one that each call makes another of."""
+    copied, changed = aligned(np.zeros_like(case.x)), aligned(case.x)
+    calls: dict[str, Callable[[], object]] = {
+        "in place": kernel_call(case, changed, changed, threads),
+        "copy": lambda: _native.copy(case.x, copied, threads=threads),
+        "copy, 1 thread": lambda: _native.copy(case.x, copied, threads=1),
+    }
+    if (case.shape[0], case.params[0].size, *case.spatial()) == NAN_SHAPE:
+        nan = aligned(np.full_like(case.x, np.nan))
+        calls["NaN"] = kernel_call(case, nan, aligned(np.zeros_like(nan)), threads)
+    return calls
+
+
 def verify(case: Case, name: str, y: np.ndarray) -> None:
     """Compares the first sample, which does not depend on the others, with float64."""
+    if name == "half parameters":
+        case = with_half_params(case)
     x = case.x[:1]
     arguments = {"epsilon": float(np.float32(case.epsilon)), "axes": case.axes}
     expected = reference.frn(x, *case.params, **arguments)
     # What is not ours may add a plane up in one chain; it is timed all the same.
     plane = math.prod(x.shape[axis] for axis in case.axes)
-    levels = None if name in ("kernel", "plugin") else plane
+    ours = name.startswith("kernel") or name in ("in place", "plugin", "half parameters")
+    levels = None if ours else plane
     bound = tolerances.frn_bound(x, *case.params, **arguments, dtype=x.dtype, levels=levels)
     try:
         tolerances.assert_within(np.asarray(y)[:1], expected, bound)
@@ -204,8 +241,9 @@ def run_case(case: Case, threads: int, seconds: float, peer_makers) -> dict:
     calls = calls_of(case, threads, peer_makers)
     for name, call in calls.items():
         verify(case, name, call())
-    copied = aligned(np.zeros_like(case.x))
-    calls["copy"] = lambda: _native.copy(case.x, copied, threads=threads)
+    others = other_calls(case, threads)
+    verify(case, "in place", others["in place"]())  # the first call, of x itself
+    calls |= others
     return {
         "shape": case.shape,
         "layout": case.layout,

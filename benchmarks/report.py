@@ -20,6 +20,8 @@ FRONT_PAGE = FOLDER.parent / "README.md"
 PLOT = FOLDER / "results" / "op.svg"
 LARGE_BYTES = 4 << 20
 MIDDLE_BYTES = 256 << 10
+SESSION_BYTES = 12 << 20
+UNUSUAL_SHAPES = ("8x64x56x56", "1x2048x7x7")
 
 
 def microseconds(row, name: str) -> float:
@@ -123,6 +125,61 @@ def copy_summary(rows) -> str:
     return table(["type", "tensors", "rows", "smallest", "geometric mean"], lines)
 
 
+def session_table(results) -> str:
+    """What sessions do: in place, on one thread too; each beside a copy on as many threads."""
+    by_shape: dict[tuple[str, str], dict[str, dict]] = {}
+    dtypes = ("float32", "float16", "bfloat16")
+    for row in results["rows"]:
+        if "in place" in row["times"] and row["dtype"] in dtypes:
+            by_shape.setdefault((row["name"], row["layout"]), {})[row["dtype"]] = row
+    if not by_shape:
+        return "Not measured yet."
+
+    def cell(row, name: str, copy: str) -> str:
+        if row is None:
+            return ""
+        own, bare = microseconds(row, name), microseconds(row, copy)
+        return f"{own:.0f} ({bare / own:.2f})"
+
+    lines = []
+    for key, rows in by_shape.items():
+        cells = [cell(rows.get(dtype), "in place", "copy") for dtype in dtypes]
+        alone = cell(rows.get("float32"), "kernel, 1 thread", "copy, 1 thread")
+        lines.append([*key, *cells, alone])
+    small = [
+        microseconds(row, "copy") / microseconds(row, "in place")
+        for rows in by_shape.values()
+        for dtype, row in rows.items()
+        if dtype == "float32" and row["bytes"] <= SESSION_BYTES
+    ]
+    summary = (
+        f"In place, float32 up to {SESSION_BYTES >> 20} MB: geometric mean "
+        f"**{geometric_mean(small):.2f}** of a copy's throughput.\n\n"
+        if small
+        else ""
+    )
+    head = ["shape (N, C, ...)", "layout", *(f"{dtype} in place" for dtype in dtypes)]
+    return summary + table([*head, "float32, 1 thread"], lines)
+
+
+def unusual_table(results) -> str:
+    """Input and parameters that take another way, beside the ordinary ones."""
+    lines = []
+    for row in results["rows"]:
+        for name, usual in (("half parameters", "plugin"), ("NaN", "kernel")):
+            if name in row["times"] and row["name"] in UNUSUAL_SHAPES:
+                times = microseconds(row, name), microseconds(row, usual)
+                lines.append(
+                    [name, row["dtype"], row["name"], row["layout"]]
+                    + [f"{value:.0f}" for value in times]
+                    + [f"{times[0] / times[1]:.2f}"]
+                )
+    if not lines:
+        return "Not measured yet."
+    head = ["what", "type", "shape (N, C, ...)", "layout", "µs", "ordinary, µs", "ratio"]
+    return table(head, sorted(lines), right=(4, 5, 6))
+
+
 def model_table(results) -> str:
     columns = list(dict.fromkeys(name for row in results["rows"] for name in row["times"]))
     head = ["network", "batch", "FRN layers", *(f"{name}, ms" for name in columns)]
@@ -207,6 +264,8 @@ def main() -> None:
             "op machine": machine_text(op),
             "op speed": speed_table(op),
             "op copy": copy_table(op),
+            "op sessions": session_table(op),
+            "op unusual": unusual_table(op),
             "model": machine_text(model) + "\n\n" + model_table(model),
             "profile": profile_table(model),
         },
