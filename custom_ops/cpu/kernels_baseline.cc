@@ -148,14 +148,18 @@ struct FloatVec {
   template <class T>
   static Reg LoadPart(const T* p, int n) {
     T buffer[kLanes] = {};
-    for (int i = 0; i < n; ++i) __builtin_memcpy(buffer + i, p + i, sizeof(T));
+    for (int i = 0; i < kLanes; ++i) {
+      if (i < n) __builtin_memcpy(buffer + i, p + i, sizeof(T));
+    }
     return Load(buffer);
   }
   template <class T>
   static void StorePart(T* p, Reg r, int n) {
     T buffer[kLanes];
     Store(buffer, r);
-    for (int i = 0; i < n; ++i) __builtin_memcpy(p + i, buffer + i, sizeof(T));
+    for (int i = 0; i < kLanes; ++i) {
+      if (i < n) __builtin_memcpy(p + i, buffer + i, sizeof(T));
+    }
   }
 
   struct Sum {
