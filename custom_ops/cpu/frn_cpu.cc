@@ -1,5 +1,6 @@
 #include "cpu/frn_cpu.h"
 
+#include "cpu/cache_size.h"
 #include "cpu/frn_call.h"
 #include "cpu/planes.h"
 #include "cpu/rows.h"
@@ -20,7 +21,7 @@ FrnShape Canonical(FrnShape shape) {
 // number of elements leads to one of a vector.
 template <class T>
 bool IsLarge(const FrnShape& shape, const T* y) {
-  return shape.elements() * static_cast<int64_t>(sizeof(T)) >= kLargeBytes &&
+  return shape.elements() * static_cast<int64_t>(sizeof(T)) >= LargeBytes() &&
          reinterpret_cast<uintptr_t>(y) % sizeof(T) == 0;
 }
 

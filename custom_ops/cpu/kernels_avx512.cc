@@ -2,9 +2,16 @@
 
 #include "cpu/kernels.h"
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
-
+#if defined(FRN_ONNX_EMULATE_AVX512)  // a build for tests
+#include "tests/emulated_avx512.h"
+#define FRN_ONNX_AVX512
+#elif defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && \
+    defined(__AVX512VL__)
 #include <immintrin.h>
+#define FRN_ONNX_AVX512
+#endif
+
+#ifdef FRN_ONNX_AVX512
 
 namespace frn {
 namespace {

@@ -25,12 +25,6 @@ inline constexpr int64_t kMaxBatch = 64;          // planes of a batch
 inline constexpr int64_t kChunkBytes = 16 << 10;  // normalised at once, the last chunk first
 inline constexpr int64_t kStripBytes = 512;       // a strip's narrowest row
 inline constexpr int64_t kFoldedColumns = 256;    // about how wide folded rows get
-// From this size on X and Y do not stay in cache side by side, so Y is written past the caches: a
-// plain store reads each of its lines from memory first. Measured with 32 MB of L3, some of it
-// taken by others: at 12 MB this costs up to a quarter when they are quiet, and saves up to a half
-// when they are not. What the system says of its size is no guide (on AMD, glibc gives that of all
-// cores together).
-inline constexpr int64_t kLargeBytes = 12 << 20;
 
 }  // namespace frn
 
