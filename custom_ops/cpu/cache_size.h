@@ -12,8 +12,8 @@ namespace frn {
 int64_t L3Bytes();
 
 // From this size on X and Y do not stay in cache side by side, so Y is written past the caches: a
-// plain store reads each of its lines from memory first. 3/8 of the L3, measured with 32 MB, some of
-// it taken by others: at 12 MB this costs up to a quarter when they are quiet, and saves up to a
+// plain store reads each of its lines from memory first. 3/8 of the L3, measured with 32 MB, some
+// of it taken by others: at 12 MB this costs up to a quarter when they are quiet, and saves up to a
 // half when they are not. 12 MB where the L3 is not known.
 int64_t LargeBytes();
 
