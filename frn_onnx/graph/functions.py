@@ -12,18 +12,17 @@ from onnx_ir.passes.common import InlinePass
 
 from frn_onnx import op
 from frn_onnx.errors import ModelError
-from frn_onnx.graph.matcher.anchor import REDUCTIONS
 
 _TAG = "frn_onnx.function"
 
 
-def candidates(model: ir.Model) -> set[ir.OperatorIdentifier]:
-    """The functions that may hold FRN: those with a reduction in them."""
+def holding(model: ir.Model, op_types: Collection[str]) -> set[ir.OperatorIdentifier]:
+    """The functions that have a node of these types in them."""
     return {
         name
         for name, function in model.functions.items()
         if function.domain != op.DOMAIN
-        and any(node.op_type in REDUCTIONS for node in function.all_nodes())
+        and any(node.op_type in op_types for node in function.all_nodes())
     }
 
 

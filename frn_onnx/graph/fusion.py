@@ -167,7 +167,7 @@ class Fusion:
         model: ir.Model,
         observe: Callable[["Fusion", Match, ir.Value], Any] | None = None,
     ) -> None:
-        if names := functions.candidates(model):
+        if names := functions.holding(model, REDUCTIONS):
             trial = Fusion(functions.tagged_copy(model, names))
             trial.run()
             holding = {functions.origin(node) for made in trial.made for node in made.match.cone}

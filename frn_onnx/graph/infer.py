@@ -6,7 +6,6 @@ no large weights, so that it fits into one message; functions are inlined in it,
 function types are known only call by call.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import onnx
@@ -57,22 +56,27 @@ def operands(model: ir.Model) -> list[Operands]:
     return found
 
 
-def value_shapes(model: ir.Model) -> Mapping[ir.Value, tuple[int | str | None, ...]]:
-    """The shapes of the values in the model's graphs, as far as they can be inferred."""
-    copy = model.clone()
+def twins(model: ir.Model, copy: ir.Model | None = None) -> dict[ir.Value, ir.Value]:
+    """For each value in the model's graphs, one that has the type and shape that ONNX infers.
+
+    Args:
+        model: the model.
+        copy: of it, with as many nodes; is changed. None makes one.
+
+    Raises:
+        ModelError: types or shapes contradict each other.
+    """
+    copy = copy or model.clone()
     for site in frn_sites(copy):
         _as_identity(site.node)
-    symbols = _symbols(model)
-    shapes = {}
+    found: dict[ir.Value, ir.Value] = {}
     for scope, known in zip(scopes(model), scopes(_inferred(copy)), strict=True):
-        pairs = list(zip(scope.graph.inputs, known.graph.inputs, strict=True))
+        found.update(zip(scope.graph.inputs, known.graph.inputs, strict=True))
+        for name, value in scope.graph.initializers.items():
+            found[value] = known.graph.initializers[name]
         for node, twin in zip(scope.graph, known.graph, strict=True):
-            pairs += zip(node.outputs, twin.outputs, strict=True)
-            pairs += ((v, t) for v, t in zip(node.inputs, twin.inputs, strict=False) if v)
-        for value, found in pairs:
-            if found.shape is not None:
-                shapes[value] = sizes(_without_made_up(found.shape, symbols))
-    return shapes
+            found.update(zip(node.outputs, twin.outputs, strict=True))
+    return found
 
 
 def sizes(shape: ir.Shape) -> tuple[int | str | None, ...]:

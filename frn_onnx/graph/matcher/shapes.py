@@ -1,12 +1,12 @@
 """Shapes and element types of values: what the file states, else what ONNX infers."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-import onnx
 import onnx_ir as ir
 
-from frn_onnx.graph import protos
+from frn_onnx.errors import ModelError
+from frn_onnx.graph import infer
 from frn_onnx.graph.edit import FreeNames, add_initializer
 from frn_onnx.graph.matcher.constants import Constants
 
@@ -14,9 +14,7 @@ FLOATS = frozenset(
     {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE}
 )
 
-# Constants that inference may look into: shapes, axes, pads.
-_LARGEST = 1024
-# The ops whose result has a shape that depends on such constants, beside all reductions.
+# The ops whose result has a shape that depends on values of constants, beside all reductions.
 _SHAPED_BY_VALUES = frozenset(
     {"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Reshape", "Resize", "Slice", "Split"}
     | {"Squeeze", "Tile", "TopK", "Unsqueeze", "Upsample"}
@@ -37,17 +35,14 @@ class Shapes:
     """
 
     def __init__(self, model: ir.Model, needed: Iterable[ir.Value]) -> None:
-        self._inferred: dict[ir.Value, onnx.TypeProto.Tensor] = {}
+        self._inferred: dict[ir.Value, ir.Value] = {}
         if not all(map(_is_stated, needed)):
             copy = model.clone()
-            _leave_out_weights(copy)
             _state_constants(copy)
-            light = ir.to_proto(copy)
-            _state_reordered(light.graph)
+            _state_reordered(copy)
             # Shapes that contradict each other leave what the file states, which may do.
-            with contextlib.suppress(onnx.shape_inference.InferenceError):
-                inferred = protos.inferred(light)
-                self._inferred = dict(_parallel(model.graph, inferred.graph))
+            with contextlib.suppress(ModelError):
+                self._inferred = infer.twins(model, copy)
 
     def replaced(self, old: ir.Value, new: ir.Value) -> None:
         """Lets ``new``, which took the place of ``old``, have its shape and type."""
@@ -58,7 +53,7 @@ class Shapes:
         if value.dtype is not None:
             return value.dtype
         inferred = self._inferred.get(value)
-        return None if inferred is None else ir.DataType(inferred.elem_type)
+        return None if inferred is None else inferred.dtype
 
     def of(self, value: ir.Value) -> Dims | None:
         """The size of each axis, a number, a name or None; None if not even the rank is known."""
@@ -75,12 +70,7 @@ class Shapes:
 
     def _inferred_dims(self, value: ir.Value) -> Dims | None:
         inferred = self._inferred.get(value)
-        if inferred is None or not inferred.HasField("shape"):
-            return None
-        return tuple(
-            dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
-            for dim in inferred.shape.dim
-        )
+        return None if inferred is None or inferred.shape is None else infer.sizes(inferred.shape)
 
 
 def _is_stated(value: ir.Value) -> bool:
@@ -89,17 +79,6 @@ def _is_stated(value: ir.Value) -> bool:
         and value.shape is not None
         and all(isinstance(dim, int) or dim.value is not None for dim in value.shape)
     )
-
-
-def _leave_out_weights(model: ir.Model) -> None:
-    """Turns large initializers into inputs, which have a shape and a type, and no data."""
-    for name, value in list(model.graph.initializers.items()):
-        if value.const_value is not None and value.const_value.size > _LARGEST:
-            value.type = ir.TensorType(value.const_value.dtype)
-            value.shape = ir.Shape(value.const_value.shape.numpy())
-            del model.graph.initializers[name]
-            if not value.is_graph_input():
-                model.graph.inputs.append(value)
 
 
 def _state_constants(model: ir.Model) -> None:
@@ -121,34 +100,13 @@ def _state_constants(model: ir.Model) -> None:
                 node.replace_input_with(index, add_initializer(model.graph, name, array))
 
 
-def _state_reordered(graph: onnx.GraphProto) -> None:
+def _state_reordered(model: ir.Model) -> None:
     """States what ONNX cannot infer: the outputs of ONNX Runtime's own blocked convolutions."""
-    for node in graph.node:
+    for node in model.graph.all_nodes():
         if (node.domain, node.op_type) == ("com.microsoft.nchwc", "ReorderOutput"):
-            given = {attribute.name: attribute.i for attribute in node.attribute}
             shape: list[int | None] = [None] * 4
-            shape[3 if given.get("channels_last") else 1] = given["channels"]
-            graph.value_info.append(
-                onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, shape)
+            shape[3 if node.attributes.get_int("channels_last", 0) else 1] = (
+                node.attributes.get_int("channels")
             )
-
-
-def _parallel(
-    graph: ir.Graph, proto: onnx.GraphProto
-) -> Iterator[tuple[ir.Value, onnx.TypeProto.Tensor]]:
-    """The values of a graph and its subgraphs, with the types that their protos state."""
-    types = {
-        info.name: info.type.tensor_type
-        for info in (*proto.input, *proto.output, *proto.value_info)
-        if info.type.HasField("tensor_type")
-    }
-    for value in graph.inputs:
-        if value.name in types:
-            yield value, types[value.name]
-    for node, node_proto in zip(graph, proto.node, strict=True):
-        for value in node.outputs:
-            if value.name in types:
-                yield value, types[value.name]
-        for attribute in node_proto.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _parallel(node.attributes[attribute.name].as_graph(), attribute.g)
+            y = node.outputs[0]
+            y.type, y.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(shape)
