@@ -41,7 +41,7 @@ def cut(
         constants: of the graph.
         order: the place of each node in the graph's order.
     """
-    nodes: set[ir.Node] = set()
+    nodes: dict[ir.Node, None] = {}
     inputs: dict[ir.Value, None] = {root: None}
     found: dict[ir.Value, np.ndarray] = {}
     stack = [y]
@@ -56,7 +56,7 @@ def cut(
         elif node is None:
             inputs[value] = None
         else:
-            nodes.add(node)
+            nodes[node] = None
             for argument in node.inputs:
                 if argument is None:
                     continue
@@ -64,4 +64,7 @@ def cut(
                     inputs[argument] = None
                 else:
                     stack.append(argument)
-    return Cut(tuple(sorted(nodes, key=order.__getitem__)), tuple(inputs), found)
+    # Nodes that replaced another share its place; they were come upon from the last one on.
+    in_order = list(nodes)[::-1]
+    in_order.sort(key=order.__getitem__)
+    return Cut(tuple(in_order), tuple(inputs), found)
