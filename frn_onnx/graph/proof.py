@@ -67,7 +67,7 @@ def prove(model: model_io.Source, *, samples: int = 2, seed: int = 0) -> list[No
 
 def _cut(fusion: Fusion, match: Match, y: ir.Value) -> onnx.ModelProto:
     """The part of a model that computes y from the match's root, as a model."""
-    part = cut(y, match.root, set(match.cone), fusion.constants, fusion.order)
+    part = cut(y, match.root, set(match.cone), fusion.search.constants, fusion.search.order)
     graph = helper.make_graph(
         [ir.to_proto(node) for node in part.nodes],
         y.name,
@@ -88,5 +88,5 @@ def _cut(fusion: Fusion, match: Match, y: ir.Value) -> onnx.ModelProto:
 
 def _value_info(fusion: Fusion, value: ir.Value) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(
-        value.name, fusion.shapes.dtype(value).value, fusion.shapes.of(value)
+        value.name, fusion.search.shapes.dtype(value).value, fusion.search.shapes.of(value)
     )
