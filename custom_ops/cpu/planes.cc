@@ -1,12 +1,29 @@
 #include "cpu/planes.h"
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "cpu/scales.h"
 
 namespace frn {
 namespace {
+
+// `planes` planes from element `at` on, n elements of each, one behind the other. factor: nullptr
+// where there is none.
+template <class T, class A = ComputeType<T>>
+void ApplyPlanes(const FrnCall<T>& call, int64_t at, int64_t planes, int64_t n, int64_t ahead,
+                 int64_t c, const A* factor, const A* scale) {
+  const T* x = call.x + at;
+  T* y = call.y + at;
+  const A* shift = call.params.shift() + c;
+  const A* tau = call.params.tau() + c;
+  if (factor == nullptr) {
+    call.kernels.apply_planes(x, y, planes, n, ahead, scale, shift, tau, call.large);
+  } else {
+    call.kernels.apply_planes_scaled(x, y, planes, n, factor, scale, shift, tau);
+  }
+}
 
 // A task takes a batch of planes of one sample.
 template <class T>
@@ -16,20 +33,28 @@ void OwnPlanes(const FrnCall<T>& call, int64_t bytes) {
   const int64_t batch = std::clamp<int64_t>(kBatchBytes / bytes, 1, std::min(channels, kMaxBatch));
   const int64_t batches = CeilDiv(channels, batch);
   call.RunUnits(shape.batch * batches, batch * bytes, [&](int64_t unit) {
+    using A = ComputeType<T>;
     const int64_t n = unit / batches, c = unit % batches * batch;
     const int64_t count = std::min(batch, channels - c);
-    double sums[kMaxBatch] = {};
-    ComputeType<T> scale[kMaxBatch];
+    double sums[kMaxBatch], spare[kMaxBatch];
+    A factor[kMaxBatch], scale[kMaxBatch];
+    std::fill_n(sums, count, 0.0);
     for (int64_t o = 0; o < shape.outer; ++o) {
       call.kernels.sum_planes(call.x + call.Offset(n, o, c), count, inner, sums);
     }
-    ScalesOf(call, n, c, count, sums, scale);
+    const auto sum_again = [&](const A* factor, double* sums) {
+      std::fill_n(sums, count, 0.0);
+      for (int64_t o = 0; o < shape.outer; ++o) {
+        const T* x = call.x + call.Offset(n, o, c);
+        call.kernels.sum_planes_scaled(x, count, inner, factor, sums);
+      }
+    };
+    const bool factored = ScalesOf(call, c, count, sums, spare, factor, scale, sum_again);
     const int64_t chunk = count == 1 ? kChunkBytes / static_cast<int64_t>(sizeof(T)) : inner;
     for (int64_t o = 0; o < shape.outer; ++o) {
       Backwards(0, inner, chunk, [&](int64_t begin, int64_t size) {
-        const int64_t at = call.Offset(n, o, c) + begin;
-        call.kernels.apply_planes(call.x + at, call.y + at, count, size, count * inner, scale,
-                                  call.params.shift() + c, call.params.tau() + c, call.large);
+        ApplyPlanes(call, call.Offset(n, o, c) + begin, count, size, count * inner, c,
+                    factored ? factor : nullptr, scale);
       });
     }
   });
@@ -38,37 +63,47 @@ void OwnPlanes(const FrnCall<T>& call, int64_t bytes) {
 // All threads take slices of a group of planes, first to sum, then to normalise.
 template <class T>
 void SharedPlanes(const FrnCall<T>& call, int64_t planes, int64_t bytes) {
+  using A = ComputeType<T>;
   const int64_t inner = call.shape.inner, channels = call.shape.channels;
   const int64_t group = GroupSize(call.executor.threads(), planes, bytes);
   const int64_t slices = SliceCount(bytes);
   const int64_t length = CeilDiv(inner, slices);
   const int64_t chunk = kChunkBytes / sizeof(T);
-  std::vector<double> partial(group * slices);
-  std::vector<ComputeType<T>> scale(group);
+  const auto end_of = [&](int64_t slice) { return std::min(inner, (slice + 1) * length); };
+  std::vector<double> partial(group * slices), again(slices);
+  std::vector<A> factor(group), scale(group);
   for (int64_t first = 0; first < planes; first += group) {
     const int64_t count = std::min(group, planes - first);
     call.Run(count * slices, [&](int64_t i) {
-      const int64_t at = i % slices * length, end = std::min(inner, at + length);
       const T* plane = call.x + (first + i / slices) * inner;
+      const int64_t end = end_of(i % slices);
       partial[i] = 0;
-      for (int64_t run = at; run < end; run += kRunElements) {
+      for (int64_t run = i % slices * length; run < end; run += kRunElements) {
         call.kernels.sum_planes(plane + run, 1, std::min(kRunElements, end - run), &partial[i]);
       }
     });
     for (int64_t p = 0; p < count; ++p) {
-      double sum = 0;
-      for (int64_t s = 0; s < slices; ++s) sum += partial[p * slices + s];
-      const int64_t plane = first + p;
-      ScalesOf(call, plane / channels, plane % channels, 1, &sum, &scale[p]);
+      const T* plane = call.x + (first + p) * inner;
+      const auto sum_again = [&](const A* factor, double* sum) {
+        call.Run(slices, [&](int64_t i) {
+          again[i] = 0;
+          const int64_t begin = i * length, size = std::max<int64_t>(0, end_of(i) - begin);
+          call.kernels.sum_planes_scaled(plane + begin, 1, size, factor, &again[i]);
+        });
+        *sum = std::accumulate(again.begin(), again.end(), 0.0);
+      };
+      const double* slice = &partial[p * slices];
+      double sum = std::accumulate(slice, slice + slices, 0.0);
+      double spare = 0;
+      factor[p] = 1;
+      ScalesOf(call, (first + p) % channels, 1, &sum, &spare, &factor[p], &scale[p], sum_again);
     }
     call.Run(count * slices, [&](int64_t i) {
-      const int64_t at = i % slices * length, p = i / slices;
-      const int64_t end = std::min(inner, at + length), c = (first + p) % channels;
-      Backwards(at, end, chunk, [&](int64_t begin, int64_t size) {
-        const int64_t offset = (first + p) * inner + begin;
-        call.kernels.apply_planes(call.x + offset, call.y + offset, 1, size, group * inner,
-                                  &scale[p], call.params.shift() + c, call.params.tau() + c,
-                                  call.large);
+      const int64_t p = i / slices;
+      const A* of_plane = factor[p] == 1 ? nullptr : &factor[p];
+      Backwards(i % slices * length, end_of(i % slices), chunk, [&](int64_t begin, int64_t size) {
+        ApplyPlanes(call, (first + p) * inner + begin, 1, size, group * inner,
+                    (first + p) % channels, of_plane, &scale[p]);
       });
     });
   }

@@ -59,24 +59,51 @@ struct Rows {
     if (leftover > 0) call.kernels.sum_rows(call.x + at, 1, leftover, columns, sums, call.large);
   }
 
-  // scale[i] for columns c .. c + width; where rows are folded, those are all.
-  void Scale(int64_t n, int64_t c, int64_t width, double* sums, A* scale) const {
-    const int64_t channels = fold == 1 ? width : call.shape.channels;
-    for (int64_t i = channels; i < width; ++i) sums[i % channels] += sums[i];
-    ScalesOf(call, n, c, channels, sums, scale);
-    for (int64_t i = channels; i < width; ++i) scale[i] = scale[i - channels];
+  // As Sum, of x times a factor per column.
+  void SumScaled(int64_t at, int64_t count, int64_t width, const A* factor, double* sums) const {
+    if (count <= 0) return;
+    call.kernels.sum_rows_scaled(call.x + at, count, width, columns, factor, sums);
   }
 
-  // Rows begin .. end, from column c on. ahead: as kernels.h has it.
+  void SumLeftoverScaled(int64_t at, const A* factor, double* sums) const {
+    if (leftover > 0) SumScaled(at, 1, leftover, factor, sums);
+  }
+
+  // As ScalesOf, for columns c .. c + width; where rows are folded, those are all.
+  template <class SumAgain>
+  bool Scales(int64_t c, int64_t width, double* sums, double* spare, A* factor, A* scale,
+              SumAgain&& sum_again) const {
+    const int64_t channels = fold == 1 ? width : call.shape.channels;
+    const auto add_up = [&](double* values) {
+      for (int64_t i = channels; i < width; ++i) values[i % channels] += values[i];
+    };
+    const auto repeat = [&](A* values) {
+      for (int64_t i = channels; i < width; ++i) values[i] = values[i - channels];
+    };
+    add_up(sums);
+    const bool factored =
+        ScalesOf(call, c, channels, sums, spare, factor, scale, [&](A* factor, double* again) {
+          repeat(factor);
+          std::fill_n(again, width, 0.0);
+          sum_again(factor, again);
+          add_up(again);
+        });
+    repeat(scale);
+    if (factored) repeat(factor);
+    return factored;
+  }
+
+  // Rows begin .. end, from column c on. ahead: as kernels.h has it. factor: nullptr where there is
+  // none.
   void Apply(int64_t at, int64_t begin, int64_t end, int64_t c, int64_t width, int64_t ahead,
-             const A* scale) const {
+             const A* factor, const A* scale) const {
     Backwards(begin, end, chunk, [&](int64_t row, int64_t count) {
-      ApplyOnce(at + row * columns, count, c, width, ahead, scale);
+      ApplyOnce(at + row * columns, count, c, width, ahead, factor, scale);
     });
   }
 
-  void ApplyLeftover(int64_t at, const A* scale) const {
-    if (leftover > 0) ApplyOnce(at, 1, 0, leftover, 0, scale);
+  void ApplyLeftover(int64_t at, const A* factor, const A* scale) const {
+    if (leftover > 0) ApplyOnce(at, 1, 0, leftover, 0, factor, scale);
   }
 
   const FrnCall<T>& call;
@@ -89,9 +116,16 @@ struct Rows {
 
  private:
   void ApplyOnce(int64_t at, int64_t count, int64_t c, int64_t width, int64_t ahead,
-                 const A* scale) const {
-    call.kernels.apply_rows(call.x + at, call.y + at, count, width, columns, ahead, scale,
-                            call.params.shift() + c, call.params.tau() + c, call.large);
+                 const A* factor, const A* scale) const {
+    const T* x = call.x + at;
+    T* y = call.y + at;
+    const A* shift = call.params.shift() + c;
+    const A* tau = call.params.tau() + c;
+    if (factor == nullptr) {
+      call.kernels.apply_rows(x, y, count, width, columns, ahead, scale, shift, tau, call.large);
+    } else {
+      call.kernels.apply_rows_scaled(x, y, count, width, columns, factor, scale, shift, tau);
+    }
   }
 };
 
@@ -119,50 +153,90 @@ void OwnRows(const Rows<T>& cut, int64_t width) {
     const int64_t n = unit / strips, c = unit % strips * width;
     const int64_t count = std::min(width, cut.columns - c);
     const int64_t at = n * cut.sample + c, end = at + cut.rows * cut.columns;
-    double sums[kMaxColumns] = {};
-    ComputeType<T> scale[kMaxColumns];
+    double sums[kMaxColumns], spare[kMaxColumns];
+    ComputeType<T> factor[kMaxColumns], scale[kMaxColumns];
+    std::fill_n(sums, count, 0.0);
     cut.Sum(at, cut.rows, count, sums);
     cut.SumLeftover(end, sums);
-    cut.Scale(n, c, count, sums, scale);
-    cut.ApplyLeftover(end, scale);
-    cut.Apply(at, 0, cut.rows, c, count, cut.sample, scale);
+    const auto sum_again = [&](const ComputeType<T>* factor, double* sums) {
+      cut.SumScaled(at, cut.rows, count, factor, sums);
+      cut.SumLeftoverScaled(end, factor, sums);
+    };
+    const bool factored = cut.Scales(c, count, sums, spare, factor, scale, sum_again);
+    const ComputeType<T>* factors = factored ? factor : nullptr;
+    cut.ApplyLeftover(end, factors, scale);
+    cut.Apply(at, 0, cut.rows, c, count, cut.sample, factors, scale);
   });
 }
 
 // All threads take slices of a group of samples, first to sum, then to normalise.
 template <class T>
 void SharedRows(const Rows<T>& cut, int64_t sample_bytes) {
+  using A = ComputeType<T>;
   const FrnCall<T>& call = cut.call;
   const int64_t rows = cut.rows, columns = cut.columns, batch = call.shape.batch;
   const int64_t group = GroupSize(call.executor.threads(), batch, sample_bytes);
   const int64_t length = CeilDiv(rows, SliceCount(sample_bytes));
   const int64_t slices = CeilDiv(rows, length);
-  std::vector<double> partial(group * slices * columns);
-  std::vector<ComputeType<T>> scale(group * columns);
+  std::vector<double> partial(group * slices * columns), again, spare(columns);
+  std::vector<A> factor(group * columns), scale(group * columns);
+  std::vector<char> factored(group);
+
+  // Sums of one slice of the sample that begins at `at`: sum(from, rows, c, width) for each strip
+  // of columns, and sum_leftover(from) where the slice is the last.
+  const auto sum_slice = [&](int64_t at, int64_t slice, auto&& sum, auto&& sum_leftover) {
+    const int64_t row = slice * length;
+    for (int64_t c = 0; c < columns; c += kMaxColumns) {
+      sum(at + row * columns + c, std::min(length, rows - row), c,
+          std::min(kMaxColumns, columns - c));
+    }
+    if (row + length >= rows) sum_leftover(at + rows * columns);
+  };
+  const auto add_slices = [&](const double* slice_sums, double* sums) {
+    for (int64_t s = 0; s < slices; ++s, slice_sums += columns) {
+      for (int64_t c = 0; c < columns; ++c) sums[c] += slice_sums[c];
+    }
+  };
+
   for (int64_t first = 0; first < batch; first += group) {
     const int64_t count = std::min(group, batch - first);
     call.Run(count * slices, [&](int64_t i) {
-      const int64_t at = (first + i / slices) * cut.sample, row = i % slices * length;
       double* sums = &partial[i * columns];
       std::fill_n(sums, columns, 0.0);
-      for (int64_t c = 0; c < columns; c += kMaxColumns) {
-        cut.Sum(at + row * columns + c, std::min(length, rows - row),
-                std::min(kMaxColumns, columns - c), sums + c);
-      }
-      if (row + length >= rows) cut.SumLeftover(at + rows * columns, sums);
+      sum_slice((first + i / slices) * cut.sample, i % slices,
+                [&](int64_t from, int64_t n, int64_t c, int64_t width) {
+                  cut.Sum(from, n, width, sums + c);
+                },
+                [&](int64_t from) { cut.SumLeftover(from, sums); });
     });
     for (int64_t g = 0; g < count; ++g) {
+      const auto sum_again = [&](const A* factor, double* sums) {
+        again.assign(slices * columns, 0.0);
+        call.Run(slices, [&](int64_t i) {
+          double* slice_sums = &again[i * columns];
+          sum_slice((first + g) * cut.sample, i,
+                    [&](int64_t from, int64_t n, int64_t c, int64_t width) {
+                      cut.SumScaled(from, n, width, factor + c, slice_sums + c);
+                    },
+                    [&](int64_t from) { cut.SumLeftoverScaled(from, factor, slice_sums); });
+        });
+        add_slices(again.data(), sums);
+      };
       double* sums = &partial[g * slices * columns];
       for (int64_t s = 1; s < slices; ++s) {
         for (int64_t c = 0; c < columns; ++c) sums[c] += sums[s * columns + c];
       }
-      cut.Scale(first + g, 0, columns, sums, &scale[g * columns]);
+      factored[g] = cut.Scales(0, columns, sums, spare.data(), &factor[g * columns],
+                               &scale[g * columns], sum_again);
     }
     call.Run(count * slices, [&](int64_t i) {
-      const int64_t at = (first + i / slices) * cut.sample, row = i % slices * length;
-      const auto* scales = &scale[i / slices * columns];
-      if (row + length >= rows) cut.ApplyLeftover(at + rows * columns, scales);
-      cut.Apply(at, row, std::min(rows, row + length), 0, columns, group * cut.sample, scales);
+      const int64_t g = i / slices, row = i % slices * length;
+      const int64_t at = (first + g) * cut.sample;
+      const A* factors = factored[g] ? &factor[g * columns] : nullptr;
+      const A* scales = &scale[g * columns];
+      if (row + length >= rows) cut.ApplyLeftover(at + rows * columns, factors, scales);
+      cut.Apply(at, row, std::min(rows, row + length), 0, columns, group * cut.sample, factors,
+                scales);
     });
   }
 }

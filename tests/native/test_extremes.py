@@ -1,0 +1,158 @@
+"""Values at the ends of what a type can hold: the right answer, and no slower than other values."""
+
+import time
+
+import numpy as np
+import pytest
+from native_cases import DTYPES, channels_of, make_params
+
+from frn_onnx import _native
+
+# One for each way of cutting: planes of one task, of several, of one element; rows of one task,
+# folded ones with a rest, those of several tasks.
+CASES = [
+    ((2, 5, 9, 7), (2, 3)),
+    ((1, 2, 300, 301), (2, 3)),
+    ((1, 2, 700, 701), (2, 3)),
+    ((3, 21, 1, 1), (2, 3)),
+    ((2, 9, 7, 37), (1, 2)),
+    ((2, 7, 7, 3), (1, 2)),
+    ((1, 3, 5, 1030), (1, 2)),
+    ((1, 130, 120, 67), (1, 2)),
+]
+
+
+def expected(x, gamma, beta, epsilon, axes):
+    """In float64, which holds the square of every float."""
+    shape = [1] * x.ndim
+    shape[({1, 2, 3} - set(axes)).pop()] = -1
+    x = x.astype(np.float64)
+    gamma, beta = (p.astype(np.float64).reshape(shape) for p in (gamma, beta))
+    with np.errstate(all="ignore"):
+        scaled = gamma * (x / np.sqrt((x * x).mean(axes, keepdims=True) + epsilon))
+    return scaled, scaled + beta
+
+
+def check(x, gamma, beta, epsilon, axes):
+    y = _native.frn(x, gamma, beta, epsilon=float(epsilon), axes=axes).astype(np.float64)
+    scaled, right = expected(x, gamma, beta, np.float64(np.float32(epsilon)), axes)
+    unit = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24}[x.dtype.name]
+    least = {"float16": 2.0**-24, "bfloat16": 2.0**-133, "float32": 2.0**-149}[x.dtype.name]
+    largest = {"float16": 65504, "bfloat16": 3.38e38, "float32": 3.4e38}[x.dtype.name]
+    with np.errstate(all="ignore"):
+        allowed = (unit + 40 * 2.0**-24) * (np.abs(scaled) + np.abs(right)) + 2 * least
+        fits = (np.abs(right) < largest) & np.isfinite(right)
+        wrong = fits & ~(np.abs(y - right) <= allowed)
+    assert not wrong.any(), (y[wrong][0], right[wrong][0])
+    assert (np.isnan(y) == np.isnan(right)).all()
+    assert fits.any() or not np.isfinite(right).any()
+
+
+@pytest.mark.parametrize("exponent", [-146, -120, -80, -60, -20, 20, 62, 100, 126])
+@pytest.mark.parametrize(("shape", "axes"), CASES, ids=str)
+def test_magnitudes_of_x(target, rng, shape, axes, exponent):
+    for name in ("float32", "bfloat16"):
+        x = (rng.uniform(0.5, 1.9, shape) * 2.0**exponent).astype(DTYPES[name])
+        gamma, beta, _ = make_params(rng, channels_of(shape, axes), np.float32)
+        for epsilon in (0.0, 1e-38, 1e-3):
+            check(x, gamma, beta, epsilon, axes)
+
+
+@pytest.mark.parametrize("gamma", [1e-42, 1e-38, 1e38])
+@pytest.mark.parametrize("x", [2.0**-20, 1.0, 3e4])
+@pytest.mark.parametrize(("shape", "axes"), CASES, ids=str)
+def test_magnitudes_of_gamma(target, rng, shape, axes, gamma, x):
+    """The scale is no normal float; one channel is usual."""
+    channels = channels_of(shape, axes)
+    gammas = (rng.uniform(0.5, 2, channels) * gamma).astype(np.float32)
+    gammas[0] = 1
+    for name in ("float32", "bfloat16", "float16"):
+        values = (rng.uniform(0.5, 1.9, shape) * x).astype(DTYPES[name])
+        check(values, gammas, np.zeros(channels, np.float32), 0.0, axes)
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(("shape", "axes"), CASES, ids=str)
+def test_each_channel_for_itself(target, rng, shape, axes, name):
+    """Dead, huge, tiny, infinite and NaN channels side by side with usual ones."""
+    channels = channels_of(shape, axes)
+    at = ({1, 2, 3} - set(axes)).pop()
+    x = np.moveaxis(rng.normal(size=shape), at, 0)
+    largest, least = (3e4, 2.0**-20) if name == "float16" else (1e38, 1e-36)
+    values = [0.0, largest, least, np.inf, np.nan, 1.0]
+    for c in range(channels):
+        value = values[c % len(values)]
+        if np.isfinite(value):
+            x[c] *= value
+        else:
+            x[c].flat[-1] = value
+    with np.errstate(all="ignore"):
+        x = np.ascontiguousarray(np.moveaxis(x, 0, at)).astype(DTYPES[name])
+    gamma, beta, _ = make_params(rng, channels, np.float32)
+    check(x, gamma, beta, 0.0, axes)
+    check(x, gamma, beta, 1e-6, axes)
+
+
+def test_other_bits_of_nan(target):
+    """A long payload must not carry, when it is rounded to bfloat16, into the sign."""
+    nans = np.array([0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001], np.uint32).view(np.float32)
+    x = np.ones((1, 3, 2, 2), DTYPES["bfloat16"])
+    one = np.ones(3, np.float32)
+    for shape, axes in (((1, 3, 2, 2), (2, 3)), ((1, 2, 2, 3), (1, 2)), ((4, 1, 1, 3), (1, 2))):
+        x = np.ones(shape, DTYPES["bfloat16"])
+        for index in range(4):
+            params = [one, one, one, one]
+            params[index] = nans
+            y = _native.frn(x, *params[:3], epsilon=params[3], axes=axes)
+            assert np.isnan(y.astype(np.float32)).all(), index
+
+
+def seconds_in_turn(calls, rounds=15):
+    best = [np.inf] * len(calls)
+    for _ in range(rounds):
+        for i, call in enumerate(calls):
+            start = time.perf_counter()
+            call()
+            best[i] = min(best[i], time.perf_counter() - start)
+    return best
+
+
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16", "float64"])
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((8, 64, 56, 56), (2, 3)),
+        ((2, 4, 600, 600), (2, 3)),
+        ((4, 512, 7, 7), (2, 3)),
+        ((4, 28, 28, 256), (1, 2)),
+        ((1, 224, 224, 64), (1, 2)),
+        ((4, 56, 56, 3), (1, 2)),
+    ],
+    ids=str,
+)
+def test_cost_no_more_than_others(rng, name, shape, axes):
+    """1.5 times at most is what is promised; more here, where other things run beside."""
+    usual = rng.standard_normal(shape, np.float32).astype(DTYPES[name])
+    one = np.ones(channels_of(shape, axes), np.float64 if name == "float64" else np.float32)
+    out = np.empty_like(usual)
+    largest, least = (3e4, 2.0**-24) if name == "float16" else (1e38, 1e-38)
+    with np.errstate(all="ignore"):
+        others = {
+            "nan": np.full_like(usual, np.nan),
+            "inf": np.full_like(usual, np.inf),
+            "zero": np.zeros_like(usual),
+            "huge": (usual * largest).astype(usual.dtype),
+            "tiny": (usual * least).astype(usual.dtype),
+        }
+
+    def call(x):
+        return lambda: _native.frn(x, one, one, one, epsilon=0.0, axes=axes, out=out, threads=1)
+
+    ratios = dict.fromkeys(others, np.inf)
+    for _ in range(4):  # what else runs on the machine makes single figures worthless
+        base, *times = seconds_in_turn([call(usual), *map(call, others.values())])
+        for kind, seconds in zip(others, times, strict=True):
+            ratios[kind] = min(ratios[kind], round(seconds / base, 2))
+        if max(ratios.values()) < 1.5:
+            break
+    assert max(ratios.values()) < 1.7, ratios
