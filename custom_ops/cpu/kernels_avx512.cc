@@ -50,8 +50,8 @@ struct FloatVec {
     return AddQuarters(AddQuarters(four[0], four[1]), AddQuarters(four[2], four[3]));
   }
 
-  // 14 bits of the instruction, which its definition gives to the bit, and a Newton step: 1.5 ulp,
-  // in a third of the time of 1 / sqrt.
+  // 14 bits of the instruction and a Newton step: 1.5 ulp, in a third of the time of 1 / sqrt. The
+  // makers of CPUs may differ in those 14 bits, and so, rarely, in the last one here.
   static Reg InvSqrt(Reg a) {
     const Reg r = _mm512_rsqrt14_ps(a);
     const Reg error = _mm512_fnmadd_ps(_mm512_mul_ps(a, r), r, Set(1));
