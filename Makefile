@@ -12,7 +12,7 @@ NATIVE_SOURCES := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name '
 CXX_FILES := $(filter %.cc %.h %.cu %.cuh,$(NATIVE_SOURCES))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test test-bare lint format bench wheel sanitize cuda-check simt fuzz clean
+.PHONY: setup demo test test-bare lint format bench wheel sanitize cuda-check simt fuzz mutants clean
 
 setup: $(VENV)/.setup
 
@@ -57,6 +57,10 @@ bench: setup
 # Graphs of FRN, changed at random, before and after fuse: new ones each time, the seed is printed.
 fuzz: setup
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
+
+# frn_onnx/graph broken in many small ways, which tests/graph must notice.
+mutants: setup
+	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
 
 # The CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: $(VENV)/.tools

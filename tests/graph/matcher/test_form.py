@@ -226,6 +226,7 @@ class TestMultiply:
         per_channel = fm.multiply(FRAME, MEAN, channels(almost, 1, 2), SMALL).scale
         np.testing.assert_array_equal(per_channel, [almost, 1, 2])
 
+    @pytest.mark.filterwarnings("ignore:invalid value")
     def test_what_is_not_finite_is_none(self):
         assert fm.multiply(FRAME, X, number(np.inf), FULL) is None
         assert fm.multiply(FRAME, X, channels(1, np.nan, 1), FULL) is None
@@ -443,6 +444,10 @@ class TestMaximum:
         assert fm.maximum(SHIFTED, channels(0.5, 0.5, 0.75), SMALL).threshold is not None
         # y has no floor.
         assert fm.maximum(Y, number(-9), FULL).threshold == -9
+
+    def test_a_threshold_that_is_no_number_is_none(self):
+        assert fm.maximum(Y, channels(0, np.nan, 1), FULL) is None
+        assert fm.maximum(Y, number(-np.inf), FULL).threshold == -np.inf
 
     def test_of_two_functions_or_two_constants_is_none(self):
         assert fm.maximum(X, Y, FULL) is None

@@ -1,0 +1,1 @@
+"""The mutation run over frn_onnx/graph: see run.py."""

@@ -1,0 +1,226 @@
+"""Runs tests against mutants, each in a fork of a process that has loaded what it needs.
+
+First in forks of a pytest session that has collected the tests and loaded the package: the mutant
+is put into the loaded functions (``transplant.py``), which costs milliseconds. What that cannot do,
+and what survived it, runs in forks of a process that has loaded all libraries but not the package:
+the child imports it anew, with the mutant in place of one of its modules.
+"""
+
+import contextlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mutants import transplant
+
+# What the tests of graph import, beside the package and each other.
+_LIBRARIES = (
+    *("hypothesis.strategies", "hypothesis.internal.conjecture.engine", "numpy", "onnx.checker"),
+    *("onnx.reference", "onnx.shape_inference", "onnx.version_converter", "onnx_ir"),
+    *("onnx_ir.passes.common", "onnxruntime", "rich.console"),
+)
+# Slower tests are not run against mutants: exporters, networks, files of gigabytes.
+SLOWEST_S = 3.0
+# Whole files that drive slow tools, or this one.
+LEFT_OUT = ("test_fuse_exporters.py", "test_fuse_tf2onnx.py", "test_fuzz.py", "test_mutants.py")
+NOTICED, SURVIVED = "noticed", "survived"
+_UNSUITED = "unsuited"
+_CODES = {0: SURVIVED, 3: _UNSUITED}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A mutant to try.
+
+    Attributes:
+        index: its number.
+        file: its path below the repository.
+        text: the mutated text.
+        stages: the tests to run, in stages.
+        limit: the seconds after which it has made them hang, and is noticed.
+    """
+
+    index: int
+    file: str
+    text: str
+    stages: list[list[str]]
+    limit: float
+
+    @property
+    def tests(self) -> list[str]:
+        return [test for tests in self.stages for test in tests]
+
+
+def run(root: Path, suite: str, tasks: list[Task], jobs: int) -> Iterator[tuple[int, str]]:
+    """Yields (index, outcome) as they are known."""
+    left = {task.index: task for task in tasks}
+    for index, outcome in _in_session(root, suite, tasks, jobs):
+        if outcome == NOTICED:
+            del left[index]
+            yield index, outcome
+    for name in _LIBRARIES:
+        importlib.import_module(name)
+    again = [(task, lambda task=task: _imported_anew(root, task)) for task in left.values()]
+    yield from _forked(again, jobs)
+
+
+def _forked(
+    tasks: Iterable[tuple[Task, Callable[[], int]]], jobs: int
+) -> Iterator[tuple[int, str]]:
+    """Runs each in a fork, a few at a time."""
+    running: dict[int, tuple[int, float]] = {}
+
+    def ended() -> Iterator[tuple[int, str]]:
+        for process, (index, deadline) in list(running.items()):
+            done, status = os.waitpid(process, os.WNOHANG)
+            if not done and time.monotonic() > deadline:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+                done, status = os.waitpid(process, 0)
+            if done:
+                del running[process]
+                code = os.waitstatus_to_exitcode(status)
+                yield index, _CODES.get(code, NOTICED)
+        time.sleep(0.002)
+
+    for task, function in tasks:
+        while len(running) >= jobs:
+            yield from ended()
+        running[_fork(function)] = (task.index, time.monotonic() + task.limit)
+    while running:
+        yield from ended()
+
+
+def _fork(function: Callable[[], int]) -> int:
+    """Starts a child with its output thrown away; its process id."""
+    process = os.fork()
+    if process:
+        return process
+    status = 1
+    try:
+        quiet = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(quiet, stream)
+        status = function()
+    except BaseException:
+        status = 1  # a mutant that ends the interpreter, or cannot be imported
+    finally:
+        os._exit(status)
+
+
+# In forks of a session.
+
+
+def _in_session(root: Path, suite: str, tasks: list[Task], jobs: int) -> Iterator[tuple[int, str]]:
+    """Outcomes from a process of its own, in which pytest has collected the tests."""
+    reader, writer = os.pipe()
+    process = os.fork()
+    if not process:
+        os.close(reader)
+        try:
+            pytest_main(
+                [suite, "--capture=no", "--no-summary"], _Session(root, tasks, jobs, writer)
+            )
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as lines:
+        for line in lines:
+            index, outcome = line.split()
+            yield int(index), outcome
+    os.waitpid(process, 0)
+
+
+class _Session:
+    """A pytest plugin: in place of running tests it tries mutants."""
+
+    def __init__(self, root: Path, tasks: list[Task], jobs: int, writer: int) -> None:
+        self._root, self._tasks, self._jobs, self._writer = root, tasks, jobs, writer
+
+    def pytest_ignore_collect(self, collection_path) -> bool | None:
+        return True if collection_path.name in LEFT_OUT else None
+
+    def pytest_runtestloop(self, session) -> bool:
+        items = {item.nodeid: item for item in session.items}
+        tasks = [(task, lambda task=task: self._try(task, items)) for task in self._tasks]
+        for index, outcome in _forked(tasks, self._jobs):
+            os.write(self._writer, f"{index} {outcome}\n".encode())
+        return True
+
+    def _try(self, task: Task, items: dict) -> int:
+        path = str(self._root / task.file)
+        original = Path(path).read_text()
+        changed = transplant.replacements(path, original, task.text)
+        if not changed or not transplant.apply(changed):
+            return 3
+        chosen = [items[test] for test in task.tests if test in items]
+        for item, following in zip(chosen, [*chosen[1:], None], strict=True):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if item.session.testsfailed:
+                return 1
+        return 0
+
+
+# In forks of a process without the package.
+
+
+def pytest_main(arguments: Iterable[str], *plugins: object) -> int:
+    """pytest in this process, up to the first failure; its exit status."""
+    quiet = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings"]
+    return int(pytest.main([*quiet, *arguments], list(plugins)))
+
+
+def _imported_anew(root: Path, task: Task) -> int:
+    """0 where every test passes with the mutant in place."""
+    name = task.file.removesuffix(".py").replace("/", ".")
+    sys.meta_path.insert(0, _Finder(name, root / task.file, task.text))
+    return 0 if all(map(_passes, task.stages)) else 1
+
+
+def _passes(tests: Collection[str]) -> bool:
+    files = dict.fromkeys(test.split("::")[0] for test in tests)
+    return not tests or pytest_main(files, _Chosen(tests)) == 0
+
+
+class _Chosen:
+    """A pytest plugin: runs these tests alone, in this order."""
+
+    def __init__(self, tests: Iterable[str]) -> None:
+        self._place = {test: place for place, test in enumerate(tests)}
+
+    def pytest_collection_modifyitems(self, items) -> None:
+        items[:] = sorted(
+            (item for item in items if item.nodeid in self._place),
+            key=lambda item: self._place[item.nodeid],
+        )
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Loads a module from a text that is not in its file."""
+
+    def __init__(self, name: str, path: str, text: str) -> None:
+        super().__init__(name, path)
+        self._mutated = text
+
+    def get_code(self, fullname: str):
+        return compile(self._mutated, self.path, "exec", dont_inherit=True)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def __init__(self, name: str, path: Path, text: str) -> None:
+        self._name, self._path, self._text = name, path, text
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != self._name:
+            return None
+        loader = _Loader(fullname, str(self._path), self._text)
+        return importlib.util.spec_from_file_location(fullname, self._path, loader=loader)
