@@ -71,7 +71,9 @@ class AnchorFinder:
             start,
             self._furthest(start, _MOVES | _RESHAPES | _ARITHMETIC),
         )
-        return Anchor(node, tuple(dict.fromkeys(roots)))
+        # What is constant is a parameter, whatever is computed of it.
+        varying = [root for root in dict.fromkeys(roots) if self._constants.get(root) is None]
+        return Anchor(node, tuple(varying)) if varying else None
 
     def _square(self, value: ir.Value) -> ir.Value | None:
         """v for v * v and v ** 2."""

@@ -103,6 +103,12 @@ def test_every_reduction_that_the_rules_know():
     assert {"AveragePool", "GlobalAveragePool", "GlobalLpPool", "RMSNormalization"} <= REDUCTIONS
 
 
+def test_what_is_constant_is_no_x():
+    constant = "a = Neg(gamma)\nq = Mul(a, a)\nm = ReduceSum(q, a2)\n"
+    assert roots(constant) is None
+    assert roots("q = Mul(x, gamma)\nm = GlobalAveragePool(q)") == ["q", "x"]
+
+
 def test_a_long_chain_ends():
     body = "v0 = Neg(x)\n" + "".join(f"v{i + 1} = Neg(v{i})\n" for i in range(80))
     assert roots(body + "m = ReduceL2(v80, hw)")[-1] == "v16"
