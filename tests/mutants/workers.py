@@ -175,7 +175,7 @@ class _Session:
 
 def pytest_main(arguments: Iterable[str], *plugins: object) -> int:
     """pytest in this process, up to the first failure; its exit status."""
-    quiet = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings"]
+    quiet = ["-x", "-q", "--disable-warnings", "-p", "no:cacheprovider"]
     return int(pytest.main([*quiet, *arguments], list(plugins)))
 
 

@@ -4,6 +4,8 @@ import pytest
 from matcher_graphs import Lines, floats, ints
 
 from frn_onnx.graph.matcher.anchor import REDUCTIONS, AnchorFinder
+from frn_onnx.graph.matcher.rules import _RULES
+from frn_onnx.graph.matcher.rules_statistic import STATISTICS
 
 ARRAYS = {"hw": ints(2, 3), "a2": ints(2), "a3": ints(3), "gamma": floats(1, 2, 4, shape=(3, 1, 1))}
 ARRAYS |= {"shape": ints(0, 0, -1)}
@@ -99,8 +101,27 @@ def test_other_domains_are_the_end():
 
 
 def test_every_reduction_that_the_rules_know():
-    assert {"ReduceMean", "ReduceSum", "ReduceL2", "ReduceSumSquare"} <= REDUCTIONS
-    assert {"AveragePool", "GlobalAveragePool", "GlobalLpPool", "RMSNormalization"} <= REDUCTIONS
+    assert set(STATISTICS) <= REDUCTIONS
+    assert all(op in _RULES for op in REDUCTIONS)
+
+
+@pytest.mark.parametrize(
+    ("node", "more"),
+    [
+        ("Reshape(a, shape)", {}),
+        ("Flatten(a)", {}),
+        ("Squeeze(a, a2)", {}),
+        ("Unsqueeze(a, a2)", {}),
+        ("Expand(a, shape)", {}),
+        ("Identity(a)", {}),
+        ("Transpose<perm = [0, 2, 3, 1]>(a)", {}),
+        ("Cast<to = 1>(a)", {}),
+        ("Abs(a)", {}),
+    ],
+)
+def test_every_way_of_moving_x(node, more):
+    body = f"a = Sigmoid(x)\nb = {node}\nq = Mul(b, b)\nm = ReduceSum(q, a2)"
+    assert roots(body, **more)[0] == "a"
 
 
 def test_what_is_constant_is_no_x():

@@ -340,6 +340,7 @@ class TestPower:
             (SHIFTED.but(nu_power=0.5, offset=np.asarray(0.1)), 2),
         ],
     )
+    @pytest.mark.filterwarnings("error")
     def test_is_none(self, form, exponent):
         assert fm.power(FRAME, form, exponent) is None
 
@@ -413,6 +414,30 @@ class TestAdd:
     def test_two_functions_are_none(self, a, b):
         assert fm.add(a, b, FULL) is None
         assert fm.add(b, a, FULL) is None
+
+
+class TestAxes:
+    """The result has the axes that both operands give it."""
+
+    LINE = ((1,), (), ())
+
+    @pytest.mark.parametrize("step", [fm.add, fm.maximum])
+    @pytest.mark.parametrize("form", [Y, SHIFTED])
+    def test_of_sums_and_maxima(self, step, form):
+        assert step(form.but(axes=self.LINE), number(9), FULL).axes == FULL
+        assert step(number(0), form.but(axes=self.LINE), FULL).axes == FULL
+
+    def test_of_two_functions(self):
+        assert fm.add(X.but(axes=self.LINE), X, FULL).axes == FULL
+        assert fm.multiply(FRAME, X.but(axes=self.LINE), X, FULL).axes == FULL
+
+    def test_of_products(self):
+        assert fm.multiply(FRAME, Y.but(axes=self.LINE), number(9), FULL).axes == FULL
+        assert fm.multiply(FRAME, number(2), number(9), FULL).axes == FULL
+        assert fm.add(number(2), number(9), FULL).axes == FULL
+
+    def test_of_means(self):
+        assert fm.mean(X, SPATIAL, SMALL).axes == SMALL
 
 
 class TestNegate:
