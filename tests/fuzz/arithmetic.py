@@ -163,7 +163,7 @@ def _pooled(function: Callable) -> Callable:
     def rule(args, attributes, opset):
         _floats(args)
         x = args[0].array
-        _require(x.ndim >= 3, "rank")
+        _require(x.ndim >= 3 and (function is _norm or not attributes), "rank, attributes")
         return Value(function(x, tuple(range(2, x.ndim)), True), args[0].type)
 
     return rule

@@ -128,6 +128,11 @@ class TestForm:
         )
 
 
+def test_constants_are_float64():
+    assert fm.constant(np.float32(0.1), ()).scale.dtype == np.float64
+    assert fm.constant(np.float32(0.1), ()).scale == np.float32(0.1)
+
+
 class TestSettled:
     def test_a_finished_mean_is_nu2(self):
         assert_same(fm.settled(FRAME, MEAN), NU2)
