@@ -172,6 +172,8 @@ class _Finder:
     def _in_expression(self, node: ast.AST, where: str) -> Iterator[Mutant]:
         if isinstance(node, ast.JoinedStr | ast.FormattedValue):
             return
+        if isinstance(node, ast.keyword) and node.arg == "strict":
+            return
         yield from self._here(node, where)
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.expr | ast.keyword | ast.comprehension | ast.slice):

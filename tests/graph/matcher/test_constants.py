@@ -7,7 +7,7 @@ import pytest
 from matcher_graphs import Lines, floats, ints
 from onnx import numpy_helper
 
-from frn_onnx.graph.matcher.constants import Constants, standard_opset
+from frn_onnx.graph.matcher.constants import _NOT_FOLDED, Constants, standard_opset
 
 ARRAYS = {"a": floats(1, 2, 4), "shape": ints(3, 1, 1), "i": ints(0, 1), "k": ints(300, 300)}
 ARRAYS |= {"n": np.int64(70000), "m": np.int64(-70000), "zero64": np.int64(0), "one64": np.int64(1)}
@@ -67,6 +67,27 @@ class TestWhatIsConstant:
     )
     def test_what_is_random_is_not(self, op):
         assert value(f"y = {op}(a)") is None
+
+    @pytest.mark.parametrize("op", sorted(_NOT_FOLDED))
+    def test_what_makes_much_of_little_is_not(self, op, monkeypatch):
+        calls = []
+        evaluator = "frn_onnx.graph.matcher.constants.ReferenceEvaluator"
+        monkeypatch.setattr(evaluator, lambda *a: calls.append(a))
+        assert value(f"y = {op}(a)") is None
+        assert calls == []
+
+    def test_the_ops_that_make_much_of_little(self):
+        for op in ("CenterCropPad", "EyeLike", "OneHot", "Pad", "Resize", "Upsample", "Loop", "If"):
+            assert op in _NOT_FOLDED
+        for op in ("Scan", "RandomNormal", "RandomUniform", "Multinomial", "Dropout", "Optional"):
+            assert op in _NOT_FOLDED
+        for op in ("RandomNormalLike", "RandomUniformLike", "Bernoulli"):
+            assert op in _NOT_FOLDED
+
+    def test_an_initializer_without_data_is_not(self):
+        lines = Lines("y = Neg(a)", arrays=ARRAYS)
+        lines.model.graph.initializers["a"].const_value = None
+        assert lines.constants.get(lines.values["y"]) is None
 
     def test_a_very_long_chain_is_not(self):
         long = "v0 = Neg(a)\n" + "".join(f"v{i + 1} = Neg(v{i})\n" for i in range(70))

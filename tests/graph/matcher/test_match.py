@@ -192,6 +192,21 @@ class TestMiss:
         assert found("y = Relu(x)") == []
         assert found(ROOT) == []
 
+    def test_axes_that_no_transpose_gives(self):
+        body = "q = Mul(x, x)\nm = ReduceMean<keepdims = 0>(q, hw)\nu = Unsqueeze(m, a2)\n"
+        body += "e = Add(u, half)\nr = Sqrt(e)\nd = Mul(x, two)\nf = Reshape(d, line)\n"
+        body += "n = Div(f, r)"
+        arrays = {"line": ints(0, 0, -1)}
+        assert "is not a transpose" in reason(body, arrays=arrays)
+
+    def test_a_comparison_may_come_to_its_tensor_last(self):
+        lines = Lines(Y + "c = Less(y, half)\nt = Where(c, half, y)", arrays=ARRAYS)
+        compare = lines.values["c"].producer()
+        compare.replace_input_with(0, lines.values["x"])
+        compare.replace_input_with(0, lines.values["y"])
+        where = lines.values["t"].producer()
+        assert matching._only_user(lines.values["y"]) is where
+
 
 class TestParts:
     def test_permutation(self):

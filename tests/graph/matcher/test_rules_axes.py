@@ -7,6 +7,8 @@ from matcher_graphs import Lines, floats, index, ints
 
 from frn_onnx.graph.matcher import form as fm
 from frn_onnx.graph.matcher.axes import Size
+from frn_onnx.graph.matcher.rules_axes import _shape_argument
+from frn_onnx.graph.matcher.values import Sizes
 
 FIXED = "float[2,3,5,4]"
 MEAN = "q = Mul(x, x)\nm = ReduceMean(q, hw)\n"
@@ -219,8 +221,30 @@ class TestExpand:
     def test_to_an_unknown_shape_is_none(self):
         assert axes(self.ROOT + "b = Expand(r, u)", inputs=("int64[k] u",)) is None
 
+    def test_of_two_axes_of_one_size_each_stays_in_its_place(self):
+        body = self.ROOT + "b = Expand(r, s)"
+        found = axes(body, x="float[2,3,4,4]", arrays={"s": ints(2, 3, 4, 4)})
+        assert found == ((0,), (1,), (2,), (3,))
+
+
+class TestShapeArgument:
+    def test_minus_1_is_not_known(self):
+        n = Size(1, ((0, 1),))
+        assert _shape_argument(None, Sizes((n, Size(-1), None, Size(1)), 1)) == [
+            n,
+            None,
+            None,
+            Size(1),
+        ]
+        assert _shape_argument(None, ints(-1, 3, 1)) == [None, Size(3), Size(1)]
+        assert _shape_argument(None, None) is None
+
 
 class TestConstantOfShape:
+    def test_of_two_axes_of_one_size_each_stays_in_its_place(self):
+        lines = Lines("s = Shape(x)\nb = ConstantOfShape(s)\ny = Add(x, b)", x="float[N,3,4,4]")
+        assert lines.form("b").axes == ((0,), (1,), (2,), (3,))
+
     def test_a_mask_of_ones(self):
         body = "s = Shape(x)\nb = ConstantOfShape<value = float[1] {2.0}>(s)\ny = Mul(x, b)"
         assert form(body).scale == 2

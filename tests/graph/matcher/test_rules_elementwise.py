@@ -37,6 +37,7 @@ class TestProducts:
         assert found.x_power == 2
         assert form("p = Pow(x, pair)", x="float[N,3,H,2]") is None
         assert form("p = Pow(two, x)") is None
+        assert form("p = Pow(x, x)") is None
         assert form("p = Pow(x, u)", inputs=("float u",)) is None
 
     def test_an_exponent_of_a_higher_rank_adds_axes(self):
