@@ -43,7 +43,8 @@ class Search:
         self._reductions = [
             n for n in nodes if n.op_type in REDUCTIONS and n.domain == "" and n.inputs[0]
         ]
-        self.shapes = Shapes(model, [node.inputs[0] for node in self._reductions])
+        values = [value for node in nodes for value in node.outputs]
+        self.shapes = Shapes(model, values if self._reductions else [])
         self.missed: list[Miss] = []
         self._finder = AnchorFinder(self.constants, self.shapes)
         self._tracer = Tracer(self.constants, self.shapes, self.order)

@@ -12,7 +12,9 @@ import onnx_ir as ir
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Shapes
 
-REDUCTIONS = frozenset(
+# Sums of products of two tensors.
+_CONTRACTIONS = frozenset({"Einsum", "MatMul"})
+REDUCTIONS = _CONTRACTIONS | frozenset(
     {"AveragePool", "GlobalAveragePool", "GlobalLpPool", "RMSNormalization", "ReduceL2"}
     | {"ReduceMean", "ReduceSum", "ReduceSumSquare"}
 )
@@ -53,18 +55,13 @@ class AnchorFinder:
 
     def anchor(self, node: ir.Node) -> Anchor | None:
         """The anchor at ``node``, or None where it reduces no tensor of a model's data."""
-        value = node.inputs[0] if node.inputs else None
-        squared = None
-        for _ in range(_LONGEST):
-            if value is None:
-                return None
-            if (base := self._square(value)) is not None:
-                squared = base
-                break
-            if (value_behind := self._behind(value, _MOVES | _RESHAPES | _ARITHMETIC)) is None:
-                break
-            value = value_behind
-        start = squared if squared is not None else node.inputs[0]
+        if node.op_type in _CONTRACTIONS:
+            # Nearly all of them are layers with weights.
+            start = self._common(node)
+        else:
+            start = self._squared_behind(node.inputs[0])
+        if start is None:
+            return None
         roots = (
             self._furthest(start, _MOVES | _RESHAPES),
             self._furthest(start, _MOVES),
@@ -75,6 +72,19 @@ class AnchorFinder:
         varying = [root for root in dict.fromkeys(roots) if self._constants.get(root) is None]
         return Anchor(node, tuple(varying)) if varying else None
 
+    def _squared_behind(self, reduced: ir.Value | None) -> ir.Value | None:
+        """What was squared to give a tensor; the tensor itself where nothing was."""
+        value = reduced
+        for _ in range(_LONGEST):
+            if value is None:
+                return None
+            if (base := self._square(value)) is not None:
+                return base
+            if (behind := self._behind(value, _MOVES | _RESHAPES | _ARITHMETIC)) is None:
+                break
+            value = behind
+        return reduced
+
     def _square(self, value: ir.Value) -> ir.Value | None:
         """v for v * v and v ** 2."""
         node = value.producer()
@@ -84,7 +94,11 @@ class AnchorFinder:
             exponent = self._constants.get(node.inputs[1])
             squares = exponent is not None and exponent.size == 1 and exponent.item() == 2
             return node.inputs[0] if squares else None
-        if node.op_type != "Mul" or node.inputs[0] is None or node.inputs[1] is None:
+        return self._common(node) if node.op_type == "Mul" else None
+
+    def _common(self, node: ir.Node) -> ir.Value | None:
+        """The tensor that both inputs of a node come from."""
+        if len(node.inputs) != 2 or node.inputs[0] is None or node.inputs[1] is None:
             return None
         first = self._chain(node.inputs[0])
         return next((v for v in self._chain(node.inputs[1]) if v in first), None)
@@ -133,5 +147,5 @@ class AnchorFinder:
         if node is None or (node.domain, node.op_type) != ("", "Cast"):
             return False
         source = self._shapes.dtype(node.inputs[0])
-        target = ir.DataType(node.attributes["to"].as_int())
+        target = self._shapes.cast_to(node)
         return source != target and (source, target) not in _WIDENING

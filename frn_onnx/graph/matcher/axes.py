@@ -122,8 +122,12 @@ class Frame:
             if self.solid(i) and self.solid(j) and self.solid(i) != self.solid(j):
                 return None
             result.append(max(i, j, key=lambda axis: (len(self.solid(axis)), len(axis))))
-        held = [axis for group in result for axis in self.solid(group)]
-        return tuple(result) if len(set(held)) == len(held) else None
+        return self.once(tuple(result))
+
+    def once(self, axes: Axes) -> Axes | None:
+        """The axes; None if they hold an axis of x twice."""
+        held = [axis for group in axes for axis in self.solid(group)]
+        return axes if len(set(held)) == len(held) else None
 
     def axis_of_size(self, size: Size | None, hint: Sequence[int]) -> tuple[int, ...] | None:
         """The axis of x that has this size, preferably one of ``hint``; () for size 1.
@@ -203,13 +207,24 @@ class Frame:
         return array.reshape(()) if channels == 1 else array.reshape(channels)
 
 
+def from_front(axis: int, rank: int) -> int:
+    """An axis counted from the front.
+
+    Raises:
+        ValueError: a tensor of this rank has no such axis.
+    """
+    if not -rank <= axis < rank:
+        raise ValueError(f"there is no axis {axis} in a tensor of rank {rank}")
+    return axis % rank
+
+
 def squeezed(frame: Frame, axes: Axes, positions: Sequence[int] | None) -> Axes | None:
     """Axes without those at ``positions`` (None: without all of size 1)."""
     if positions is None:
         kept = tuple(axis for axis in axes if frame.solid(axis))
         # An axis of a size that is not known might be 1, too, and go.
         return kept if all(frame.size(axis).number is not None for axis in kept) else None
-    gone = {position % len(axes) for position in positions}
+    gone = {from_front(position, len(axes)) for position in positions}
     if any(frame.solid(axes[position]) for position in gone):
         return None
     return tuple(axis for position, axis in enumerate(axes) if position not in gone)
@@ -218,7 +233,7 @@ def squeezed(frame: Frame, axes: Axes, positions: Sequence[int] | None) -> Axes 
 def unsqueezed(axes: Axes, positions: Sequence[int]) -> Axes:
     """Axes with new ones of size 1 at ``positions`` of the result."""
     rank = len(axes) + len(positions)
-    new = {position % rank for position in positions}
+    new = {from_front(position, rank) for position in positions}
     if len(new) < len(positions):
         raise ValueError(f"axes {list(positions)} name one axis twice")
     rest = iter(axes)
@@ -226,7 +241,8 @@ def unsqueezed(axes: Axes, positions: Sequence[int]) -> Axes:
 
 
 def flattened(axes: Axes, split: int) -> Axes:
-    """Two axes: everything before axis ``split``, and the rest."""
+    """Two axes: everything before axis ``split``, which may be behind the last, and the rest."""
+    split = split if split == len(axes) else from_front(split, len(axes))
     return (
         tuple(axis for group in axes[:split] for axis in group),
         tuple(axis for group in axes[split:] for axis in group),

@@ -30,6 +30,7 @@ _ONE_FLOAT32 = 2.0**-23
 
 FLOOR = "epsilon is a floor under the mean square, max(nu2, epsilon), not added"
 OUTSIDE = "epsilon is added outside the root: x / (sqrt(nu2) + epsilon)"
+MAGNITUDE = "it normalises |x|, not x"
 UNKNOWN_COUNT = "epsilon is added to the sum of squares, and how many squares it sums is not known"
 ONE_SAMPLE = "it normalises all samples by the mean of one"
 NOT_CONSTANT = "what is added to the mean square is not a constant"
@@ -52,6 +53,7 @@ class Form:
     Attributes:
         axes: where the axes of x are in the tensor.
         scale, offset: (), or (C,).
+        magnitude: it holds |x| in place of x.
         epsilon: (), or (C,); None: nothing was added to nu2.
         threshold: (), or (C,); None: none.
         over: the axes over which the monomial was averaged so far; (scale * mean(x**2))
@@ -64,6 +66,7 @@ class Form:
     axes: Axes
     scale: np.ndarray
     x_power: float = 0
+    magnitude: bool = False
     nu_power: float = 0
     epsilon: np.ndarray | None = None
     offset: np.ndarray = field(default_factory=_zero)
@@ -77,7 +80,7 @@ class Form:
 
     def same(self, other: "Form") -> bool:
         """Whether both are the same function of x."""
-        plain = ("x_power", "nu_power", "over", "sizes", "flaw")
+        plain = ("x_power", "magnitude", "nu_power", "over", "sizes", "flaw")
         arrays = ("scale", "epsilon", "offset", "threshold")
         return all(getattr(self, name) == getattr(other, name) for name in plain) and all(
             _equal(getattr(self, name), getattr(other, name)) for name in arrays
@@ -97,7 +100,7 @@ class Form:
         """It is x itself, perhaps with its axes moved."""
         return (
             self.x_power == 1
-            and not (self.nu_power or self.sizes.powers or self.over)
+            and not (self.magnitude or self.nu_power or self.sizes.powers or self.over)
             and self.threshold is None
             and bool(np.all(self.scale == 1) and np.all(self.offset == 0))
         )
@@ -127,7 +130,7 @@ def settled(frame: Frame, form: Form) -> Form:
     """The form with a finished mean written as nu2, and nu2 + offset as nu2 + epsilon."""
     if form.over:
         flaw = form.flaw or statistic_flaw(frame, form)
-        form = form.but(x_power=0, nu_power=1, over=frozenset(), flaw=flaw)
+        form = form.but(x_power=0, magnitude=False, nu_power=1, over=frozenset(), flaw=flaw)
     if not np.any(form.offset) or form.x_power or form.nu_power != 1 or not np.all(form.scale):
         return form
     if form.threshold is not None or form.sizes.powers:
@@ -144,7 +147,8 @@ def statistic_flaw(frame: Frame, form: Form) -> str | None:
     """Why the mean that ``form`` holds is not the mean of x**2 over the spatial axes."""
     over = form.over - frame.unit
     if form.x_power != 2:
-        return "it normalises by the mean of x, not of x**2"
+        base = "|x|" if form.magnitude else "x"
+        return f"it normalises by the mean of {base}, not of x**2"
     if over == frame.spatial and frame.channel is not None:
         return None
     named = tuple(sorted(form.over))
@@ -178,17 +182,21 @@ def multiply(frame: Frame, a: Form, b: Form, axes: Axes) -> Form | None:
         return None
     if a.channels and b.channels and a.channels != b.channels:
         return None
+    if a.x_power and b.x_power and a.magnitude != b.magnitude:
+        return None
+    x_power = a.x_power + b.x_power
     product = Form(
         axes=axes,
         scale=a.scale * b.scale,
-        x_power=a.x_power + b.x_power,
+        x_power=x_power,
+        magnitude=x_power == 1 and (a.magnitude or b.magnitude),
         nu_power=a.nu_power + b.nu_power,
         epsilon=a.epsilon if a.nu_power else b.epsilon,
         sizes=a.sizes * b.sizes,
         channels=a.channels or b.channels,
         flaw=a.flaw or b.flaw,
     )
-    return product if product.x_power in (0, 1, 2) else None
+    return product if x_power in (0, 1, 2) else None
 
 
 def power(frame: Frame, a: Form, exponent: float) -> Form | None:
@@ -205,8 +213,8 @@ def power(frame: Frame, a: Form, exponent: float) -> Form | None:
             return None
         a = a.but(offset=_zero(), flaw=a.flaw or (UNKNOWN_COUNT if a.nu_power == 1 else OUTSIDE))
     x_power = a.x_power * exponent
-    # sqrt(x**2) is |x|, and 1/x is no part of FRN.
-    if x_power not in (0, 1, 2) or a.x_power == 2:
+    # 1/x is no part of FRN.
+    if x_power not in (0, 1, 2):
         return None
     if not float(exponent).is_integer() and np.any(a.scale <= 0):
         return None
@@ -216,6 +224,7 @@ def power(frame: Frame, a: Form, exponent: float) -> Form | None:
         a.but(
             scale=scale,
             x_power=x_power,
+            magnitude=x_power == 1,  # sqrt(x**2)
             nu_power=a.nu_power * exponent,
             sizes=a.sizes**exponent,
         )
@@ -237,8 +246,8 @@ def add(a: Form, b: Form, axes: Axes) -> Form | None:
             epsilon = _zero()
         return _finite(a.but(axes=axes, offset=offset, threshold=threshold, epsilon=epsilon))
     same = (
-        (a.x_power, a.nu_power, a.over, a.sizes, a.channels)
-        == (b.x_power, b.nu_power, b.over, b.sizes, b.channels)
+        (a.x_power, a.magnitude, a.nu_power, a.over, a.sizes, a.channels)
+        == (b.x_power, b.magnitude, b.nu_power, b.over, b.sizes, b.channels)
         and a.threshold is None
         and b.threshold is None
         and (not a.nu_power or _equal(a.epsilon, b.epsilon))
@@ -269,9 +278,11 @@ def maximum(a: Form, b: Form, axes: Axes) -> Form | None:
 
 
 def absolute(frame: Frame, a: Form) -> Form | None:
-    """abs(a), where that is a itself, or a near miss all the same."""
+    """abs(a), where that is a itself, |x|, or a near miss all the same."""
     if a.is_statistic and np.all(a.floor() >= 0):
         return a
+    if a.x_power == 1 and not (a.nu_power or a.over or np.any(a.offset) or a.threshold is not None):
+        return a.but(scale=np.abs(a.scale), magnitude=True)
     a = settled(frame, a)
     return a if a.is_statistic and a.flaw else None
 

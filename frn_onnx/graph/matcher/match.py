@@ -14,6 +14,7 @@ from frn_onnx import op
 from frn_onnx.graph.matcher import other_norms
 from frn_onnx.graph.matcher.axes import Axes, Frame
 from frn_onnx.graph.matcher.constants import Constants
+from frn_onnx.graph.matcher.form import MAGNITUDE
 from frn_onnx.graph.matcher.shapes import FLOATS, Dims, Shapes
 from frn_onnx.graph.matcher.trace import Trace
 
@@ -80,7 +81,11 @@ class _Search:
             if value in self._likely and self._likely.isdisjoint(value.producer().inputs):
                 found.append(self._decide([value, *self._private_chain(value)]))
         found = [one for one in found if one is not None]
-        return [one for one in found if not any(_serves(one, other) for other in found)]
+        holding: dict[ir.Node, list[Match]] = {}
+        for match in (one for one in found if isinstance(one, Match)):
+            for node in match.cone:
+                holding.setdefault(node, []).append(match)
+        return [one for one in found if not isinstance(one, Match) or not _serves(one, holding)]
 
     def _is_likely(self, value: ir.Value) -> bool:
         """Whether a tensor looks like FRN, with all axes of x, each once."""
@@ -107,6 +112,8 @@ class _Search:
         cone = self._cone(chain[0])
         if first.flaw is not None:
             return Miss(cone, first.flaw)
+        if first.magnitude:
+            return Miss(cone, MAGNITUDE)
         if first.epsilon is None:
             return Miss(cone, "nothing is added to the mean square: this is L2 normalisation")
         for y in reversed(chain):
@@ -159,7 +166,7 @@ class _Search:
         """The match; None for what is plainly something else."""
         form, layout = self._trace.form(y), self._axes(x)
         channel = _channel_position(self._trace.frame, layout)
-        for value in (x, y):
+        for value in (self._trace.root, x, y):
             if self._shapes.dtype(value) not in FLOATS:
                 return Miss(cone, f"the element type of {value.name!r} is not known to be float")
         if len(layout) not in op.RANKS or channel is None:
@@ -202,12 +209,17 @@ class _Search:
         )
 
 
-def _serves(one: Match | Miss, other: Match | Miss) -> bool:
-    """Whether one FRN is only there for another: JAX computes y twice in where(y > t, y, t)."""
-    if one is other or not (isinstance(one, Match) and isinstance(other, Match)):
+def _serves(match: Match, holding: dict[ir.Node, list[Match]]) -> bool:
+    """Whether an FRN is only there for another: JAX computes y twice in where(y > t, y, t).
+
+    Args:
+        holding: the matches that each node is part of.
+    """
+    users = list(match.y.consumers())
+    if match.y.is_graph_output() or not users:
         return False
-    users = one.y.consumers()
-    return not one.y.is_graph_output() and bool(users) and set(users) <= set(other.cone)
+    others = (other for other in holding.get(users[0], ()) if other is not match)
+    return any(set(users) <= set(other.cone) for other in others)
 
 
 def _only_user(value: ir.Value) -> ir.Node | None:

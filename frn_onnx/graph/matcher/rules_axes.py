@@ -1,7 +1,6 @@
 """Rules: what moves, merges, adds or drops axes, and casts."""
 
 import numpy as np
-import onnx_ir as ir
 
 from frn_onnx.graph.matcher import axes as ax
 from frn_onnx.graph.matcher import form as fm
@@ -27,9 +26,8 @@ def _cast(context, node, args):
     # A cast between float types is a rounding, none of the function. Cast to an integer is.
     if not isinstance(args[0], Form):
         return None
-    target = context.shapes.dtype(node.outputs[0])
-    if "to" in node.attributes:
-        target = ir.DataType(node.attributes["to"].as_int())
+    shapes = context.shapes
+    target = shapes.cast_to(node) if node.op_type == "Cast" else shapes.dtype(node.outputs[0])
     return args[0] if target in FLOATS else None
 
 
@@ -62,7 +60,7 @@ def _flatten(context, node, args):
     if not isinstance(args[0], Form):
         return None
     split = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
-    return args[0].but(axes=ax.flattened(args[0].axes, split % (len(args[0].axes) + 1)))
+    return args[0].but(axes=ax.flattened(args[0].axes, split))
 
 
 def _gather(context, node, args):
@@ -70,8 +68,10 @@ def _gather(context, node, args):
     form, index = args
     if not isinstance(form, Form) or not isinstance(index, np.ndarray) or index.size != 1:
         return None
+    if index.item() not in (0, -1):
+        return None
     position = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
-    position %= len(form.axes)
+    position = ax.from_front(position, len(form.axes))
     taken = context.frame.solid(form.axes[position])
     if taken and (taken != (0,) or not (form.is_statistic or form.over)):
         return None
@@ -138,7 +138,7 @@ def _expand(context, node, args):
     elif form.x_power and not context.frame.same(known, tuple(axes)):
         # x repeated along an axis is not x.
         return None
-    return _with_axes(form, tuple(axes)) if form is not None else None
+    return form and _with_axes(form, context.frame.once(tuple(axes)))
 
 
 def _constant_of_shape(context, node, args):
@@ -151,7 +151,7 @@ def _constant_of_shape(context, node, args):
         for position, size in enumerate(args[0].entries)
     ]
     value = node.attributes["value"].as_tensor().numpy() if "value" in node.attributes else 0
-    if None in axes:
+    if None in axes or context.frame.once(tuple(axes)) is None:
         return None
     return fm.constant(np.asarray(value, dtype=np.float64).reshape(()), tuple(axes))
 

@@ -1,12 +1,13 @@
 """Rules: the means and sums of squares, in all the ways that ONNX has for them."""
 
-from collections.abc import Callable
+import string
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from frn_onnx.graph.matcher import form as fm
-from frn_onnx.graph.matcher.axes import Axes
+from frn_onnx.graph.matcher.axes import Axes, from_front
 from frn_onnx.graph.matcher.form import Form
 from frn_onnx.graph.matcher.values import Context, Known, Rule, axes_argument, is_given, pair
 
@@ -19,14 +20,19 @@ def reduced_positions(
         return tuple(range(2, rank))
     if node.op_type == "RMSNormalization":
         first = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
-        return tuple(range(first % rank, rank))
+        return tuple(range(from_front(first, rank), rank))
+    if node.op_type in ("Einsum", "MatMul"):
+        labels = contraction(node, [rank, rank])
+        if labels is None:
+            return None
+        return tuple(i for i, label in enumerate(labels[0]) if label not in labels[-1])
     axes = axes_argument(node, args)
     if axes is None and is_given(node, 1, "axes"):
         return None
     if not axes:
         noop = node.attributes.get("noop_with_empty_axes")
         return None if noop is not None and noop.as_int() else tuple(range(rank))
-    return tuple(sorted(axis % rank for axis in axes))
+    return tuple(sorted({from_front(axis, rank) for axis in axes}))
 
 
 def _reduce(context, node, args) -> tuple[frozenset[int], Axes] | None:
@@ -113,10 +119,66 @@ def _rms_normalization(context, node, args):
     return both and fm.multiply(frame, *both)
 
 
+def contraction(node: ir.Node, ranks: Sequence[int]) -> list[str] | None:
+    """The labels of the axes of each input of an Einsum or MatMul, and of the output."""
+    if node.op_type == "Einsum":
+        equation = node.attributes["equation"].as_string().replace(" ", "")
+        inputs, arrow, output = equation.partition("->")
+        labels = [*inputs.split(","), output]
+        plain = arrow and all(part.isalpha() or not part for part in labels)
+        return labels if plain and all(len(set(part)) == len(part) for part in labels) else None
+    if min(ranks) < 2:
+        return None
+    batch = string.ascii_lowercase[: max(ranks) - 2]
+    a, b = (batch[len(batch) + 2 - rank :] for rank in ranks)
+    return [a + "XY", b + "YZ", batch + "XZ"]
+
+
+def _contract(context, node, args):
+    """A product of two tensors whose axes are matched by name, summed over those that end there."""
+    if not all(isinstance(arg, Form | np.ndarray) for arg in args):
+        return None
+    ranks = [arg.ndim if isinstance(arg, np.ndarray) else len(arg.axes) for arg in args]
+    labels = contraction(node, ranks)
+    if labels is None or [len(part) for part in labels[:-1]] != ranks:
+        return None
+    *inputs, output = labels
+    # Those to be summed come last.
+    everything = output + "".join(
+        dict.fromkeys(c for part in inputs for c in part if c not in output)
+    )
+    result = None
+    for arg, own in zip(args, inputs, strict=True):
+        aligned = _aligned(arg, own, everything)
+        both = pair(context, [result, aligned]) if result is not None else None
+        result = aligned if result is None else both and fm.multiply(context.frame, *both)
+        if result is None:
+            return None
+    if not isinstance(result, Form) or len(result.axes) != len(everything):
+        return None
+    ended = {axis for group in result.axes[len(output) :] for axis in group}
+    if not ended:
+        return result.but(axes=result.axes[: len(output)])
+    summed = fm.mean(result, frozenset(ended), result.axes[: len(output)])
+    return summed and fm.multiply_by_size(summed, context.frame.size(ended))
+
+
+def _aligned(arg: Form | np.ndarray, labels: str, everything: str) -> Form | np.ndarray:
+    """A tensor with one axis for each label, of size 1 where it has none."""
+    order = [labels.index(label) for label in everything if label in labels]
+    if isinstance(arg, Form):
+        axes = [arg.axes[labels.index(c)] if c in labels else () for c in everything]
+        return arg.but(axes=tuple(axes))
+    sizes = [arg.shape[labels.index(c)] if c in labels else 1 for c in everything]
+    return arg.transpose(order).reshape(sizes)
+
+
 STATISTICS: dict[str, Rule] = {
     "AveragePool": _average_pool,
+    "Einsum": _contract,
     "GlobalAveragePool": _statistic(),
     "GlobalLpPool": _global_lp_pool,
+    "MatMul": _contract,
     "RMSNormalization": _rms_normalization,
     "ReduceL2": _statistic(before=2, after=0.5, summed=True),
     "ReduceMean": _statistic(),

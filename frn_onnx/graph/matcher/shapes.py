@@ -55,6 +55,13 @@ class Shapes:
         inferred = self._inferred.get(value)
         return None if inferred is None else inferred.dtype
 
+    def cast_to(self, node: ir.Node) -> ir.DataType | None:
+        """The type that a Cast gives, whatever is stated of its output; None: no such type."""
+        kind = node.attributes.get("to")
+        with contextlib.suppress(TypeError, ValueError):
+            return None if kind is None else ir.DataType(kind.as_int())
+        return None
+
     def of(self, value: ir.Value) -> Dims | None:
         """The size of each axis, a number, a name or None; None if not even the rank is known."""
         if value.shape is None:

@@ -101,8 +101,7 @@ def _same(context, node, args):
 
 def _cast(context, node, args):
     whole = all(size is None or size.is_whole for size in args[0].entries)
-    target = ir.DataType(node.attributes["to"].as_int())
-    return args[0] if whole or target in FLOATS else None
+    return args[0] if whole or context.shapes.cast_to(node) in FLOATS else None
 
 
 def _divide(context, node, args):
@@ -205,7 +204,7 @@ def size_of_value(context: Context, value: ir.Value, depth: int = 0) -> Sizes | 
 def _followed(context: Context, value: ir.Value, depth: int) -> Sizes | np.ndarray | None:
     constant = context.constants.get(value)
     node = value.producer()
-    if constant is not None or node is None or node.op_type not in SIZE_RULES:
+    if constant is not None or node is None or node.domain or node.op_type not in SIZE_RULES:
         return constant
     if depth > _DEEPEST or len(context.shapes.of(value) or ()) > 1:
         return None

@@ -5,6 +5,7 @@ graph's order. What leaves the algebra is left alone.
 """
 
 import heapq
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.form import Form
 from frn_onnx.graph.matcher.rules import evaluate, evaluate_unknown
 from frn_onnx.graph.matcher.rules_statistic import reduced_positions
-from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.matcher.shapes import FLOATS, Dims, Shapes
 from frn_onnx.graph.matcher.sizes import size_of_value
 from frn_onnx.graph.matcher.values import Context, Known
 
@@ -52,6 +53,8 @@ class Tracer:
         self._constants = constants
         self._shapes = shapes
         self._order = order
+        # Walks that went as far as the last anchor of their root, and go on to the next from there.
+        self._begun: dict[tuple[ir.Value, Dims], _Walk] = {}
 
     def frame(self, anchor: Anchor, root: ir.Value, rank: int | None = None) -> Frame | None:
         """x's axes and their roles, if ``anchor`` reduces a function of ``root``.
@@ -59,63 +62,79 @@ class Tracer:
         Args:
             rank: what to suppose where the rank of x is not known.
         """
+        if self._shapes.dtype(root) not in FLOATS | {None}:
+            return None  # integers wrap around when they are squared
         dims = self._shapes.of(root)
         if dims is None and rank is not None:
             dims = (None,) * rank
         if dims is None or len(dims) < 3:
             return None
-        frame = Frame(dims)
         node = anchor.node
-        source = self.trace(frame, root, until=node).form(node.inputs[0])
-        if source is None:
+        if (root, dims) not in self._begun:
+            self._begun[root, dims] = self._walk(Frame(dims), root)
+        walk = self._begun[root, dims]
+        walk.run(until=self._order[node])
+        source = walk.known.get(node.inputs[0])
+        if not isinstance(source, Form):
             return None
-        context = Context(frame, self._constants, self._shapes)
         args: list[Known | None] = [source, *map(self._constants.get, node.inputs[1:])]
-        positions = reduced_positions(context, node, args, len(source.axes))
+        try:
+            positions = reduced_positions(walk.context, node, args, len(source.axes))
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            return None  # as for every rule
         if positions is None:
             return None
         over = source.over | {axis for position in positions for axis in source.axes[position]}
-        return Frame(dims, _channel_axis(frame, over))
+        return Frame(dims, _channel_axis(walk.context.frame, over))
 
-    def trace(self, frame: Frame, root: ir.Value, *, until: ir.Node | None = None) -> Trace:
-        """What each tensor is that is computed from ``root`` and constants alone.
+    def trace(self, frame: Frame, root: ir.Value) -> Trace:
+        """What each tensor is that is computed from ``root`` and constants alone."""
+        walk = self._walk(frame, root)
+        walk.run()
+        return Trace(frame, root, walk.known)
 
-        Args:
-            until: the node to stop before.
-        """
-        context = Context(frame, self._constants, self._shapes)
-        known: dict[ir.Value, Known] = {root: Form(axes=frame.full, scale=np.ones(()), x_power=1)}
-        queue: list[tuple[int, int, ir.Node]] = []
-        queued: set[ir.Node] = set()
+    def _walk(self, frame: Frame, root: ir.Value) -> "_Walk":
+        return _Walk(Context(frame, self._constants, self._shapes), root, self._order)
 
-        def push(value: ir.Value) -> None:
-            for node in value.consumers():
-                if node not in queued:
-                    queued.add(node)
-                    heapq.heappush(queue, (self._order[node], len(queued), node))
 
-        push(root)
-        while queue:
-            _, _, node = heapq.heappop(queue)
-            if node is until:
-                break
-            args = [self._argument(context, known, value) for value in node.inputs]
-            if any(a is None and v is not None for a, v in zip(args, node.inputs, strict=True)):
-                result = evaluate_unknown(node, args)
-            else:
-                result = evaluate(context, node, args)
+class _Walk:
+    """Evaluates node after node of what is computed from one tensor, in the graph's order."""
+
+    def __init__(self, context: Context, root: ir.Value, order: dict[ir.Node, int]) -> None:
+        self.context = context
+        self.known: dict[ir.Value, Known] = {
+            root: Form(axes=context.frame.full, scale=np.ones(()), x_power=1)
+        }
+        self._order = order
+        self._queue: list[tuple[int, int, ir.Node]] = []
+        self._queued: set[ir.Node] = set()
+        self._push(root)
+
+    def run(self, until: float = math.inf) -> None:
+        """Goes on to the node at this place, which is left to do."""
+        while self._queue and self._queue[0][0] < until:
+            _, _, node = heapq.heappop(self._queue)
+            args = [self._argument(value) for value in node.inputs]
+            with np.errstate(all="ignore"):  # what is not finite is no form
+                if any(a is None and v is not None for a, v in zip(args, node.inputs, strict=True)):
+                    result = evaluate_unknown(node, args)
+                else:
+                    result = evaluate(self.context, node, args)
             if result is not None:
-                known[node.outputs[0]] = result
-                push(node.outputs[0])
-        return Trace(frame, root, known)
+                self.known[node.outputs[0]] = result
+                self._push(node.outputs[0])
 
-    def _argument(
-        self, context: Context, known: dict[ir.Value, Known], value: ir.Value | None
-    ) -> Known | None:
-        if value is None or value in known:
-            return known.get(value)
-        constant = self._constants.get(value)
-        return constant if constant is not None else size_of_value(context, value)
+    def _push(self, value: ir.Value) -> None:
+        for node in value.consumers():
+            if node not in self._queued:
+                self._queued.add(node)
+                heapq.heappush(self._queue, (self._order[node], len(self._queued), node))
+
+    def _argument(self, value: ir.Value | None) -> Known | None:
+        if value is None or value in self.known:
+            return self.known.get(value)
+        constant = self.context.constants.get(value)
+        return constant if constant is not None else size_of_value(self.context, value)
 
 
 def _channel_axis(frame: Frame, over: frozenset[int]) -> int | None:

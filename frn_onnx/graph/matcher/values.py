@@ -72,12 +72,12 @@ Rule = Callable[[Context, ir.Node, list[Known | None]], Known | None]
 def apply(rule: Rule, context: Context, node: ir.Node, args: list[Known | None]) -> Known | None:
     """What a rule gives; None for a node that breaks its own specification.
 
-    A perm of another rank, an index out of range, an attribute that was of another type in another
-    opset: whether the model is valid at all is not the matcher's to say.
+    A perm of another rank, an index out of range, a division by zero, an attribute that was of
+    another type in another opset: whether the model is valid at all is not the matcher's to say.
     """
     try:
         return rule(context, node, args)
-    except (IndexError, KeyError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return None
 
 
