@@ -62,6 +62,10 @@ class Rewriter:
             x = add("", "Cast", [x], {"to": y_dtype.value}, "/Cast", y_dtype)
             x.shape = match.x.shape
             x_dtype = y_dtype
+        if x_dtype == ir.DataType.DOUBLE and (factor := _factor(match)) is not None:
+            constant = add_initializer(graph, self._names.free(f"{name}/factor"), factor)
+            x = add("", "Mul", [x, constant], {}, "/Mul", x_dtype)
+            x.shape = match.x.shape
         inputs = [x, *self._parameters(match, graph, name, x_dtype)]
         attributes = {"axes": list(match.axes), "epsilon": float(match.epsilon.flat[0])}
         value = add(op.DOMAIN, op.OP_TYPE, inputs, attributes, "", x_dtype)
@@ -97,6 +101,23 @@ class Rewriter:
         while inputs[-1] is None:
             inputs.pop()
         return inputs
+
+
+def _factor(match: Match) -> np.ndarray | None:
+    """What x in float64 is multiplied by where its epsilon is no float32, which the op's is.
+
+    With factor**2 * epsilon a float32, it is exact:
+
+        x / sqrt(nu2 + epsilon) = factor * x / sqrt(factor**2 * nu2 + factor**2 * epsilon)
+    """
+    epsilon = match.epsilon
+    single = epsilon.astype(np.float32).astype(np.float64)
+    if np.array_equal(single, epsilon):
+        return None
+    factor = np.sqrt(np.divide(single, epsilon, out=np.ones_like(single), where=epsilon > 0))
+    if np.all(factor == factor.flat[0]):
+        return np.asarray(factor.flat[0])
+    return factor.reshape(op.param_shape(match.axes, factor.size))
 
 
 def _common_name(nodes: tuple[ir.Node, ...]) -> str:

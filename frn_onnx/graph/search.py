@@ -4,6 +4,7 @@ anchor.py    a mean of squares, and the tensors that it may be taken of
 trace.py     what is computed from such an x and from constants, in one normal form
 match.py     the tensors whose normal form is FRN, and near misses, with their reasons
 probe.py     each match is tried on numbers
+leftovers.py what has the outline of FRN, and was lost on the way
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import onnx_ir as ir
 from frn_onnx import op
 from frn_onnx.graph.matcher.anchor import REDUCTIONS, Anchor, AnchorFinder
 from frn_onnx.graph.matcher.constants import Constants, standard_opset
+from frn_onnx.graph.matcher.leftovers import LeftoverFinder
 from frn_onnx.graph.matcher.match import Match, Miss, find
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.matcher.trace import Tracer
@@ -50,6 +52,8 @@ class Search:
         self._tracer = Tracer(self.constants, self.shapes, self.order)
         opset = standard_opset(model.opset_imports)
         self._prober = Prober(self.constants, self.shapes, self.order, opset)
+        self._leftovers = LeftoverFinder(self.constants, self.shapes, self._tracer, self.order)
+        self._understood: set[ir.Value] = set()
         self._searched: set[tuple[ir.Value, int | None]] = set()
 
     def matches(self) -> Iterator[Match]:
@@ -59,10 +63,16 @@ class Search:
                 continue
             for root in anchor.roots:
                 matches = self._matches_of(anchor, root)
-                yield from matches
+                for match in matches:
+                    self.missed += self._leftovers.parameters(match)
+                    yield match
                 if matches:
                     break
             self._suppose_ranks(anchor)
+        left = [node for node in self.order if node.graph is not None]
+        explained = {node for miss in self.missed for node in miss.cone}
+        outlines = self._leftovers.find(left, self._understood)
+        self.missed += [miss for miss in outlines if explained.isdisjoint(miss.cone)]
 
     def _matches_of(self, anchor: Anchor, root: ir.Value) -> list[Match]:
         """What is FRN of one tensor."""
@@ -71,6 +81,7 @@ class Search:
             return []
         self._searched.add((root, frame.channel))
         trace = self._tracer.trace(frame, root)
+        self._understood.update(trace.statistics())
         found = find(trace, self.constants, self.shapes, self.order)
         found = [self._prober.tried(one) if isinstance(one, Match) else one for one in found]
         self.missed += [miss for miss in found if isinstance(miss, Miss)]

@@ -2,11 +2,14 @@
 
 import dataclasses
 
+import graph_models
 import numpy as np
 import pytest
 from fuse_builds import Build
-from fuse_models import LAYOUTS, Params, assert_fused, data
+from fuse_models import LAYOUTS, Params, assert_fused, data, expected
 from onnx import TensorProto
+
+from frn_onnx.graph.fusion import fuse
 
 NCHW, NHWC, NCW = LAYOUTS[0], LAYOUTS[1], LAYOUTS[2]
 
@@ -395,6 +398,30 @@ def test_opset(opset, rng):
 def test_double(rng):
     params = Params.random(rng, dtype=np.float64)
     graph = Build(NCHW, params)
-    # The op's epsilon is a float32 attribute: what float32 cannot hold, it cannot keep.
     graph.params = dataclasses.replace(params, epsilon=np.float64(0.375))
     assert_fused(graph.model(graph.y()), data(rng, NCHW, np.float64), graph.params, NCHW)
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 1e-9, [1e-3, 2.5e-4, 3e-5], [0.0, 1e-3, 0.25]])
+def test_an_epsilon_that_only_float64_holds(rng, epsilon):
+    """The op's epsilon is a float32; x is scaled so that it need not be rounded."""
+    params = Params.random(rng, dtype=np.float64)
+    graph = Build(NCHW, params)
+    graph.params = dataclasses.replace(params, epsilon=np.asarray(epsilon))
+    value = graph.const(NCHW.param(epsilon) if np.ndim(epsilon) else np.float64(epsilon))
+    graph.shifted = lambda: graph("Add", graph.nu2(), value)
+    model = graph.model(graph.y())
+    x = 1e-3 * rng.normal(0.2, 1, NCHW.shape)
+    result = fuse(model)
+    assert len(result.fused) == 1
+    exact = expected(x, graph.params, NCHW)
+    got = graph_models.run(result.model, {"x": x})[0]
+    np.testing.assert_allclose(got, exact, rtol=1e-13, atol=1e-14)
+
+
+def test_an_epsilon_that_float32_has_no_number_for(rng):
+    graph = Build(NCHW, Params.random(rng, dtype=np.float64))
+    graph.shifted = lambda: graph("Add", graph.nu2(), graph.scalar(1e60))
+    result = fuse(graph.model(graph.y()))
+    assert result.fused == []
+    assert "is inf in float32" in result.skipped[0].reason

@@ -213,8 +213,8 @@ def power(frame: Frame, a: Form, exponent: float) -> Form | None:
             return None
         a = a.but(offset=_zero(), flaw=a.flaw or (UNKNOWN_COUNT if a.nu_power == 1 else OUTSIDE))
     x_power = a.x_power * exponent
-    # 1/x is no part of FRN.
-    if x_power not in (0, 1, 2):
+    # 1/x is no part of FRN; sqrt(x**2) is |x|.
+    if x_power not in (0, 1, 2) or (a.x_power == 2 and x_power != 1):
         return None
     if not float(exponent).is_integer() and np.any(a.scale <= 0):
         return None
@@ -224,7 +224,7 @@ def power(frame: Frame, a: Form, exponent: float) -> Form | None:
         a.but(
             scale=scale,
             x_power=x_power,
-            magnitude=x_power == 1,  # sqrt(x**2)
+            magnitude=x_power == 1,
             nu_power=a.nu_power * exponent,
             sizes=a.sizes**exponent,
         )

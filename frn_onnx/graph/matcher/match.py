@@ -186,8 +186,12 @@ class _Search:
         taken_for_granted = form.channels is not None and not per_channel
         if len(counts) != 1 or taken_for_granted:
             return Miss(cone, f"its number of channels is not known (axis {channel} of {x.name!r})")
-        if np.any((form.epsilon.astype(np.float32) == 0) & (form.epsilon != 0)):
-            return Miss(cone, f"its epsilon, {form.epsilon.max():g}, is 0 in float32")
+        with np.errstate(over="ignore", under="ignore"):
+            single = form.epsilon.astype(np.float32)
+        if np.any((single == 0) & (form.epsilon != 0)) or not np.all(np.isfinite(single)):
+            return Miss(
+                cone, f"its epsilon, {form.epsilon.max():g}, is {single.max():g} in float32"
+            )
         gamma, beta, tau, epsilon = (
             None if array is None else np.broadcast_to(array, tuple(counts)) for array in arrays
         )

@@ -6,6 +6,7 @@ graph's order. What leaves the algebra is left alone.
 
 import heapq
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,12 @@ class Trace:
         """The form of a tensor; None where it is none."""
         known = self.known.get(value)
         return known if isinstance(known, Form) else None
+
+    def statistics(self) -> Iterator[ir.Value]:
+        """The tensors that hold a power of the mean square."""
+        for value, known in self.known.items():
+            if isinstance(known, Form) and known.nu_power and known.flaw is None:
+                yield value
 
 
 class Tracer:

@@ -313,6 +313,12 @@ class TestPower:
         scaled = fm.power(FRAME, X.but(scale=np.asarray(-3.0)), 2)
         assert_same(scaled, SQUARE.but(scale=np.asarray(9.0)))
 
+    def test_the_root_of_a_square_is_the_magnitude(self):
+        root = fm.power(FRAME, SQUARE.but(scale=np.asarray(9.0)), 0.5)
+        assert_same(root, X.but(scale=np.asarray(3.0), magnitude=True))
+        assert not root.is_x
+        assert_same(fm.power(FRAME, root, 2), SQUARE.but(scale=np.asarray(9.0)))
+
     def test_a_constant(self):
         assert_same(fm.power(FRAME, number(4), 0.5), number(2))
         assert_same(fm.power(FRAME, number(4), -1), number(0.25))
@@ -320,8 +326,6 @@ class TestPower:
     @pytest.mark.parametrize(
         ("form", "exponent"),
         [
-            # sqrt(x**2) is |x|.
-            (SQUARE, 0.5),
             (SQUARE, -0.5),
             (SQUARE, 0),
             # 1/x, x**3 and sqrt(x) are no part of FRN.
@@ -492,7 +496,8 @@ class TestAbsolute:
     @pytest.mark.parametrize(
         "form",
         [
-            X,
+            X.but(offset=np.asarray(1.0)),
+            X.but(threshold=np.asarray(0.0)),
             Y,
             SQUARE.but(scale=np.asarray(-1.0)),
             MEAN.but(scale=np.asarray(-1.0)),
@@ -502,6 +507,10 @@ class TestAbsolute:
     )
     def test_of_what_can_be_negative_is_none(self, form):
         assert fm.absolute(FRAME, form) is None
+
+    def test_of_x_is_its_magnitude(self):
+        form = fm.absolute(FRAME, X.but(scale=np.array([1.0, -2, 3])))
+        assert_same(form, X.but(scale=np.array([1.0, 2, 3]), magnitude=True))
 
     def test_of_a_negative_epsilon_stays_a_near_miss(self):
         form = fm.absolute(FRAME, MEAN.but(offset=np.asarray(-0.5)))

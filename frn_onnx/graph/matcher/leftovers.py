@@ -1,0 +1,168 @@
+"""What has the outline of FRN and left the algebra on the way: named, so that nobody wonders.
+
+The outline is x times, or over, a root of something that reduces a function of x. The algebra of
+``form.py`` loses it at a node that it has no rule for, or at a value that is not constant.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+
+import onnx_ir as ir
+
+from frn_onnx.graph.matcher.anchor import REDUCTIONS
+from frn_onnx.graph.matcher.axes import Frame
+from frn_onnx.graph.matcher.constants import Constants
+from frn_onnx.graph.matcher.match import Match, Miss
+from frn_onnx.graph.matcher.other_norms import MOVEMENT
+from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.matcher.trace import Tracer
+
+# What may stand between the root and x, beside movements and constant factors.
+_INVERSES = frozenset({"Reciprocal", "Mul", "Div", "Add", "Max", "Clip", "Pow"})
+# Nodes of one outline, at most.
+_LARGEST = 64
+_INPUT = (
+    "{role} is {name!r}, an input of the graph, which the caller may override; make it a constant"
+)
+_ROLES = {"Mul": "its gamma", "Add": "its beta", "Max": "its tau", "Sub": "its tau"}
+# A GDN layer divides by the root of a convolution.
+_GATHERING = REDUCTIONS | {"Conv"}
+
+
+class LeftoverFinder:
+    """Looks for outlines of FRN that no match and no miss has explained.
+
+    Args:
+        constants, shapes, tracer, order: as the matcher has them.
+    """
+
+    def __init__(
+        self, constants: Constants, shapes: Shapes, tracer: Tracer, order: dict[ir.Node, int]
+    ) -> None:
+        self._constants = constants
+        self._shapes = shapes
+        self._tracer = tracer
+        self._order = order
+
+    def find(self, nodes: Iterable[ir.Node], understood: Collection[ir.Value]) -> Iterator[Miss]:
+        """The outlines in a graph.
+
+        Args:
+            nodes: of the graph, in its order.
+            understood: what the algebra followed to the end, whatever it was.
+        """
+        for node in nodes:
+            if not self._is_root(node):
+                continue
+            behind = self._behind(node.inputs[0])
+            if any(maker.op_type in _GATHERING for maker in behind):
+                yield from self._outline(node, behind, node.outputs[0] in understood)
+
+    def parameters(self, match: Match) -> Iterator[Miss]:
+        """What is left behind a match because its values are not constant."""
+        y = match.y
+        while (user := _only_user(y)) is not None and user.op_type in _ROLES:
+            others = [v for v in user.inputs if v is not None and v is not y]
+            if len(others) != 1 or (parameter := self._parameter(others[0])) is None:
+                return
+            yield Miss((user,), _INPUT.format(role=_ROLES[user.op_type], name=parameter.name))
+            y = user.outputs[0]
+
+    def _parameter(self, value: ir.Value) -> ir.Value | None:
+        """The input of the graph that gives a value its numbers, if these are one row at most."""
+        *_, source = _unmoved(value)
+        dims = self._shapes.of(value)
+        if dims is None or len([dim for dim in dims if dim != 1]) > 1:
+            return None
+        return source if source.is_graph_input() else None
+
+    def _is_root(self, node: ir.Node) -> bool:
+        if node.op_type == "Pow" and node.domain == "" and len(node.inputs) == 2:
+            exponent = self._constants.get(node.inputs[1])
+            return exponent is not None and exponent.size == 1 and abs(exponent.item()) == 0.5
+        return node.op_type == "Sqrt" and node.domain == ""
+
+    def _behind(self, value: ir.Value | None) -> dict[ir.Node, None]:
+        """The nodes that compute a value, the nearest first."""
+        found: dict[ir.Node, None] = {}
+        queue = [value]
+        for value in queue:
+            node = None if value is None else value.producer()
+            if node is None or node in found or self._constants.get(value) is not None:
+                continue
+            if len(found) == _LARGEST:
+                break
+            found[node] = None
+            queue += node.inputs
+        return found
+
+    def _outline(
+        self, root: ir.Node, behind: Collection[ir.Node], understood: bool
+    ) -> Iterator[Miss]:
+        """What the root leads to, if that is x.
+
+        Args:
+            understood: whether the algebra has followed the root, so that only a parameter behind
+                it can have stopped it.
+        """
+        read = {value for node in behind for value in node.inputs if value is not None}
+        path, value = [root], root.outputs[0]
+        reason = None
+        while (user := _only_user(value)) is not None and len(path) < _LARGEST:
+            path.append(user)
+            others = [v for v in user.inputs if v is not value and self._constants.get(v) is None]
+            if user.op_type in ("Mul", "Div") and others:
+                x = next((v for v in _unmoved(others[0]) if v in read), None)
+                parameter = self._parameter(others[0])
+                if x is not None and (reason or not understood):
+                    yield self._miss(x, behind, path, reason)
+                if x is not None or parameter is None:
+                    return
+                reason = _INPUT.format(role=_ROLES["Mul"], name=parameter.name)
+            elif user.op_type not in _INVERSES | MOVEMENT:
+                return
+            value = user.outputs[0]
+
+    def _miss(
+        self, x: ir.Value, behind: Collection[ir.Node], path: list[ir.Node], reason: str | None
+    ) -> Miss:
+        order = sorted(behind, key=self._order.__getitem__)
+        # What is computed from x; what x is computed from is no part of it.
+        after, known = [], {x}
+        for node in order:
+            if not known.isdisjoint(node.inputs):
+                after.append(node)
+                known.update(node.outputs)
+        return Miss((*after, *path), reason or self._reason(x, after))
+
+    def _reason(self, x: ir.Value, nodes: list[ir.Node]) -> str:
+        for node in nodes:
+            for value in node.inputs:
+                if value is not None and (parameter := self._parameter(value)) is not None:
+                    role = f"an operand of {_name(node)!r} ({node.op_type})"
+                    return _INPUT.format(role=role, name=parameter.name)
+        dims = self._shapes.of(x)
+        known = {} if dims is None else self._tracer.trace(Frame(dims), x).known
+        stop = next((node for node in nodes if node.outputs[0] not in known), nodes[-1])
+        return (
+            f"x is divided by a root of a mean, but the proof that it is FRN ends at "
+            f"{_name(stop)!r} ({stop.op_type})"
+        )
+
+
+def _only_user(value: ir.Value) -> ir.Node | None:
+    users = value.consumers()
+    return users[0] if len(users) == 1 else None
+
+
+def _unmoved(value: ir.Value) -> Iterator[ir.Value]:
+    """A value, and what it was moved from."""
+    for _ in range(_LARGEST):
+        yield value
+        node = value.producer()
+        if node is None or node.op_type not in MOVEMENT or node.inputs[0] is None:
+            return
+        value = node.inputs[0]
+
+
+def _name(node: ir.Node) -> str:
+    return node.name or node.outputs[0].name or node.op_type

@@ -1,0 +1,142 @@
+"""What has the outline of FRN and left the algebra is named, with the node or value at fault."""
+
+import numpy as np
+import onnx
+import pytest
+from fuse_builds import Build
+from fuse_models import LAYOUTS, Params
+from onnx import helper
+
+from frn_onnx.graph.fusion import FuseResult, fuse
+
+NCHW, NCW = LAYOUTS[0], LAYOUTS[2]
+OVERRIDE = "an input of the graph, which the caller may override"
+
+
+def only_skipped(result: FuseResult) -> tuple[str, tuple[str, ...]]:
+    (skipped,) = result.skipped
+    return skipped.reason, skipped.nodes
+
+
+@pytest.mark.parametrize("squared", ["Mul", "Pow"])
+def test_variance_and_squared_mean(graph, squared):
+    """tf.nn.moments gives both; their sum is the mean square."""
+    mean = graph.reduce("ReduceMean", graph.x, (2, 3))
+    centred = graph("Sub", graph.x, mean)
+    variance = graph.reduce("ReduceMean", graph("Mul", centred, centred), (2, 3))
+    square = graph(squared, mean, mean if squared == "Mul" else graph.scalar(2))
+    total = graph("Add", variance, square)
+    graph.nu2 = lambda: total
+    result = fuse(graph.model(graph.y()))
+    assert result.fused == []
+    reason, nodes = only_skipped(result)
+    assert f"the proof that it is FRN ends at 'n/{centred}' (Sub)" in reason
+    assert nodes[-1].startswith("n/Mul")
+    assert f"n/{variance}" in nodes
+
+
+def test_the_diagonal_of_all_products(rng):
+    graph = Build(NCHW, Params.random(rng), static=True)
+    rows = graph("Reshape", graph.x, graph.const(np.array([2, 3, 20])))
+    products = graph("MatMul", rows, graph("Transpose", rows, perm=[0, 2, 1]))
+    diagonal = graph("Mul", products, graph.const(np.eye(3, dtype=np.float32)))
+    total = graph.reduce("ReduceSum", diagonal, (2,), keepdims=0)
+    mean = graph("Unsqueeze", graph("Div", total, graph.scalar(20)), graph.const(np.array([2, 3])))
+    graph.nu2 = lambda: mean
+    reason, _ = only_skipped(fuse(graph.model(graph.y())))
+    assert f"ends at 'n/{products}' (MatMul)" in reason
+
+
+def test_a_mean_by_a_convolution(rng):
+    graph = Build(NCW, Params.random(rng), static=True)
+    kernel = graph.const(np.full((3, 1, 4), 0.25, np.float32))
+    mean = graph("Conv", graph.square(), kernel, group=3)
+    graph.nu2 = lambda: mean
+    reason, _ = only_skipped(fuse(graph.model(graph.y())))
+    assert f"ends at 'n/{mean}' (Conv)" in reason
+
+
+def test_axes_that_are_an_input(graph):
+    axes = graph.input("axes", [2], np.int64)
+    mean = graph("ReduceMean", graph.square(), axes)
+    graph.nu2 = lambda: mean
+    reason, _ = only_skipped(fuse(graph.model(graph.y())))
+    assert reason.startswith(f"an operand of 'n/{mean}' (ReduceMean) is 'axes', {OVERRIDE}")
+
+
+@pytest.mark.parametrize("name", ["gamma", "beta", "tau"])
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_parameter_that_is_an_input(graph, name, moved):
+    """FRN is fused up to there, and the rest stays, not without a word."""
+    value = graph.input("given", [3] if moved else [3, 1, 1])
+    if moved:
+        value = graph("Reshape", value, graph.const(np.array([1, 3, 1, 1])))
+    setattr(graph, name, value)
+    result = fuse(graph.model(graph.y()))
+    assert len(result.fused) == 1
+    reason, nodes = only_skipped(result)
+    assert reason.startswith(f"its {name} is 'given', {OVERRIDE}")
+    assert set(nodes) <= {node.name for node in result.model.graph.node}
+
+
+def test_gamma_in_the_small_tensor(graph):
+    gamma = graph.input("given", [3, 1, 1])
+    graph.normal = lambda: graph("Mul", graph.x, graph("Mul", graph.inverse(), gamma))
+    graph.gamma = graph.const(np.ones((3, 1, 1), np.float32))
+    result = fuse(graph.model(graph.y()))
+    assert result.fused == []
+    assert only_skipped(result)[0].startswith(f"its gamma is 'given', {OVERRIDE}")
+
+
+@pytest.mark.parametrize("ir_version", [3, 8])
+def test_initializers_that_are_inputs(rng, ir_version):
+    """Up to IR version 3 they had to be; since then a caller may override them."""
+    graph = Build(NCHW, Params.random(rng), opset=8)
+    graph.ir_version = 8
+    model = graph.model(graph.y())
+    for tensor in model.graph.initializer:
+        value = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        model.graph.input.append(value)
+    model.ir_version = ir_version
+    onnx.checker.check_model(model)
+    result = fuse(model, form="custom")
+    if ir_version == 3:
+        assert (len(result.fused), result.skipped) == (1, [])
+    else:
+        assert result.fused == []
+        assert only_skipped(result)[0] == "what is added to the mean square is not a constant"
+
+
+class TestSilence:
+    """What plainly is another layer has no outline of FRN."""
+
+    def model(self, graph, *outputs) -> onnx.ModelProto:
+        return graph.model(*outputs)
+
+    def test_layer_normalisation(self, rng):
+        graph = Build(NCW, Params.random(rng))
+        graph.inputs.clear()
+        graph.input("x", ["N", 3, 8])
+        centred = graph("Sub", graph.x, graph.reduce("ReduceMean", graph.x, (2,)))
+        variance = graph.reduce("ReduceMean", graph("Mul", centred, centred), (2,))
+        root = graph("Sqrt", graph("Add", variance, graph.scalar(0.1)))
+        scale = graph.const(rng.normal(size=8).astype(np.float32))
+        y = graph("Mul", graph("Div", centred, root), scale)
+        assert fuse(graph.model(y)).skipped == []
+
+    def test_a_distance(self, graph):
+        """A root of a sum of squares that divides nothing."""
+        total = graph.reduce("ReduceSum", graph.square(), (1, 2, 3))
+        assert fuse(graph.model(graph("Sqrt", total))).skipped == []
+
+    def test_another_tensor_is_divided(self, graph):
+        other = graph.input("other", NCHW.dynamic)
+        root = graph("Sqrt", graph("Add", graph.nu2(), graph.scalar(0.1)))
+        assert fuse(graph.model(graph("Div", other, root))).skipped == []
+
+    def test_film(self, graph):
+        """A scale for each sample and channel is no gamma."""
+        scale = graph.input("scale", ["N", 3, 1, 1])
+        graph.gamma = scale
+        result = fuse(graph.model(graph.y()))
+        assert (len(result.fused), result.skipped) == (1, [])
