@@ -92,10 +92,11 @@ class TestRoots:
         found = form(self.NU2 + nodes)
         assert (found.nu_power, found.epsilon) == (power, 0.5)
 
-    def test_sqrt_of_a_square_is_none(self):
-        """It is |x|."""
-        assert form("q = Mul(x, x)\nr = Sqrt(q)") is None
-        assert form("q = Mul(x, x)\nr = Pow(q, half)") is None
+    def test_sqrt_of_a_square_is_the_magnitude(self):
+        for root in ("r = Sqrt(q)", "r = Pow(q, half)"):
+            found = form("q = Mul(x, x)\n" + root)
+            assert found.magnitude
+            assert not found.is_x
 
     def test_abs(self):
         assert form(self.NU2 + "r = Abs(a)").offset == 0.5

@@ -36,11 +36,12 @@ class TestTrace:
         assert made.trace.form(made.values["t"]) is None
         assert made.trace.form(made.values["x"]).is_x
 
-    def test_until_a_node(self):
-        made = lines("q = Mul(x, x)\nm = GlobalAveragePool(q)\ny = Relu(m)")
-        node = made.values["m"].producer()
-        trace = made.tracer.trace(made.frame, made.values["x"], until=node)
-        assert {value.name for value in trace.known} == {"x", "q"}
+    def test_statistics(self):
+        body = (
+            "q = Mul(x, x)\nm = GlobalAveragePool(q)\ns = Add(m, half)\nr = Sqrt(s)\ny = Div(x, r)"
+        )
+        made = lines(body)
+        assert {value.name for value in made.trace.statistics()} == {"r", "y"}
 
     def test_from_another_root(self):
         made = lines("s = Sigmoid(x)\nq = Mul(s, s)")
