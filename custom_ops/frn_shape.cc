@@ -54,6 +54,8 @@ void CheckRank(const FrnLayout& layout, const Dims& x) {
 
 FrnShape MakeShape(const FrnLayout& layout, const Dims& x) {
   CheckRank(layout, x);
+  // Without elements other sizes may be anything, and their product beyond int64_t.
+  if (std::find(x.begin(), x.end(), 0) != x.end()) return {0, 0, x[layout.channel_axis], 0};
   FrnShape shape{x[0], 1, x[layout.channel_axis], 1};
   for (int64_t axis = 1; axis < layout.rank; ++axis) {
     if (axis < layout.channel_axis) shape.outer *= x[axis];
