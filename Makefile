@@ -62,11 +62,19 @@ fuzz: setup
 mutants: setup
 	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
 
-# The CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer.
+# The CPU kernels and the ops under AddressSanitizer and UndefinedBehaviorSanitizer, with CASES of
+# the fuzz driver; many threads under ThreadSanitizer.
+CASES ?= 20000
+SANITIZED = -G Ninja -DFRN_ONNX_TESTS=ON -DFRN_ONNX_CUDA=off -DFRN_ONNX_SANITIZE
 sanitize: $(VENV)/.tools
-	cmake -S custom_ops -B build/sanitize -G Ninja -DFRN_ONNX_SANITIZE=ON -DFRN_ONNX_CUDA=off
+	cmake -S custom_ops -B build/sanitize $(SANITIZED)=address,undefined
 	cmake --build build/sanitize
-	build/sanitize/kernel_test
+	build/sanitize/tests/kernel_test
+	build/sanitize/tests/golden_test tests/data/frn_golden.bin
+	build/sanitize/tests/fuzz_test $(CASES)
+	cmake -S custom_ops -B build/tsan $(SANITIZED)=thread
+	cmake --build build/tsan --target threads_test
+	build/tsan/tests/threads_test
 
 # The CUDA kernels on the CPU, over every case; make test runs a quick subset.
 simt: $(VENV)/.tools

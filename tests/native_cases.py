@@ -107,6 +107,15 @@ def bound(x, gamma, beta, tau, *, epsilon, axes) -> np.ndarray:
     )
 
 
+def allowed(expected, x, gamma, beta, tau=None, *, epsilon, axes) -> np.ndarray:
+    """The error that each element of y may have, where the reference gives ``expected``."""
+    finite_tau = None if tau is None else np.where(np.isinf(tau), 0, tau)  # that adds no error
+    bounds = bound(x, gamma, beta, finite_tau, epsilon=epsilon, axes=axes)
+    # Beside an infinity every element is beta or tau, rounded once to x's type.
+    once = np.abs(expected) * tolerances.unit_roundoff(x.dtype)
+    return np.where(np.isfinite(bounds), bounds, once)
+
+
 def check(y, x, gamma, beta, tau=None, *, epsilon, axes) -> None:
     """Fails unless y is FRN of x, within the bound."""
     expected = reference.frn(x, gamma, beta, tau, epsilon=epsilon, axes=axes)
@@ -114,11 +123,8 @@ def check(y, x, gamma, beta, tau=None, *, epsilon, axes) -> None:
     if y.size == 0:
         assert y.shape == expected.shape
         return
-    allowed = bound(x, gamma, beta, tau, epsilon=epsilon, axes=axes)
-    # Beside an infinity every element is beta or tau, rounded once to x's type.
-    once = np.abs(expected) * tolerances.unit_roundoff(x.dtype)
-    allowed = np.where(np.isfinite(allowed), allowed, once)
-    tolerances.assert_within(y, expected, allowed)
+    bounds = allowed(expected, x, gamma, beta, tau, epsilon=epsilon, axes=axes)
+    tolerances.assert_within(y, expected, bounds)
 
 
 def run_and_check(x, gamma, beta, tau=None, *, epsilon=1e-3, axes, **options) -> np.ndarray:

@@ -1,0 +1,159 @@
+// The golden file (tests/golden.py says what is in it) against every CPU target that this build has
+// and this machine supports, threads and places in memory included. Needs nothing but the file:
+//
+//   golden_test tests/data/frn_golden.bin
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "cpu/cpu_target.h"
+#include "tests/elements.h"
+#include "tests/fake_ort.h"
+#include "tests/guarded.h"
+#include "tests/ops.h"
+#include "tests/reference.h"
+
+namespace {
+
+using namespace frn_test;
+using fake_ort::Dims;
+using fake_ort::Order;
+
+class Reader {
+ public:
+  explicit Reader(const char* path) {
+    std::FILE* file = std::fopen(path, "rb");
+    if (file == nullptr) Fail("cannot be opened");
+    char buffer[4096];
+    for (size_t n; (n = std::fread(buffer, 1, sizeof(buffer), file)) > 0;) {
+      data_.insert(data_.end(), buffer, buffer + n);
+    }
+    std::fclose(file);
+    if (Bytes(8) != std::vector<char>{'F', 'R', 'N', 'G', 'O', 'L', 'D', '1'})
+      Fail("is no golden file");
+  }
+
+  std::vector<char> Bytes(int64_t count) {
+    if (count < 0 || count > static_cast<int64_t>(data_.size() - at_)) Fail("is too short");
+    at_ += count;
+    return {data_.begin() + (at_ - count), data_.begin() + at_};
+  }
+  template <class V>
+  V Value() {
+    V value;
+    std::memcpy(&value, Bytes(sizeof(V)).data(), sizeof(V));
+    return value;
+  }
+  Dims Sizes() {
+    Dims sizes(Value<uint32_t>());
+    for (int64_t& size : sizes) size = Value<int64_t>();
+    return sizes;
+  }
+
+ private:
+  [[noreturn]] static void Fail(const char* what) {
+    std::fprintf(stderr, "golden_test: the file %s\n", what);
+    std::exit(2);
+  }
+  std::vector<char> data_;
+  size_t at_ = 0;
+};
+
+struct Golden {
+  std::string name;
+  fake_ort::Node node;
+  std::vector<std::vector<char>> data;  // of each input
+  Reference expected;
+};
+
+Golden ReadCase(Reader& file) {
+  Golden golden;
+  const std::vector<char> name = file.Bytes(file.Value<uint32_t>());
+  golden.name.assign(name.begin(), name.end());
+  const auto type = static_cast<ElementType>(file.Value<uint32_t>());
+  golden.node.epsilon = file.Value<float>();
+  const Dims x = file.Sizes(), axes = file.Sizes();
+  golden.node.axes = axes;
+  const uint32_t present = file.Value<uint32_t>();
+  const int64_t count = CountOf(x), channel = ChannelAxis(axes);
+  Dims param(axes.size() + 2 - channel, 1);
+  param[0] = x[channel];
+  const ElementType param_type = type == kDouble ? kDouble : kFloat;
+  for (size_t i = 0; i < kInputs; ++i) {
+    fake_ort::Input& input = golden.node.inputs.emplace_back();
+    input.present = i < 3 || (present >> (i - 3) & 1) != 0;
+    input.known.type = i == 0 ? type : i == 4 ? kFloat : param_type;
+    input.dims = input.known.dims = i == 0 ? x : param;
+    std::vector<char>& data = golden.data.emplace_back();
+    if (!input.present) continue;
+    data = file.Bytes(i == 0 ? count * SizeOf(type) : param[0] * SizeOf(param_type));
+    if (i == 4 && param_type == kDouble) {  // the op takes it in float
+      const std::vector<char> wide = data;
+      data.resize(param[0] * SizeOf(kFloat));
+      for (int64_t c = 0; c < param[0]; ++c)
+        Store(kFloat, data.data(), c, Load(kDouble, wide.data(), c));
+    }
+  }
+  for (int64_t i = 0; i < count; ++i) golden.expected.y.push_back(file.Value<double>());
+  for (int64_t i = 0; i < count; ++i) golden.expected.allowed.push_back(file.Value<float>());
+  return golden;
+}
+
+// What is wrong with one target's answer, if anything.
+std::string Check(const Golden& golden, const Ops& ops, Order order, bool at_end, bool constant,
+                  size_t offset) {
+  static const Guarded memory[] = {Guarded(1 << 20), Guarded(1 << 16), Guarded(1 << 16),
+                                   Guarded(1 << 16), Guarded(1 << 16), Guarded(1 << 20)};
+  fake_ort::Node node = golden.node;
+  for (size_t i = 0; i < kInputs; ++i) {
+    const std::vector<char>& data = golden.data[i];
+    node.inputs[i].constant = i > 0 && constant;
+    node.inputs[i].data = memory[i].Place(data.size(), at_end, offset);
+    if (!data.empty()) std::memcpy(node.inputs[i].data, data.data(), data.size());
+  }
+  node.y = memory[kInputs].Place(golden.data[0].size(), at_end, offset);
+  const fake_ort::Session session(*ops.Find(node.inputs[0].known.type), node);
+  if (session.made().code != ORT_OK) return session.made().message;
+  const fake_ort::Outcome ran = session.Run(node, order);
+  if (ran.code != ORT_OK) return ran.message;
+  return FindError(node.inputs[0].known.type, golden.expected, node.y);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: golden_test FILE\n");
+    return 2;
+  }
+  Reader file(argv[1]);
+  std::vector<Golden> cases(file.Value<uint32_t>());
+  for (Golden& golden : cases) golden = ReadCase(file);
+  const Ops ops;
+  int failures = 0, targets = 0;
+  for (const frn::CpuTarget& target : frn::CpuTargets()) {
+    if (target.kernels == nullptr || !target.supported) {
+      std::printf("skipped: %s (not compiled in, or not supported here)\n", target.name);
+      continue;
+    }
+    ForceTarget(target.name);
+    ++targets;
+    for (const Golden& golden : cases) {
+      for (int way = 0; way < 4; ++way) {
+        const bool odd = (way & 1) != 0, constant = (way & 2) != 0;
+        const std::string error = Check(golden, ops, odd ? Order::kBackwards : Order::kForwards,
+                                        !odd, constant, way == 3 ? 3 : 0);
+        if (error.empty()) continue;
+        std::printf("FAIL %s, %s: %s\n", target.name, golden.name.c_str(), error.c_str());
+        ++failures;
+      }
+    }
+  }
+  std::printf("%zu cases, %d targets, %d failures\n", cases.size(), targets, failures);
+  return failures == 0 ? 0 : 1;
+}
