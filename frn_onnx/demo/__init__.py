@@ -187,7 +187,7 @@ def _tf2onnx_alone(model: Any) -> onnx.ModelProto:
     import tensorflow as tf
     import tf2onnx
 
-    from frn_onnx.export.convert import quiet
+    from frn_onnx.export.conversion import quiet
 
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="image")]
     with quiet():

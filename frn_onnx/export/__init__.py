@@ -1,13 +1,12 @@
 """Keras models, SavedModels and ``tf.function``s to ONNX, with FRN as one node.
 
-    convert with tf2onnx -> fuse -> tf2onnx's optimisers, Transposes pushed through FRN -> lower
+    trace with TensorFlow -> convert with tf2onnx -> fuse -> lower
 
 ==================  ============================================================
 ``export``          the model in ONNX; ``frn_onnx.export`` is this function
 ``export_model``    the same, with a report: counts, and how well it agrees
 ``source``          what kinds of models there are
-``convert``         tf2onnx
-``transposes``      its optimisers, the rule for FRN, layouts
+``conversion``      tf2onnx
 ``open_sizes``      names for batch, height and width where they are open
 ``verification``    the comparison on random input
 ==================  ============================================================

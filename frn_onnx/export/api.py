@@ -9,22 +9,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 import onnx
+import onnx_ir as ir
 
 import frn_onnx
 from frn_onnx.errors import ArgumentError, FrnWarning
-from frn_onnx.export import convert, open_sizes, transposes, verification
+from frn_onnx.export import conversion, open_sizes, verification
 from frn_onnx.export.source import load
 from frn_onnx.export.trace import Source
 from frn_onnx.graph import guard, model_io
 from frn_onnx.graph.forms import Form, check_form, form_of, lower_nodes
-from frn_onnx.graph.fusion import FuseResult, Skipped, fuse
+from frn_onnx.graph.fusion import Skipped, fuse_in_place
 from frn_onnx.graph.half import convert as convert_types
 from frn_onnx.graph.lowering import lower
 from frn_onnx.graph.report import Report
 from frn_onnx.graph.samples import Inputs
 from frn_onnx.graph.scopes import scopes
+from frn_onnx.graph.transposes import LAYOUTS, Layout
 
-LAYOUTS = ("auto", "NCHW", "NHWC")
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -68,7 +69,7 @@ def export(
     path: str | os.PathLike | None = None,
     *,
     form: Form = "portable",
-    layout: str = "auto",
+    layout: Layout = "auto",
     opset: int = 18,
     dtype: Literal["float16"] | None = None,
     signature=None,
@@ -131,7 +132,7 @@ def export_model(
     path: str | os.PathLike | None = None,
     *,
     form: Form = "portable",
-    layout: str = "auto",
+    layout: Layout = "auto",
     opset: int = 18,
     dtype: Literal["float16"] | None = None,
     signature=None,
@@ -152,10 +153,11 @@ def _run(model, path, form, layout, opset, dtype, signature, verify, inputs) -> 
     if dtype not in (None, "float16"):
         raise ArgumentError(
             f"dtype must be None or 'float16', received {dtype!r}. ONNX has bfloat16 convolutions "
-            f"from opset 22 on, and tf2onnx writes opset {convert.NEWEST_OPSET} at most: convert "
-            "the exported model with onnx.version_converter, then with frn_onnx.graph.convert"
+            f"from opset 22 on, and tf2onnx writes opset {conversion.NEWEST_OPSET} at most: "
+            "convert the exported model with onnx.version_converter, then with "
+            "frn_onnx.graph.convert"
         )
-    convert.check_opset(opset)
+    conversion.check_opset(opset)
     if path is not None:
         model_io.check_output(path, model)
     inputs = guard.read_inputs(inputs, verify, verification.OFF)
@@ -163,8 +165,9 @@ def _run(model, path, form, layout, opset, dtype, signature, verify, inputs) -> 
         verification.check_available()
 
     source = load(model, signature)
-    fused = fuse(convert.to_onnx(source, opset), form="custom")
-    result = transposes.arrange(fused.model, layout)
+    model = ir.from_proto(conversion.to_onnx(source, opset))
+    fused, skipped = fuse_in_place(model, layout)
+    result = ir.to_proto(model)
     open_sizes.name(result, source)
     lower_nodes(result, form)
     if dtype is not None:
@@ -178,9 +181,9 @@ def _run(model, path, form, layout, opset, dtype, signature, verify, inputs) -> 
     return ExportResult(
         model=result,
         frn_layers=source.frn_layers,
-        fused=len(fused.fused),
-        skipped=fused.skipped,
-        shortfall=_shortfall(source, fused),
+        fused=len(fused),
+        skipped=skipped,
+        shortfall=_shortfall(source, len(fused), skipped),
         nodes=Counter(node.op_type for graph in graphs for node in graph.node),
         report=report,
     )
@@ -193,8 +196,8 @@ def _verified(source: Source, model: onnx.ModelProto, inputs: Inputs | None) -> 
     return verification.compare(source, model, inputs)
 
 
-def _shortfall(source: Source, result: FuseResult) -> str | None:
-    layers, found = source.frn_layers, len(result.fused)
+def _shortfall(source: Source, found: int, skipped: Sequence[Skipped]) -> str | None:
+    layers = source.frn_layers
     if layers and found < len(layers):
         text = (
             f"export: {source.name!r} has {len(layers)} FRN layers, but {found} FRN were found in "
@@ -204,7 +207,7 @@ def _shortfall(source: Source, result: FuseResult) -> str | None:
         text = f"export: no FRN was found in {source.name!r}; the model holds standard ops only."
     else:
         return None
-    if result.skipped:
-        reasons = "".join(f"\n  {s.nodes[-1]}: {s.reason}" for s in result.skipped)
+    if skipped:
+        reasons = "".join(f"\n  {s.nodes[-1]}: {s.reason}" for s in skipped)
         text += f" Left as they are, with the reasons:{reasons}"
     return text

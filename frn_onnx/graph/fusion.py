@@ -4,7 +4,7 @@
     functions.py    functions that hold FRN are inlined
     search.py       the matches: FRN by the algebra of matcher/, and on numbers by probe.py
     rewrite.py      the node takes its place
-    transposes.py   and leaves no Transpose behind
+    transposes/     and leaves no Transpose behind
     forms.py        the nodes in the form that was asked for
 
 A near miss stays as it is and is reported with its reason (results.py).
@@ -24,7 +24,8 @@ from frn_onnx.graph.matcher.match import Match
 from frn_onnx.graph.results import FusedNode, FuseResult, Made, Skipped, name_of
 from frn_onnx.graph.rewrite import Rewriter
 from frn_onnx.graph.search import Search
-from frn_onnx.graph.transposes import cancel_transposes
+from frn_onnx.graph.transposes import Layout, arrange
+from frn_onnx.graph.transposes.reshapes import as_transposes
 
 
 def fuse(model: model_io.Source, *, form: Form = "portable") -> FuseResult:
@@ -57,9 +58,16 @@ def fuse_loaded(model: ir.Model, form: Form) -> FuseResult:
     return FuseResult(model, fused, skipped)
 
 
-def fuse_in_place(model: ir.Model) -> tuple[list[FusedNode], list[Skipped]]:
-    """Fuses a model in place, to form "custom": nodes with all parameters, no function."""
-    fusion = Fusion(model)
+def fuse_in_place(
+    model: ir.Model, layout: Layout = "auto"
+) -> tuple[list[FusedNode], list[Skipped]]:
+    """Fuses a model in place, to form "custom": nodes with all parameters, no function.
+
+    Args:
+        model: the model.
+        layout: of the nodes; "auto": the one with the fewest Transposes.
+    """
+    fusion = Fusion(model, layout=layout)
     fusion.run()
     return fusion.fused(), fusion.skipped()
 
@@ -71,6 +79,7 @@ class Fusion:
         model: the model.
         observe: called for each match with y, before it is replaced, and once more with what
             replaced it.
+        layout: of the nodes.
 
     Attributes:
         search: through the model, with what it knows of its values.
@@ -81,6 +90,7 @@ class Fusion:
         self,
         model: ir.Model,
         observe: Callable[["Fusion", Match, ir.Value], Any] | None = None,
+        layout: Layout = "auto",
     ) -> None:
         if names := functions.holding(model, REDUCTIONS):
             trial = Fusion(functions.tagged_copy(model, names))
@@ -93,11 +103,16 @@ class Fusion:
                 value.type = ir.TensorType(value.const_value.dtype)
         self.model = model
         self._observe = observe
+        self._layout = layout
         self.search = Search(model)
         self.made: list[Made] = []
 
     def run(self) -> None:
         """Fuses everything that is found."""
+        with as_transposes(self.search.order, self.search.constants, self.search.shapes):
+            self._run()
+
+    def _run(self) -> None:
         found, names = self.search, FreeNames(self.model)
         rewriter = Rewriter(names, found.shapes, found.order)
         for match in found.matches():
@@ -108,8 +123,7 @@ class Fusion:
             self.made.append(Made(match, node, replaced, (before, after)))
         if self.made:
             self.model.opset_imports.setdefault(op.DOMAIN, op.VERSION)
-            new_nodes = [made.node for made in self.made]
-            cancel_transposes(self.model, new_nodes, found.constants, found.shapes, names)
+            arrange(self.model, self._layout, found.constants, found.shapes, names)
 
     def fused(self) -> list[FusedNode]:
         """The nodes that were made and that something needs."""

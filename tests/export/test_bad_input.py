@@ -7,9 +7,11 @@ import sys
 import export_cases
 import keras
 import onnx
+import onnx_ir as ir
 import pytest
 import tensorflow as tf
 
+from frn_onnx import op
 from frn_onnx.errors import (
     ArgumentError,
     DependencyError,
@@ -18,7 +20,7 @@ from frn_onnx.errors import (
     ShapeError,
     VerificationError,
 )
-from frn_onnx.export import api, convert, export, export_model, verification
+from frn_onnx.export import api, conversion, export, export_model, verification
 from frn_onnx.layers import FilterResponseNormalization
 
 BEFORE = b"what was there before"
@@ -41,14 +43,14 @@ def no_work(monkeypatch):
     def begun(*args, **kwargs):
         raise AssertionError("the conversion was begun")
 
-    monkeypatch.setattr(convert, "to_onnx", begun)
+    monkeypatch.setattr(conversion, "to_onnx", begun)
     monkeypatch.setattr(api, "load", begun)
 
 
 @pytest.mark.usefixtures("no_work")
-@pytest.mark.parametrize("opset", [12, convert.NEWEST_OPSET + 1, -1])
+@pytest.mark.parametrize("opset", [12, conversion.NEWEST_OPSET + 1, -1])
 def test_an_opset_out_of_range(resnet, untouched, opset):
-    expected = f"opset must be from 13 to {convert.NEWEST_OPSET}, the newest.* received {opset}"
+    expected = f"opset must be from 13 to {conversion.NEWEST_OPSET}, the newest.* received {opset}"
     with pytest.raises(ArgumentError, match=expected):
         export(resnet, untouched, opset=opset)
 
@@ -227,7 +229,7 @@ def test_a_model_that_computes_in_bfloat16(untouched):
 def test_a_model_of_more_than_two_gigabytes(untouched, monkeypatch):
     image = keras.Input((4, 4, 3))
     model = keras.Model(image, keras.layers.Conv2D(4, 1)(image), name="vast")
-    monkeypatch.setattr(convert, "_PROTOBUF_LIMIT_BYTES", 60)
+    monkeypatch.setattr(conversion, "_PROTOBUF_LIMIT_BYTES", 60)
     with pytest.raises(ExportError, match=r"weights of 'vast' take 0\.0 GiB.*more than 2 GiB"):
         export(model, untouched)
 
@@ -236,7 +238,7 @@ def test_a_failure_half_way(resnet, untouched, monkeypatch):
     def fail(*args, **kwargs):
         raise ExportError("half-way")
 
-    monkeypatch.setattr(api.transposes, "arrange", fail)
+    monkeypatch.setattr(api, "fuse_in_place", fail)
     with pytest.raises(ExportError, match="half-way"):
         export(resnet, untouched)
 
@@ -253,18 +255,18 @@ def test_a_disk_that_is_full(resnet, untouched, monkeypatch):
 @pytest.mark.parametrize("parameter", [1, 2, 3])
 def test_a_model_that_computes_something_else(resnet, untouched, monkeypatch, parameter):
     """One channel of one parameter of one layer is off: the outputs that differ are told."""
-    arrange = api.transposes.arrange
+    fuse_in_place = api.fuse_in_place
 
-    def spoiled(*args):
-        model = arrange(*args)
-        name = export_cases.frn_nodes(model)[4].input[parameter]
-        (tensor,) = [t for t in model.graph.initializer if t.name == name]
-        value = onnx.numpy_helper.to_array(tensor).copy()
-        value.reshape(-1)[1] += 0.5
-        tensor.CopyFrom(onnx.numpy_helper.from_array(value, name))
-        return model
+    def spoiled(model, layout):
+        result = fuse_in_place(model, layout)
+        nodes = [node for node in model.graph if node.op_type == op.OP_TYPE]
+        given = nodes[4].inputs[parameter]
+        values = given.const_value.numpy().copy()
+        values.reshape(-1)[1] += 0.5
+        given.const_value = ir.Tensor(values, name=given.name)
+        return result
 
-    monkeypatch.setattr(api.transposes, "arrange", spoiled)
+    monkeypatch.setattr(api, "fuse_in_place", spoiled)
     expected = (
         r"(?s)computes something else than 'small_resnet'; nothing was written.*"
         r"logits: max abs error \d.*; worst at \(\d, \d\) of \(\d, 5\): .* allowed"

@@ -11,7 +11,7 @@ from keras import ops
 from frn_onnx import models, op, reference
 from frn_onnx.errors import FrnWarning
 from frn_onnx.export import export_model
-from frn_onnx.export.convert import NEWEST_OPSET
+from frn_onnx.export.conversion import NEWEST_OPSET
 from frn_onnx.layers import TLU, FilterResponseNormalization
 
 OPSETS = sorted({13, 15, 17, 18, NEWEST_OPSET})

@@ -12,7 +12,7 @@ import tf2onnx.convert
 
 from frn_onnx import models, op
 from frn_onnx.export import export_model
-from frn_onnx.export.convert import NEWEST_OPSET
+from frn_onnx.export.conversion import NEWEST_OPSET
 from frn_onnx.graph import verify
 
 FORMS = ("portable", "custom", "primitives")

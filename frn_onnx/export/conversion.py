@@ -1,8 +1,4 @@
-"""TensorFlow to ONNX with tf2onnx, before its optimisers.
-
-Unoptimised, every FRN is one clean chain of nodes whatever way its layer was written in; the
-optimisers would tear it apart first (they have no way to move a Transpose through Div or Pow).
-"""
+"""TensorFlow to ONNX with tf2onnx, its optimisers included."""
 
 import contextlib
 import itertools
@@ -13,7 +9,6 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 from tf2onnx import constants, optimizer, tf_loader, tfonnx
-from tf2onnx.optimizer.const_fold_optimizer import ConstFoldOptimizer
 
 from frn_onnx.errors import ArgumentError, ExportError
 from frn_onnx.export.trace import Source, brief
@@ -38,7 +33,7 @@ def check_opset(opset: int) -> None:
 
 
 def to_onnx(source: Source, opset: int) -> onnx.ModelProto:
-    """The traced model in ONNX, unoptimised, with the source's names of inputs and outputs.
+    """The traced model in ONNX, with the source's names of inputs and outputs.
 
     Raises:
         ExportError: the weights do not fit in a protobuf message, or tf2onnx cannot write an
@@ -71,11 +66,8 @@ def to_onnx(source: Source, opset: int) -> onnx.ModelProto:
                     tensors_to_rename=names,
                     initialized_tables=tables,
                 )
-            # From opset 18 on tf2onnx casts the axes of a ReduceMean, past which ONNX does not
-            # infer shapes. Folding constants leaves all that is computed from the input.
-            converted = optimizer.optimize_graph(
-                converted, catch_errors=False, optimizers={"fold_constants": ConstFoldOptimizer}
-            )
+            _forget_sizes_of_squares(converted)
+            converted = optimizer.optimize_graph(converted)
             model = converted.make_model(source.name, graph_name=source.name)
     except ExportError:
         raise
@@ -85,6 +77,19 @@ def to_onnx(source: Source, opset: int) -> onnx.ModelProto:
         ) from error
     _refuse_unknown(model, source.name, opset)
     return model
+
+
+def _forget_sizes_of_squares(graph) -> None:
+    """Keeps tf2onnx's optimiser from a mistake in maps of 1 x 1.
+
+    It moves a Transpose behind Mul(x, x) and leaves the sizes that are stated for the product in
+    their old order, from which it later makes a Reshape in place of the Transpose.
+    """
+    for node in graph.get_nodes():
+        if node.type == "Mul" and len(set(node.input)) == 1 and node.output_shapes[0]:
+            graph.set_shape(node.output[0], [-1] * len(node.output_shapes[0]))
+        for body in (node.get_body_graphs() or {}).values():
+            _forget_sizes_of_squares(body)
 
 
 def _refuse_bfloat16(graph: tf.compat.v1.GraphDef, name: str) -> None:

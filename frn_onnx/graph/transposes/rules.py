@@ -1,0 +1,173 @@
+"""What each op needs to do the same to tensors whose axes have another order.
+
+A rule is told the order that one input or output of a node is to have. It says in which order the
+others are then, and what becomes of the node's attributes and constants; it changes nothing. An
+order is written as the perm of the Transpose that leads to it from the order of today.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from frn_onnx import op
+from frn_onnx.graph.matcher.constants import Constants
+from frn_onnx.graph.matcher.shapes import Shapes
+
+Perm = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Move:
+    """How a node works in another order of axes.
+
+    Attributes:
+        inputs, outputs: perms by position; what is not in here stays as it is.
+        attributes: those that change.
+        constants: the inputs, by position, that become other constants.
+    """
+
+    inputs: Mapping[int, Perm] = field(default_factory=dict)
+    outputs: Mapping[int, Perm] = field(default_factory=dict)
+    attributes: Mapping[str, ir.Attr] = field(default_factory=dict)
+    constants: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the values in a graph.
+
+    Attributes:
+        perms: of the values that are to move.
+    """
+
+    constants: Constants
+    shapes: Shapes
+    opset: int
+    perms: Mapping[ir.Value, Perm]
+
+    def array(self, value: ir.Value | None) -> np.ndarray | None:
+        """The value of a constant."""
+        return self.constants.get(value)
+
+    def rank(self, value: ir.Value) -> int | None:
+        if value in self.perms:
+            return len(self.perms[value])
+        shape = self.shapes.of(value)
+        return None if shape is None else len(shape)
+
+    def is_scalar(self, value: ir.Value) -> bool:
+        """Whether a value has one element, of no more axes than it takes to be sure."""
+        shape = self.shapes.of(value)
+        return shape is not None and len(shape) <= 1 and all(size == 1 for size in shape)
+
+
+Rule = Callable[[ir.Node, ir.Value, Perm, Facts], Move | None]
+
+
+def inverse(perm: Perm) -> Perm:
+    return tuple(int(axis) for axis in np.argsort(perm))
+
+
+def compose(first: Perm, second: Perm) -> Perm:
+    """The perm of one Transpose that does what two in a row do."""
+    return tuple(first[axis] for axis in second)
+
+
+def is_identity(perm: Perm) -> bool:
+    return perm == tuple(range(len(perm)))
+
+
+def transpose_perm(node: ir.Node | None, rank: int) -> Perm | None:
+    """The perm of a Transpose of a tensor of that rank; None for another node."""
+    if node is None or (node.domain, node.op_type) != ("", "Transpose"):
+        return None
+    stated = node.attributes.get("perm")
+    perm = tuple(reversed(range(rank))) if stated is None else tuple(stated.as_ints())
+    return perm if len(perm) == rank else None
+
+
+def transposed(array: np.ndarray, perm: Perm) -> np.ndarray | None:
+    """A constant that broadcasts against a tensor, for the tensor in another order of axes."""
+    if array.size == 1 and array.ndim <= len(perm):
+        return array
+    if array.ndim > len(perm):
+        return None
+    wide = array.reshape((1,) * (len(perm) - array.ndim) + array.shape)
+    return np.ascontiguousarray(wide.transpose(perm))
+
+
+def kept_order(perm: Perm, lost: Iterable[int]) -> Perm:
+    """The order of the axes that are left where some go, counted without those."""
+    before = [axis for axis in range(len(perm)) if axis not in set(lost)]
+    return tuple(before.index(axis) for axis in perm if axis in before)
+
+
+def int_attribute(node: ir.Node, name: str, default: int) -> int:
+    return node.attributes[name].as_int() if name in node.attributes else default
+
+
+def broadcast(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:
+    """Element by element, operands broadcast as NumPy does it."""
+    inputs: dict[int, Perm] = {}
+    constants: dict[int, np.ndarray] = {}
+    for index, value in enumerate(node.inputs):
+        if value is None:
+            continue
+        array = facts.array(value)
+        if array is not None:
+            moved = transposed(array, perm)
+            if moved is None:
+                return None
+            if moved is not array:
+                constants[index] = moved
+        elif value is known or facts.rank(value) == len(perm):
+            inputs[index] = perm
+        elif not facts.is_scalar(value):
+            return None
+    return Move(inputs, dict.fromkeys(range(len(node.outputs)), perm), constants=constants)
+
+
+def quantised(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:
+    """QuantizeLinear and its inverse: scale and zero point are scalars, or lie along an axis."""
+    scale = node.inputs[1]
+    if scale is None or int_attribute(node, "block_size", 0):
+        return None
+    attributes = {}
+    array = facts.array(scale)
+    if not (facts.is_scalar(scale) if array is None else array.size == 1 and array.ndim <= 1):
+        if (facts.rank(scale) if array is None else array.ndim) != 1:
+            return None
+        axis = perm.index(int_attribute(node, "axis", 1) % len(perm))
+        attributes["axis"] = ir.AttrInt64("axis", axis)
+    if facts.array(node.inputs[0]) is not None:
+        return None
+    return Move({0: perm}, {0: perm}, attributes)
+
+
+def frn(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:
+    """The spatial axes are stated, and the parameters have their shape to say where C is."""
+    if "axes" not in node.attributes:
+        return None
+    axes = op.normalize_axes(node.attributes["axes"].as_ints())
+    if len(axes) + 2 != len(perm) or perm[0] != 0:
+        return None
+    moved = tuple(sorted(perm.index(axis) for axis in axes))
+    constants = {}
+    for index, value in enumerate(node.inputs[1:], start=1):
+        if value is None:
+            continue
+        array = facts.array(value)
+        if array is None:
+            return None
+        constants[index] = array.reshape(op.param_shape(moved, array.size))
+    return Move({0: perm}, {0: perm}, {"axes": ir.AttrInt64s("axes", moved)}, constants)
+
+
+def transpose(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:
+    """A Transpose gives back any order that is asked for."""
+    own = transpose_perm(node, len(perm))
+    if own is None or known is not node.outputs[0]:
+        return None
+    return Move({}, {0: perm}, {"perm": ir.AttrInt64s("perm", compose(own, perm))})

@@ -1,0 +1,65 @@
+"""Whatever surrounds FRN nodes, moving them changes no number, and adds no Transpose."""
+
+import collections
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+import transpose_graphs
+
+from frn_onnx import op
+from frn_onnx.graph import lower
+from frn_onnx.graph.edit import FreeNames
+from frn_onnx.graph.matcher.constants import Constants
+from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.sites import frn_sites
+from frn_onnx.graph.transposes import arrange
+
+
+def kinds(model: ir.Model) -> collections.Counter:
+    return collections.Counter(node.op_type for node in model.graph.all_nodes())
+
+
+def run(model: onnx.ModelProto, feeds: dict) -> list[np.ndarray]:
+    """Node by node as written: ONNX Runtime has an optimiser of Transposes of its own."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    return ort.InferenceSession(
+        lower(model, "portable").SerializeToString(), options, providers=["CPUExecutionProvider"]
+    ).run(None, feeds)
+
+
+def check(seed: int, layout: str = "auto", *, open_sizes: bool = False) -> int:
+    """Returns how many Transposes went."""
+    graph = transpose_graphs.RandomGraph(seed, open_sizes=open_sizes)
+    expected = run(graph.model, graph.feeds)
+    model = ir.from_proto(graph.model)
+    before = kinds(model)
+    arrange(model, layout, Constants(model), Shapes(model, []), FreeNames(model))
+    after = kinds(model)
+    assert after[op.OP_TYPE] == before[op.OP_TYPE]
+    result = ir.to_proto(model)
+    if layout == "auto":
+        assert after["Transpose"] <= before["Transpose"]
+    else:
+        for site in frn_sites(model):
+            axes, _ = site.attributes()
+            assert op.channel_axis(axes) == (1 if layout == "NCHW" else len(axes) + 1)
+    onnx.checker.check_model(lower(result, "portable"), full_check=True)
+    names = [value.name for value in graph.model.graph.output]
+    assert [value.name for value in result.graph.output] == names
+    for a, b in zip(expected, run(result, graph.feeds), strict=True):
+        # Sums are taken in another order.
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4 * np.abs(a).max(initial=1))
+    return before["Transpose"] - after["Transpose"]
+
+
+@pytest.mark.parametrize("open_sizes", [False, True])
+@pytest.mark.parametrize("layout", ["auto", "NCHW", "NHWC"])
+def test_random_graphs(layout, open_sizes):
+    gone = [check(seed, layout, open_sizes=open_sizes) for seed in range(20)]
+    if layout == "auto":
+        assert sum(gone) > 20
