@@ -5,10 +5,11 @@ import itertools
 import logging
 from collections.abc import Iterator
 
+import numpy as np
 import onnx
 import tensorflow as tf
 import tf2onnx
-from tf2onnx import constants, optimizer, tf_loader, tfonnx
+from tf2onnx import constants, optimizer, tf_loader, tfonnx, utils
 
 from frn_onnx.errors import ArgumentError, ExportError
 from frn_onnx.export.trace import Source, brief
@@ -65,6 +66,7 @@ def to_onnx(source: Source, opset: int) -> onnx.ModelProto:
                     output_names=outputs,
                     tensors_to_rename=names,
                     initialized_tables=tables,
+                    custom_op_handlers={"Erfc": (_write_erfc, [])},
                 )
             _forget_sizes_of_squares(converted)
             converted = optimizer.optimize_graph(converted)
@@ -77,6 +79,18 @@ def to_onnx(source: Source, opset: int) -> onnx.ModelProto:
         ) from error
     _refuse_unknown(model, source.name, opset)
     return model
+
+
+def _write_erfc(graph, node, name: str, args) -> None:
+    """1 - erf(x), which the exact GELU is made of; tf2onnx knows Erf only."""
+    (x,), outputs = node.input, node.output
+    shapes, types = node.output_shapes, node.output_dtypes
+    graph.remove_node(name)
+    dtype = utils.map_onnx_to_numpy_type(types[0])
+    one = graph.make_const(utils.make_name(name), np.array(1, dtype))
+    erf = graph.make_node("Erf", [x], shapes=shapes, dtypes=types)
+    inputs = [one.output[0], erf.output[0]]
+    graph.make_node("Sub", inputs, name=name, outputs=outputs, shapes=shapes, dtypes=types)
 
 
 def _forget_sizes_of_squares(graph) -> None:

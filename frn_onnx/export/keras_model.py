@@ -43,6 +43,8 @@ def from_keras(model: keras.Model, arguments: tuple | None) -> Source:
         known = (keras.tree.map_structure(_spec, model.input),)
         output_names = model.output_names
     else:
+        if arguments is None:
+            _refuse_optional(model)
         known = _named(_first_call(model), model)
         arguments = _named(arguments, model)
     if arguments is None and known is None:
@@ -105,6 +107,25 @@ def _first_call(model: keras.Model) -> tuple | None:
     return tuple(specs(shape) for shape in shapes.values())
 
 
+def _refuse_optional(model: keras.Model) -> None:
+    """Keras does not keep whether a call gave the parameters that may be left out."""
+    parameters = list(inspect.signature(model.call).parameters.values())[1:]
+    optional = [
+        p.name
+        for p in parameters
+        if p.name not in ("training", "mask")
+        and (p.default is not p.empty or p.kind is p.KEYWORD_ONLY)
+        and p.kind is not p.VAR_KEYWORD
+    ]
+    if optional:
+        raise ArgumentError(
+            f"export: {model.name!r} ({type(model).__name__}) can be called with or without "
+            f"{', '.join(map(repr, optional))}, and Keras does not tell which; pass signature= "
+            "with a tf.TensorSpec for each argument in the order of call, the optional ones too if "
+            "they are inputs (a keyword-only one needs a tf.function around the model)"
+        )
+
+
 def _named(arguments: tuple | None, model: keras.Model) -> tuple | None:
     """The specs of a subclassed model's arguments, named after keys and parameters of call."""
     if arguments is None:
@@ -130,7 +151,10 @@ def _frn_calls(calls: list[str]) -> Iterator[None]:
 
     def noted(layer, *args, **kwargs):
         nonlocal inside
-        if inside or not any(c.__name__ in FRN_LAYERS for c in type(layer).__mro__):
+        if isinstance(layer, keras.layers.TimeDistributed) and _is_frn(layer.layer):
+            with _noted_steps(layer.layer, calls):
+                return original(layer, *args, **kwargs)
+        if inside or not _is_frn(layer):
             return original(layer, *args, **kwargs)
         calls.append(layer.path or layer.name)
         inside = True
@@ -144,3 +168,23 @@ def _frn_calls(calls: list[str]) -> Iterator[None]:
         yield
     finally:
         keras.layers.Layer.__call__ = original
+
+
+@contextlib.contextmanager
+def _noted_steps(layer: keras.layers.Layer, calls: list[str]) -> Iterator[None]:
+    """TimeDistributed goes past ``__call__`` of its layer, once for each step."""
+    call = layer.call
+
+    def noted(*args, **kwargs):
+        calls.append(layer.path or layer.name)
+        return call(*args, **kwargs)
+
+    object.__setattr__(layer, "call", noted)
+    try:
+        yield
+    finally:
+        object.__delattr__(layer, "call")
+
+
+def _is_frn(layer: keras.layers.Layer) -> bool:
+    return any(c.__name__ in FRN_LAYERS for c in type(layer).__mro__)

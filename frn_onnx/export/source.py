@@ -73,6 +73,8 @@ def _from_saved_model(path: str, signature) -> Source:
             f"export: the SavedModel {path!r} cannot be loaded: {brief(error)}"
         ) from error
     names = sorted(loaded.signatures)
+    if not names:
+        raise ArgumentError(_without_signatures(path, loaded))
     if signature is None and len(names) == 1:
         signature = names[0]
     elif signature is None and _DEFAULT_SIGNATURE in names:
@@ -84,6 +86,23 @@ def _from_saved_model(path: str, signature) -> Source:
         )
     name = os.path.basename(os.path.normpath(path))
     return _from_concrete(loaded.signatures[signature], name, loaded)
+
+
+def _without_signatures(path: str, loaded) -> str:
+    kind = tf.types.experimental.PolymorphicFunction
+    functions = [
+        n for n in dir(loaded) if not n.startswith("_") and isinstance(vars(loaded).get(n), kind)
+    ]
+    found = f"its functions are {', '.join(functions)}" if functions else "it has no functions"
+    way = (
+        f"export one of them: export(tf.saved_model.load({path!r}).{functions[0]}, ...), or save"
+        if functions
+        else "save"
+    )
+    return (
+        f"export: the SavedModel {path!r} has no signatures; {found}. {way[0].upper()}{way[1:]} it "
+        "with tf.saved_model.save(module, path, signatures={'serving_default': module.FUNCTION})"
+    )
 
 
 def _from_function(function, arguments: tuple | None) -> Source:

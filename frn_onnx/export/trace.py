@@ -1,7 +1,9 @@
 """What is exported: one traced TensorFlow function with named inputs and outputs."""
 
+import contextlib
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +87,8 @@ def trace(
         return [y for _, y in result]
 
     try:
-        function = flat.get_concrete_function()
+        with _without_xla():
+            function = flat.get_concrete_function()
     except Exception as error:
         raise ExportError(
             f"export: {name!r} cannot be traced with inputs "
@@ -97,6 +100,22 @@ def trace(
     return Source(
         name, function, owner, specs, names[: len(inputs)], names[len(inputs) :], frn_layers
     )
+
+
+@contextlib.contextmanager
+def _without_xla() -> Iterator[None]:
+    """Keras compiles grouped convolutions with XLA: calls that nothing can open any more."""
+    original = tf.function
+
+    @functools.wraps(original)
+    def function(*args, **kwargs):
+        return original(*args, **{**kwargs, "jit_compile": None})
+
+    tf.function = function
+    try:
+        yield
+    finally:
+        tf.function = original
 
 
 def _output_name(path: tuple, index: int, given: Sequence[str]) -> str:

@@ -14,6 +14,11 @@ from frn_onnx.graph.report import Report
 from frn_onnx.graph.runners import Runner, Spec
 from frn_onnx.graph.samples import Inputs
 
+_NO_KERNEL = "Could not find an implementation"
+_NO_FLOAT64 = (
+    "ONNX Runtime has no float64 kernel of this operator on the CPU: convolutions and poolings are "
+    "among those; build the model with the dtype policy 'float32' and give it these weights"
+)
 OFF = "verify=False (--no-verify)"
 
 
@@ -37,8 +42,13 @@ def compare(source: Source, model: onnx.ModelProto, inputs: Inputs | None = None
             compared.
         ArgumentError: ``inputs`` do not fit the model.
     """
-    with guard.ways_out(f"export: {source.name!r}", OFF):
-        report = verify(_runner(source), model, inputs=inputs)
+    try:
+        with guard.ways_out(f"export: {source.name!r}", OFF):
+            report = verify(_runner(source), model, inputs=inputs)
+    except VerificationError as error:
+        if _NO_KERNEL in str(error) and _roundoff(source) < 2.0**-50:
+            raise VerificationError(f"{error}. {_NO_FLOAT64}") from error
+        raise
     if not report.ok:
         said = guard.verdict(report, repr(source.name))
         raise VerificationError(
