@@ -174,6 +174,10 @@ class _Finder:
             return
         if isinstance(node, ast.keyword) and node.arg == "strict":
             return
+        if isinstance(node, ast.Call) and self._source(node).endswith(".reshape(-1)"):
+            # To NumPy, -2 is as good.
+            yield from self._in_expression(node.func, where)
+            return
         yield from self._here(node, where)
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.expr | ast.keyword | ast.comprehension | ast.slice):

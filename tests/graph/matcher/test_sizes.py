@@ -99,6 +99,10 @@ class TestParts:
     def test_slice(self, slice_, entries):
         assert_sizes(known(SHAPE + f"g = {slice_}"), 1, *entries)
 
+    def test_slice_up_to_a_size_is_none(self):
+        body = SHAPE + "h = Slice(s, a2, a3)\ng = Slice(s, a0, h)"
+        assert known(body) is None
+
     def test_slice_of_several_axes_is_none(self):
         assert known(SHAPE + "g = Slice(s, hw, hw)") is None
 
@@ -221,5 +225,10 @@ class TestOfValue:
         assert self.of("r = Mul(u, n5)", "r", inputs=("int64 u",)) is None
         assert self.of("r = Mul(u, v)", "r", inputs=("int64[2,2] u", "int64[2,2] v")) is None
 
-    def test_a_shape_of_unknown_rank_is_none(self):
-        assert self.of("s = Shape(u)", "s", inputs=("float u",)) is not None
+    def test_fixed_sizes_are_numbers(self):
+        found = self.of("s = Shape(u)\nd = Mul(s, n2)", "d", inputs=("float[2,3] u",))
+        assert_array(found, [4, 6])
+
+    def test_a_size_that_is_not_known_stays_unknown(self):
+        found = self.of("s = Shape(u)\nd = Mul(s, n2)", "d", inputs=("float[N,k] u",))
+        assert_sizes(found, 1, N * Size(2), None)
