@@ -93,7 +93,8 @@ void Spoil(Random& random, FuzzCase* test) {
       dims->erase(dims->begin() + random.Int(0, static_cast<int64_t>(dims->size()) - 1));
     } else {
       int64_t& dim = (*dims)[random.Int(0, static_cast<int64_t>(dims->size()) - 1)];
-      dim = random.In(3) ? random.Of(kHugeSizes) : std::max<int64_t>(0, dim + random.Int(-2, 2));
+      dim = random.In(3) ? random.Of(kHugeSizes)
+                         : std::max<int64_t>(0, std::min(dim, kMostElements) + random.Int(-2, 2));
     }
   };
   switch (random.Int(0, 13)) {
