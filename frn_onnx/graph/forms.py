@@ -19,9 +19,10 @@ from onnx import TensorProto
 
 from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ModelError
-from frn_onnx.graph import infer, inputs, protos
+from frn_onnx.graph import inputs, protos
 from frn_onnx.graph.edit import FreeNames, raise_ir_version, take_over
-from frn_onnx.graph.infer import Operands
+from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.operands import Operands, operands
 from frn_onnx.graph.sites import Site, frn_function, frn_sites, opset
 
 Form = Literal["portable", "custom", "primitives"]
@@ -53,8 +54,16 @@ def form_of(model: ir.Model | onnx.ModelProto) -> str:
     return "portable" if frn_function(model) is not None else "custom"
 
 
-def set_form(model: ir.Model, form: Form) -> None:
+def set_form(model: ir.Model, form: Form, shapes: Shapes | None = None) -> list[Operands]:
     """Brings the FRN nodes of a model into a form, in place; without any, nothing happens.
+
+    Args:
+        model: the model.
+        form: the form.
+        shapes: of the model's values, where they are known already.
+
+    Returns:
+        What is known of the inputs of each FRN node.
 
     Raises:
         ModelError: an FRN node is invalid, or the model's opset is too old for the form.
@@ -64,16 +73,17 @@ def set_form(model: ir.Model, form: Form) -> None:
     sites = frn_sites(model)
     _check(model, sites)
     inputs.canonicalise(model)
-    operands = infer.operands(model)
-    _check_types(sites, operands)
-    _state_outputs(sites, operands)
+    known = operands(model, shapes)
+    _check_types(sites, known)
+    _state_outputs(sites, known)
     if form == "portable" and sites:
-        _add_function(model, sites, operands)
+        _add_function(model, sites, known)
     if form == "primitives" and sites:
-        _write_out(model, sites, operands)
+        _write_out(model, sites, known)
     _set_imports(model)
     if sites:
         raise_ir_version(model, op.FUNCTION_IR_VERSION if form == "portable" else 0)
+    return known
 
 
 def _check(model: ir.Model, sites: list[Site]) -> None:
@@ -114,7 +124,7 @@ def _state_outputs(sites: list[Site], operands: list[Operands]) -> None:
             if y.dtype is None:
                 y.dtype = next(iter(known.x_types))
             if y.shape is None and len(known.x_shapes) == 1:
-                y.shape = known.x_shapes[0]
+                y.shape = ir.Shape(known.x_shapes[0])
 
 
 def _add_function(model: ir.Model, sites: list[Site], operands: list[Operands]) -> None:

@@ -53,9 +53,10 @@ def fuse(model: model_io.Source, *, form: Form = "portable") -> FuseResult:
 
 def fuse_loaded(model: ir.Model, form: Form) -> FuseResult:
     """:func:`fuse` for a model that it changes."""
-    fused, skipped = fuse_in_place(model)
-    set_form(model, form)
-    return FuseResult(model, fused, skipped)
+    fusion = Fusion(model)
+    fusion.run()
+    set_form(model, form, fusion.search.shapes)
+    return FuseResult(model, fusion.fused(), fusion.skipped())
 
 
 def fuse_in_place(

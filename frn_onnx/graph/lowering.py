@@ -9,7 +9,7 @@ from frn_onnx import op
 from frn_onnx.errors import ModelError
 from frn_onnx.graph import model_io, protos
 from frn_onnx.graph.forms import Form, check_form, set_form
-from frn_onnx.graph.fusion import fuse_in_place
+from frn_onnx.graph.fusion import fuse_loaded
 from frn_onnx.graph.sites import frn_sites
 
 
@@ -57,11 +57,11 @@ def lower_file(source: str | os.PathLike, path: str | os.PathLike, form: Form) -
 def lower_in_place(model: ir.Model, form: Form) -> None:
     """:func:`lower` for a model that it changes."""
     if form != "primitives" and not frn_sites(model):
-        fused, _ = fuse_in_place(model)
-        if not fused:
+        if not fuse_loaded(model, form).fused:
             raise ModelError(
                 f"the model holds no {op.DOMAIN}::{op.OP_TYPE} node, and no FRN written in "
                 f"standard ops, so there is nothing to bring into the form {form!r}; "
                 "fuse(model).skipped tells what looks like FRN and why it is not"
             )
-    set_form(model, form)
+    else:
+        set_form(model, form)

@@ -15,6 +15,7 @@ from frn_onnx.graph import infer, model_io
 from frn_onnx.graph.edit import constant
 from frn_onnx.graph.forms import form_of, set_form
 from frn_onnx.graph.fusion import fuse_in_place
+from frn_onnx.graph.operands import Operands
 from frn_onnx.graph.sites import Site, frn_function, frn_sites, opset, scopes
 
 # Domains that ONNX Runtime brings along.
@@ -134,8 +135,7 @@ def inspect(model: model_io.Source) -> ModelInfo:
         if (node.domain, node.op_type) not in local and _is_foreign(node.domain)
     }
     canonical = graph.clone()
-    set_form(canonical, "custom")
-    sites, operands = frn_sites(canonical), infer.operands(canonical)
+    operands = set_form(canonical, "custom")
     form = form_of(graph)
     return ModelInfo(
         name=os.fspath(model) if is_path else graph.graph.name or "",  # type: ignore[arg-type]
@@ -150,7 +150,7 @@ def inspect(model: model_io.Source) -> ModelInfo:
         outputs={v.name: _type_text(v) for v in graph.graph.outputs},
         nodes=ops.total(),
         ops=dict(ops.most_common()),
-        frn=[_node(site, known) for site, known in zip(sites, operands, strict=True)],
+        frn=list(map(_node, frn_sites(canonical), operands)),
         fusible=len(fuse_in_place(graph)[0]),
         runs_without_plugin=form != "custom",
         foreign_domains=sorted(foreign),
@@ -168,7 +168,7 @@ def shape_text(shape: Sequence[int | str | None] | None) -> str:
     return "x".join("?" if word.startswith("unk__") else word for word in words)
 
 
-def _node(site: Site, known: infer.Operands) -> FrnNode:
+def _node(site: Site, known: Operands) -> FrnNode:
     axes, epsilon = site.attributes()
     shape = known.x_shapes[0] if len(known.x_shapes) == 1 else None
     types = [dtype.numpy().name for dtype in sorted(known.x_types)]
@@ -176,7 +176,7 @@ def _node(site: Site, known: infer.Operands) -> FrnNode:
         name=site.label,
         layout=op.layout(axes),
         axes=axes,
-        shape=None if shape is None else infer.sizes(shape),
+        shape=shape,
         dtype=" and ".join(types) or None,
         channels=known.channels or None,
         epsilon=epsilon,

@@ -77,8 +77,7 @@ def _between(scope: Scope, x: str, y: str) -> list[ir.Node]:
 def _panel(model: ir.Model, scope: Scope, core: Sequence[ir.Node]) -> Panel:
     """The core nodes, and around them what feeds them and what they feed."""
     panel = Panel()
-    known = infer.twins(model).items()
-    shapes = {value: infer.sizes(twin.shape) for value, twin in known if twin.shape is not None}
+    shapes = {value: infer.dims(type_) for value, type_ in infer.types(model).items()}
     inside = [value for node in core for value in node.outputs]
     feeding = dict.fromkeys(v for node in core for v in node.inputs if v and v not in inside)
     sources = [value for value in feeding if constant(value) is None]

@@ -1,13 +1,17 @@
 """Shapes and element types of values: what the file states, else what ONNX infers."""
 
 import contextlib
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+import onnx
 import onnx_ir as ir
 
 from frn_onnx.errors import ModelError
 from frn_onnx.graph import infer
 from frn_onnx.graph.edit import FreeNames, add_initializer
+from frn_onnx.graph.infer import Dims
 from frn_onnx.graph.matcher.constants import Constants
 
 FLOATS = frozenset(
@@ -20,40 +24,53 @@ _SHAPED_BY_VALUES = frozenset(
     | {"Squeeze", "Tile", "TopK", "Unsqueeze", "Upsample"}
 )
 
-Dims = tuple[int | str | None, ...]
-
 
 class Shapes:
     """Looks up shapes and types; where the file leaves some open, ONNX inference fills them in.
 
-    Inference runs once, before anything is rewritten, on a copy without weights. The model
-    itself stays as it is.
+    Inference runs once, before anything is rewritten. The model itself stays as it is.
 
     Args:
         model: the model.
-        needed: values whose shapes decide whether inference is run.
+        needed: values whose shapes decide whether inference is run; None: it is.
+
+    Attributes:
+        is_inferred: whether it was run.
+        problem: why inference failed; then what the file states has to do.
     """
 
-    def __init__(self, model: ir.Model, needed: Iterable[ir.Value]) -> None:
-        self._inferred: dict[ir.Value, ir.Value] = {}
-        if not all(map(_is_stated, needed)):
-            copy = model.clone()
-            _state_constants(copy)
-            _state_reordered(copy)
-            # Shapes that contradict each other leave what the file states, which may do.
-            with contextlib.suppress(ModelError):
-                self._inferred = infer.twins(model, copy)
+    def __init__(self, model: ir.Model, needed: Iterable[ir.Value] | None = None) -> None:
+        self._types: dict[ir.Value, onnx.TypeProto] = {}
+        self.problem: ModelError | None = None
+        self.is_inferred = needed is None or not all(map(_is_stated, needed))
+        if self.is_inferred:
+            try:
+                self._types = _inferred(model)
+            except ModelError as error:
+                self.problem = error
 
     def replaced(self, old: ir.Value, new: ir.Value) -> None:
         """Lets ``new``, which took the place of ``old``, have its shape and type."""
-        if old in self._inferred:
-            self._inferred[new] = self._inferred[old]
+        if old in self._types:
+            self._types[new] = self._types[old]
+
+    def moved(self, value: ir.Value, perm: Sequence[int]) -> None:
+        """Puts the axes of a value into another order."""
+        if value.shape is not None:
+            value.shape = ir.Shape([value.shape[axis] for axis in perm])
+        if value in self._types and infer.dims(self._types[value]) is not None:
+            moved = onnx.TypeProto()
+            moved.CopyFrom(self._types[value])
+            del moved.tensor_type.shape.dim[:]
+            old = self._types[value].tensor_type.shape.dim
+            moved.tensor_type.shape.dim.extend(old[axis] for axis in perm)
+            self._types[value] = moved
 
     def dtype(self, value: ir.Value) -> ir.DataType | None:
         if value.dtype is not None:
             return value.dtype
-        inferred = self._inferred.get(value)
-        return None if inferred is None else inferred.dtype
+        kind = self._types[value].tensor_type.elem_type if value in self._types else 0
+        return ir.DataType(kind) if kind else None
 
     def cast_to(self, node: ir.Node) -> ir.DataType | None:
         """The type that a Cast gives, whatever is stated of its output; None: no such type."""
@@ -64,20 +81,16 @@ class Shapes:
 
     def of(self, value: ir.Value) -> Dims | None:
         """The size of each axis, a number, a name or None; None if not even the rank is known."""
+        inferred = infer.dims(self._types[value]) if value in self._types else None
         if value.shape is None:
-            return self._inferred_dims(value)
-        stated = tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
-        inferred = self._inferred_dims(value)
+            return inferred
+        stated = infer.sizes(value.shape)
         if inferred is None or len(inferred) != len(stated):
             return stated
         return tuple(
             a if isinstance(a, int) or not isinstance(b, int) else b
             for a, b in zip(stated, inferred, strict=True)
         )
-
-    def _inferred_dims(self, value: ir.Value) -> Dims | None:
-        inferred = self._inferred.get(value)
-        return None if inferred is None or inferred.shape is None else infer.sizes(inferred.shape)
 
 
 def _is_stated(value: ir.Value) -> bool:
@@ -88,13 +101,26 @@ def _is_stated(value: ir.Value) -> bool:
     )
 
 
-def _state_constants(model: ir.Model) -> None:
-    """Gives nodes their shapes and axes as initializers where they come out of constant chains.
+def _inferred(model: ir.Model) -> dict[ir.Value, onnx.TypeProto]:
+    """What ONNX infers, told what it does not find out by itself."""
+    if not any(itertools.chain(_unseen_constants(model), _reordered(model))):
+        return infer.types(model)
+    copy, names = model.clone(), FreeNames(model)
+    for node, index, array in list(_unseen_constants(copy)):
+        name = names.free(f"{node.inputs[index].name}/value")
+        node.replace_input_with(index, add_initializer(copy.graph, name, array))
+    for y, shape in _reordered(copy):
+        y.type, y.shape = ir.TensorType(ir.DataType.FLOAT), shape
+    return infer.types(model, copy)
+
+
+def _unseen_constants(model: ir.Model) -> Iterator[tuple[ir.Node, int, np.ndarray]]:
+    """Shapes and axes that come out of constant chains: node, place of its input, value.
 
     ONNX looks into initializers and Constant nodes, and not behind a Cast or Concat of them:
     from the first mean over such axes on, not even the rank would be known.
     """
-    constants, names = Constants(model), FreeNames(model)
+    constants = Constants(model)
     for node in model.graph.all_nodes():
         if node.op_type not in _SHAPED_BY_VALUES and not node.op_type.startswith("Reduce"):
             continue
@@ -103,17 +129,15 @@ def _state_constants(model: ir.Model) -> None:
             if maker is None or maker.op_type == "Constant":
                 continue
             if (array := constants.get(value)) is not None:
-                name = names.free(f"{value.name}/value")
-                node.replace_input_with(index, add_initializer(model.graph, name, array))
+                yield node, index, array
 
 
-def _state_reordered(model: ir.Model) -> None:
-    """States what ONNX cannot infer: the outputs of ONNX Runtime's own blocked convolutions."""
+def _reordered(model: ir.Model) -> Iterator[tuple[ir.Value, ir.Shape]]:
+    """The outputs of ONNX Runtime's own blocked convolutions, which ONNX does not know."""
     for node in model.graph.all_nodes():
         if (node.domain, node.op_type) == ("com.microsoft.nchwc", "ReorderOutput"):
             shape: list[int | None] = [None] * 4
             shape[3 if node.attributes.get_int("channels_last", 0) else 1] = (
                 node.attributes.get_int("channels")
             )
-            y = node.outputs[0]
-            y.type, y.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(shape)
+            yield node.outputs[0], ir.Shape(shape)

@@ -73,7 +73,7 @@ class Region:
     def __init__(self, graph: ir.Graph, facts: Callable[[dict[ir.Value, Perm]], Facts]) -> None:
         self.graph = graph
         self._perms: dict[ir.Value, Perm] = {}
-        self._facts = facts(self._perms)
+        self.facts = facts(self._perms)
         self._tensors: dict[ir.Value, Tensor] = {}
         self._fresh: list[ir.Value] = []
         self.movers: dict[ir.Node, Mover] = {}
@@ -171,7 +171,7 @@ class Region:
         """Takes a node in, if it can be moved along with one of its values."""
         if node in self.movers:
             return
-        move = table.move(node, known, perm, self._facts)
+        move = table.move(node, known, perm, self.facts)
         if move is None:
             return
         slots = [(node.inputs[i], p) for i, p in move.inputs.items()]

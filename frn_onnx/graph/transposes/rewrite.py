@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from frn_onnx.graph.edit import FreeNames, add_initializer, remove_unused
+from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.transposes.region import Mover, Region, Tensor, Use
 from frn_onnx.graph.transposes.rules import Perm, compose, is_identity, transpose_perm
 
@@ -21,7 +22,7 @@ def move(region: Region, movers: Collection[Mover], names: FreeNames) -> None:
         if region.maker(tensor) in moved or any(use.mover in moved for use in uses)
     ]
     for mover in movers:
-        _change(mover, names)
+        _change(mover, region.facts.shapes, names)
     for seam in seams:
         seam.close()
     for seam in seams:
@@ -30,7 +31,7 @@ def move(region: Region, movers: Collection[Mover], names: FreeNames) -> None:
         skip_if_idle(mover.node)
 
 
-def _change(mover: Mover, names: FreeNames) -> None:
+def _change(mover: Mover, shapes: Shapes, names: FreeNames) -> None:
     node, move = mover.node, mover.move
     for attribute in move.attributes.values():
         node.attributes[attribute.name] = attribute
@@ -44,9 +45,7 @@ def _change(mover: Mover, names: FreeNames) -> None:
         if old is not None:
             remove_unused(old)
     for index, perm in move.outputs.items():
-        value = node.outputs[index]
-        if value.shape is not None:
-            value.shape = ir.Shape([value.shape[axis] for axis in perm])
+        shapes.moved(node.outputs[index], perm)
 
 
 def skip_if_idle(node: ir.Node) -> None:

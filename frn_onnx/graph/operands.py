@@ -1,0 +1,96 @@
+"""Types and shapes of what goes into FRN nodes."""
+
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from frn_onnx.graph import functions
+from frn_onnx.graph.infer import Dims, sizes
+from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.sites import frn_sites, scopes
+
+_TAG = "frn_onnx.site"
+
+
+@dataclass
+class Operands:
+    """What is known of the inputs of one FRN node; empty where nothing is.
+
+    Attributes:
+        x_types, param_types: element types of X, and of gamma, beta and tau. Several where the
+            node is in a function that is called with several.
+        x_shapes: the distinct shapes of X.
+        channels: length of gamma and beta, 0 where unknown.
+    """
+
+    x_types: set[ir.DataType] = field(default_factory=set)
+    param_types: set[ir.DataType] = field(default_factory=set)
+    x_shapes: list[Dims] = field(default_factory=list)
+    channels: int = 0
+
+
+def operands(model: ir.Model, shapes: Shapes | None = None) -> list[Operands]:
+    """One entry for each of ``frn_sites(model)``, in the same order.
+
+    Args:
+        model: the model.
+        shapes: of its values, where they are known; they are inferred where these do not do.
+
+    Raises:
+        ModelError: types or shapes contradict each other.
+    """
+    sites = frn_sites(model)
+    found = [Operands() for _ in sites]
+    numbered = list(enumerate(site.node for site in sites))
+    symbols = _symbols(model)
+    if any(site.scope.function is not None for site in sites):
+        # Inside a function types are known only call by call.
+        model, shapes = model.clone(), None
+        for number, site in enumerate(frn_sites(model)):
+            site.node.metadata_props[_TAG] = str(number)
+        functions.inline(model)
+        calls = [site.node for site in frn_sites(model)]
+        numbered = [(int(node.metadata_props[_TAG]), node) for node in calls]
+    if not found:
+        return found
+    if shapes is None or not _suffice(shapes, [node for _, node in numbered]):
+        shapes = Shapes(model)
+        if shapes.problem is not None:
+            raise shapes.problem
+    for number, node in numbered:
+        _note(found[number], node, shapes, symbols)
+    return found
+
+
+def _suffice(shapes: Shapes, nodes: list[ir.Node]) -> bool:
+    """Whether nothing is open that could be inferred, and nothing unseen that is wrong."""
+    found = shapes.is_inferred and shapes.problem is None
+    return found and all(shapes.dtype(node.inputs[0]) is not None for node in nodes)
+
+
+def _note(found: Operands, node: ir.Node, shapes: Shapes, symbols: set[str]) -> None:
+    x, *parameters = node.inputs[:4]
+    if (dtype := shapes.dtype(x)) is not None:
+        found.x_types.add(dtype)
+    if (known := shapes.of(x)) is not None:
+        # Inference makes up symbols for sizes that are open.
+        shape = tuple(dim if isinstance(dim, int) or dim in symbols else None for dim in known)
+        if shape not in found.x_shapes:
+            found.x_shapes.append(shape)
+    for value in filter(None, parameters):
+        if (dtype := shapes.dtype(value)) is not None:
+            found.param_types.add(dtype)
+        if (known := shapes.of(value)) and isinstance(known[0], int):
+            found.channels = known[0]
+
+
+def _symbols(model: ir.Model) -> set[str | None]:
+    """The symbols that the model itself uses for sizes."""
+    values = [
+        value
+        for scope in scopes(model)
+        for values in (scope.graph.inputs, *(node.outputs for node in scope.graph))
+        for value in values
+    ]
+    shapes = [sizes(value.shape) for value in values if value.shape is not None]
+    return {dim for shape in shapes for dim in shape if not isinstance(dim, int)}
