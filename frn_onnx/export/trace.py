@@ -23,6 +23,7 @@ class Source:
     Attributes:
         name: of the model.
         function: the traced function.
+        original: the same, to be run; called with whether XLA compiles it.
         owner: what holds the variables and tables that the function reads.
         specs: shape and dtype of each input.
         input_names, output_names: as the model has them, each one once.
@@ -32,6 +33,7 @@ class Source:
 
     name: str
     function: Any
+    original: Callable
     owner: Any
     specs: Sequence[tf.TensorSpec]
     input_names: Sequence[str]
@@ -44,7 +46,13 @@ class Source:
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The original model's outputs for ``inputs``, both in the order of the names."""
-        return [y.numpy() for y in self.function(*(tf.constant(x) for x in inputs))]
+        tensors = [tf.constant(x) for x in inputs]
+        try:
+            results = self.original(False)(*tensors)
+        except tf.errors.UnimplementedError:
+            # On the CPU only XLA has grouped convolutions, and those with the channels first.
+            results = self.original(True)(*tensors)
+        return [y.numpy() for y in results]
 
     def weight_bytes(self) -> int:
         """Size of all variables that the function reads."""
@@ -76,7 +84,6 @@ def trace(
     specs = [leaf for leaf in leaves if isinstance(leaf, tf.TensorSpec)]
     outputs: list[str] = []
 
-    @tf.function(input_signature=[tf.TensorSpec(s.shape, s.dtype) for s in specs], autograph=False)
     def flat(*tensors):
         values = iter(tensors)
         given = [next(values) if isinstance(leaf, tf.TensorSpec) else leaf for leaf in leaves]
@@ -86,9 +93,15 @@ def trace(
         outputs[:] = [_output_name(path, i, output_names) for i, (path, _) in enumerate(result)]
         return [y for _, y in result]
 
+    signature = [tf.TensorSpec(s.shape, s.dtype) for s in specs]
+
+    @functools.cache
+    def compiled(with_xla: bool | None):
+        return tf.function(flat, input_signature=signature, autograph=False, jit_compile=with_xla)
+
     try:
         with _without_xla():
-            function = flat.get_concrete_function()
+            function = compiled(None).get_concrete_function()
     except Exception as error:
         raise ExportError(
             f"export: {name!r} cannot be traced with inputs "
@@ -98,7 +111,15 @@ def trace(
     inputs = [spec.name or f"input_{i}" for i, spec in enumerate(specs)]
     names = _distinct([*inputs, *outputs])
     return Source(
-        name, function, owner, specs, names[: len(inputs)], names[len(inputs) :], frn_layers
+        name,
+        function,
+        compiled,
+        owner,
+        specs,
+        names[: len(inputs)],
+        names[len(inputs) :],
+        # Running the original traces it once more.
+        None if frn_layers is None else tuple(frn_layers),
     )
 
 

@@ -1,0 +1,153 @@
+"""What of TensorFlow and Keras takes more than tf2onnx alone: loops, branches, XLA, float64."""
+
+import warnings
+
+import export_cases
+import keras
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+from frn_onnx import models
+from frn_onnx.errors import ArgumentError, VerificationError
+from frn_onnx.export import export_model
+from frn_onnx.layers import FilterResponseNormalization
+
+
+def frn(**options):
+    return FilterResponseNormalization(**options)
+
+
+def around(layer, shape=(6, 5, 4), *, convolution=True):
+    """Convolution, FRN, the layer."""
+    x = keras.Input(shape, name="x")
+    y = layers.Conv2D(4, 1)(x) if convolution else x
+    return models.randomize(keras.Model(x, layer(frn()(y))))
+
+
+def sequence(layer):
+    x = keras.Input((7, 4), name="x")
+    return models.randomize(keras.Model(x, layer(frn()(layers.Conv1D(4, 3)(x)))))
+
+
+class Branch(layers.Layer):
+    def call(self, x):
+        return ops.cond(ops.mean(x) > 0, lambda: x * 2.0, lambda: x - 1.0)
+
+
+class Map(layers.Layer):
+    def call(self, x):
+        return ops.map(lambda row: ops.tanh(row) + 1.0, x)
+
+
+LOOPS = {
+    "GRU": lambda: sequence(layers.GRU(3, return_sequences=True)),
+    "masked LSTM": lambda: sequence(lambda y: layers.LSTM(3)(layers.Masking()(y))),
+    "RNN of cells": lambda: sequence(layers.RNN([layers.SimpleRNNCell(3), layers.GRUCell(2)])),
+    "cond": lambda: around(lambda y: layers.Conv2D(2, 1)(Branch()(y))),
+    "map": lambda: around(Map()),
+}
+
+
+@pytest.mark.parametrize("case", LOOPS)
+def test_loops_and_branches(case):
+    result = export_model(LOOPS[case]())
+    assert result.fused == len(result.frn_layers) == 1
+    export_cases.check_file(result.model, "portable")
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_a_branch_reads_what_a_transpose_moved(layout):
+    assert export_model(LOOPS["cond"](), layout=layout).fused == 1
+
+
+def test_a_grouped_convolution():
+    result = export_model(around(layers.Conv2D(4, 3, groups=2)))
+    (node,) = [n for n in result.model.graph.node if n.op_type == "Conv" and _groups(n) == 2]
+    assert node
+
+
+def _groups(node):
+    return next((a.i for a in node.attribute if a.name == "group"), 1)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_gelu(data_format):
+    shape = (6, 5, 3) if data_format == "channels_last" else (3, None, None)
+    x = keras.Input(shape, name="x")
+    y = layers.Conv2D(4, 3, data_format=data_format)(x)
+    y = frn(activation="gelu", data_format=data_format)(y)
+    result = export_model(models.randomize(keras.Model(x, y)))
+    assert result.nodes["Erf"] == 1
+
+
+def test_maps_of_one_place():
+    """tf2onnx writes a Reshape in place of the Transpose of such a map."""
+    image = keras.Input((1, 1, 3), name="image")
+    y = frn(learned_epsilon=True)(layers.Conv2D(4, 1)(image))
+    y = frn()(layers.Conv2D(3, 1)(y))
+    result = export_model(models.randomize(keras.Model(image, layers.Conv2D(2, 1)(y))))
+    assert (result.fused, result.nodes["Transpose"]) == (2, 0)
+
+
+def test_time_distributed():
+    video = keras.Input((3, 6, 5, 2), name="video")
+    y = layers.TimeDistributed(frn())(layers.TimeDistributed(layers.Conv2D(4, 3))(video))
+    result = export_model(models.randomize(keras.Model(video, y)))
+    assert result.fused == len(result.frn_layers) == 3
+    assert "filter_response_normalization" in result.frn_layers[0]
+
+
+def test_float64_where_onnx_runtime_has_no_kernel():
+    x = keras.Input((6, 5, 3), dtype="float64", name="x")
+    y = frn(dtype="float64")(layers.Conv2D(4, 1, dtype="float64")(x))
+    with pytest.raises(VerificationError, match="ONNX Runtime has no float64 kernel"):
+        export_model(keras.Model(x, y))
+
+
+class Optional(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.normal = frn()
+
+    def call(self, a, b=None, training=None):
+        y = self.normal(a)
+        return y if b is None else y + b
+
+
+def test_an_argument_that_may_be_left_out(rng):
+    model = Optional()
+    a, b = export_cases.normal(rng, 2, 6, 5, 3), export_cases.normal(rng, 2, 6, 5, 3)
+    model(a, b)
+    with pytest.raises(ArgumentError, match="with or without 'b', and Keras does not tell"):
+        export_model(model)
+    spec = tf.TensorSpec((None, 6, 5, 3))
+    for given, names in (([spec], ["a"]), ([spec, spec], ["a", "b"])):
+        result = export_model(model, signature=given)
+        assert list(export_cases.interface(result.model)[0]) == names
+
+
+class Functions(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3])])
+    def detect(self, x):
+        return x * tf.math.rsqrt(tf.reduce_mean(x * x, [1, 2], keepdims=True) + 1e-6)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4])])
+    def classify(self, x):
+        return 2.0 * x
+
+
+def test_a_saved_model_without_signatures(tmp_path):
+    tf.saved_model.save(Functions(), tmp_path)
+    with pytest.raises(
+        ArgumentError, match=r"no signatures; its functions are classify, detect\. Export"
+    ):
+        export_model(tmp_path)
+    assert export_model(tf.saved_model.load(tmp_path).detect).fused == 1
+
+
+def test_no_optimiser_is_said_to_have_failed(caplog):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export_model(LOOPS["cond"](), verify=False)
+    assert "optimiser" not in caplog.text
