@@ -72,8 +72,8 @@ def set_form(model: ir.Model, form: Form, shapes: Shapes | None = None) -> list[
         del model.functions[function.identifier()]
     sites = frn_sites(model)
     _check(model, sites)
-    inputs.canonicalise(model)
-    known = operands(model, shapes)
+    inputs.canonicalise(sites)
+    known = operands(model, sites, shapes)
     _check_types(sites, known)
     _state_outputs(sites, known)
     if form == "portable" and sites:

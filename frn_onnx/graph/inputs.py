@@ -4,24 +4,26 @@ A node on its own has them where they matter. In a portable file every node has 
 as any other, because the body of a function cannot ask whether an input is there.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import onnx_ir as ir
 
 from frn_onnx import op
 from frn_onnx.graph.edit import FreeNames, add_initializer, constant, remove_unused
-from frn_onnx.graph.sites import Site, frn_sites
+from frn_onnx.graph.sites import Site
 
 _TAU, _EPSILON = op.INPUTS.index("tau"), op.INPUTS.index("epsilon")
 
 
-def canonicalise(model: ir.Model) -> None:
-    """Takes out of all FRN nodes the inputs that change nothing, in place.
+def canonicalise(sites: Iterable[Site]) -> None:
+    """Takes out of FRN nodes the inputs that change nothing, in place.
 
     They are a tau of -inf, and an epsilon that is the same for all channels, which becomes the
     attribute; also the constants that only they read. The attribute is written in any case: a
     function's body has no default for it.
     """
-    for site in frn_sites(model):
+    for site in sites:
         node = site.node
         _, epsilon = site.attributes()
         given = [*node.inputs, None, None][: len(op.INPUTS)]

@@ -75,7 +75,8 @@ def load(source: Source) -> ir.Model:
         _refuse_references(model)
         _own_attributes(model)
     edit.sort(model)
-    edit.keep_annotated(model)
+    if any(graph.quantization_annotation for graph in protos.graph_protos(proto)):
+        edit.keep_annotated(model)
     return model
 
 

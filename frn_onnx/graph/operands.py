@@ -7,7 +7,7 @@ import onnx_ir as ir
 from frn_onnx.graph import functions
 from frn_onnx.graph.infer import Dims, sizes
 from frn_onnx.graph.matcher.shapes import Shapes
-from frn_onnx.graph.sites import frn_sites, scopes
+from frn_onnx.graph.sites import Site, frn_sites, scopes
 
 _TAG = "frn_onnx.site"
 
@@ -29,19 +29,21 @@ class Operands:
     channels: int = 0
 
 
-def operands(model: ir.Model, shapes: Shapes | None = None) -> list[Operands]:
-    """One entry for each of ``frn_sites(model)``, in the same order.
+def operands(model: ir.Model, sites: list[Site], shapes: Shapes | None = None) -> list[Operands]:
+    """One entry for each FRN node.
 
     Args:
         model: the model.
+        sites: of all its FRN nodes.
         shapes: of its values, where they are known; they are inferred where these do not do.
 
     Raises:
         ModelError: types or shapes contradict each other.
     """
-    sites = frn_sites(model)
     found = [Operands() for _ in sites]
     numbered = list(enumerate(site.node for site in sites))
+    if not found:
+        return found
     symbols = _symbols(model)
     if any(site.scope.function is not None for site in sites):
         # Inside a function types are known only call by call.
@@ -51,8 +53,6 @@ def operands(model: ir.Model, shapes: Shapes | None = None) -> list[Operands]:
         functions.inline(model)
         calls = [site.node for site in frn_sites(model)]
         numbered = [(int(node.metadata_props[_TAG]), node) for node in calls]
-    if not found:
-        return found
     if shapes is None or not _suffice(shapes, [node for _, node in numbered]):
         shapes = Shapes(model)
         if shapes.problem is not None:

@@ -193,8 +193,7 @@ def subgraph_protos(node: onnx.NodeProto) -> Iterator[tuple[AttributeProto, Grap
         if attribute.type == AttributeProto.GRAPH:
             yield attribute, attribute.g
         elif attribute.type == AttributeProto.GRAPHS:
-            for graph in attribute.graphs:
-                yield attribute, graph
+            yield from ((attribute, graph) for graph in attribute.graphs)
 
 
 def in_memory(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
@@ -275,16 +274,16 @@ def _written(model: ir.Model) -> onnx.ModelProto:
         raise (cause if isinstance(cause, ModelError) else error) from None
     for graph in graph_protos(proto):
         names = {tensor.name for tensor in graph.initializer}
-        said_twice = [
+        said_once = [
             value
             for value in graph.value_info
-            if value.name in names and not value.doc_string and not value.metadata_props
+            if value.name not in names or value.doc_string or value.metadata_props
         ]
-        for value in said_twice:
-            graph.value_info.remove(value)
+        del graph.value_info[:]
+        graph.value_info.extend(said_once)
         for tensor in graph.initializer:
-            once = {entry.key: entry.value for entry in tensor.metadata_props}
-            if len(once) < len(tensor.metadata_props):
+            if tensor.metadata_props:
+                once = {entry.key: entry.value for entry in tensor.metadata_props}
                 onnx.helper.set_model_props(tensor, once)
     return proto
 

@@ -67,7 +67,11 @@ class Rewriter:
             x = add("", "Mul", [x, constant], {}, "/Mul", x_dtype)
             x.shape = match.x.shape
         inputs = [x, *self._parameters(match, graph, name, x_dtype)]
-        attributes = {"axes": list(match.axes), "epsilon": float(match.epsilon.flat[0])}
+        # Spelled out: onnx_ir takes long to find out the types by itself.
+        attributes = {
+            "axes": ir.AttrInt64s("axes", match.axes),
+            "epsilon": ir.AttrFloat32("epsilon", float(match.epsilon.flat[0])),
+        }
         value = add(op.DOMAIN, op.OP_TYPE, inputs, attributes, "", x_dtype)
         frn = new[-1]
         value.shape = x.shape

@@ -80,7 +80,7 @@ def scopes(model: ir.Model) -> Iterator[Scope]:
 def _with_subgraphs(scope: Scope) -> Iterator[Scope]:
     yield scope
     for node in scope.graph:
-        for name, graph in subgraphs(node):
+        for name, graph in subgraphs(node) if node.attributes else ():
             where = scope.within(f"{node.name or node.op_type}/{name}")
             yield from _with_subgraphs(Scope(graph, scope.function, where))
 

@@ -8,6 +8,7 @@ import functools
 import graphlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import onnx
 from onnx import AttributeProto, GraphProto
@@ -99,7 +100,7 @@ def _body_problem(
     visible = outer | known | maker.keys()
     reads = []
     for node in nodes:
-        for _, graph in subgraph_protos(node):
+        for _, graph in subgraph_protos(node) if node.attribute else ():
             found = _graph_problem(graph, visible, versions)
             if found:
                 return found
@@ -135,39 +136,51 @@ def _node_problem(node: onnx.NodeProto, versions: Mapping[str, int]) -> str | No
     if schema is None:
         return None
     for what, names, least in (
-        ("inputs", node.input, schema.min_input),
-        ("outputs", node.output, schema.min_output),
+        ("inputs", node.input, schema.inputs),
+        ("outputs", node.output, schema.outputs),
     ):
         if len(names) < least:
             return f"has {len(names)} {what}, expected {least} or more"
     for attribute in node.attribute:
-        known = schema.attributes.get(attribute.name)
+        expected = schema.types.get(attribute.name)
         # Before IR version 2 an attribute does not state its type.
-        if known is None or attribute.type in (known.type, AttributeProto.UNDEFINED):
-            continue
-        received = AttributeProto.AttributeType.Name(attribute.type)
-        expected = known.type.name  # type: ignore[attr-defined]  # the stub hides the enum
-        return f"has {attribute.name!r} of type {received}, expected {expected}"
-    given = {attribute.name for attribute in node.attribute}
-    for name, known in schema.attributes.items():
-        if known.required and name not in given:
-            return f"lacks its attribute {name!r}"
-    return None
+        if expected is not None and attribute.type not in (expected, AttributeProto.UNDEFINED):
+            received, expected = map(AttributeProto.AttributeType.Name, (attribute.type, expected))
+            return f"has {attribute.name!r} of type {received}, expected {expected}"
+    given = [attribute.name for attribute in node.attribute] if schema.required else ()
+    lacking = next((name for name in schema.required if name not in given), None)
+    return f"lacks its attribute {lacking!r}" if lacking else None
+
+
+class _Schema(NamedTuple):
+    """What an op takes: how many inputs and outputs at least, attributes of which types."""
+
+    inputs: int
+    outputs: int
+    types: Mapping[str, int]
+    required: Sequence[str]
 
 
 @functools.cache
-def _schema(op_type: str, domain: str, version: int) -> onnx.defs.OpSchema | None:
+def _schema(op_type: str, domain: str, version: int) -> _Schema | None:
     """The op's definition; None for one that ONNX does not have, or not yet."""
     try:
-        return onnx.defs.get_schema(op_type, version, domain)
+        found = onnx.defs.get_schema(op_type, version, domain)
     except onnx.defs.SchemaError:
         return None
+    attributes = found.attributes
+    types: dict[str, int] = {
+        name: known.type.value  # type: ignore[attr-defined]  # the stub hides the enum
+        for name, known in attributes.items()
+    }
+    required = [name for name, known in attributes.items() if known.required]
+    return _Schema(found.min_input, found.min_output, types, required)
 
 
 def _needs(node: onnx.NodeProto) -> set[str]:
     """The names that a node and its subgraphs read from around it."""
     names = set(filter(None, node.input))
-    for _, graph in subgraph_protos(node):
+    for _, graph in subgraph_protos(node) if node.attribute else ():
         names |= _free_names(graph)
     return names
 

@@ -100,7 +100,7 @@ class Frame:
 
     def solid(self, axis: tuple[int, ...]) -> tuple[int, ...]:
         """The axes of x in one axis of a tensor, without those of size 1."""
-        return tuple(a for a in axis if a not in self.unit)
+        return tuple(a for a in axis if a not in self.unit) if self.unit else axis
 
     def same(self, a: Axes, b: Axes) -> bool:
         return len(a) == len(b) and all(

@@ -18,7 +18,6 @@ A Form can carry a ``flaw``: the reason why it is not FRN although it goes on to
 miss is recognised where it ends and told with its reason.
 """
 
-import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -119,7 +118,7 @@ class Form:
         return np.where(self.scale >= 0, least, -np.inf)
 
     def but(self, **changes) -> "Form":
-        return dataclasses.replace(self, **changes)
+        return Form(**{**self.__dict__, **changes})
 
 
 def constant(value: np.ndarray, axes: Axes) -> Form:
@@ -304,4 +303,4 @@ def multiply_by_size(a: Form, size: Size) -> Form | None:
 
 def _finite(form: Form) -> Form | None:
     values = (form.scale, form.offset, form.epsilon, form.threshold)
-    return form if all(v is None or np.all(np.isfinite(v)) for v in values) else None
+    return form if all(v is None or np.isfinite(v).all() for v in values) else None

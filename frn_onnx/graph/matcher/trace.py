@@ -119,17 +119,19 @@ class _Walk:
 
     def run(self, until: float = math.inf) -> None:
         """Goes on to the node at this place, which is left to do."""
-        while self._queue and self._queue[0][0] < until:
-            _, _, node = heapq.heappop(self._queue)
-            args = [self._argument(value) for value in node.inputs]
-            with np.errstate(all="ignore"):  # what is not finite is no form
-                if any(a is None and v is not None for a, v in zip(args, node.inputs, strict=True)):
-                    result = evaluate_unknown(node, args)
-                else:
-                    result = evaluate(self.context, node, args)
-            if result is not None:
-                self.known[node.outputs[0]] = result
-                self._push(node.outputs[0])
+        with np.errstate(all="ignore"):  # what is not finite is no form
+            while self._queue and self._queue[0][0] < until:
+                self._evaluate(heapq.heappop(self._queue)[-1])
+
+    def _evaluate(self, node: ir.Node) -> None:
+        args = [self._argument(value) for value in node.inputs]
+        if any(a is None and v is not None for a, v in zip(args, node.inputs, strict=True)):
+            result = evaluate_unknown(node, args)
+        else:
+            result = evaluate(self.context, node, args)
+        if result is not None:
+            self.known[node.outputs[0]] = result
+            self._push(node.outputs[0])
 
     def _push(self, value: ir.Value) -> None:
         for node in value.consumers():
