@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import coverage
@@ -78,8 +79,8 @@ class _Recorder:
             raise SystemExit(f"mutants: {report.nodeid} fails without a mutant")
 
 
-def load(root: Path, folder: Path, package: str, suite: str) -> CoverageMap:
-    """The map of the tests of a folder for the sources as they are, recorded if it is not there."""
+def load(root: Path, folder: Path, package: str, suite: Sequence[str]) -> CoverageMap:
+    """The map of some tests for the sources as they are, recorded if it is not there."""
     path = folder / f"coverage-{_state(root, package, suite)}.json"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,22 +98,24 @@ def load(root: Path, folder: Path, package: str, suite: str) -> CoverageMap:
     return CoverageMap(kept["lines"], kept["seconds"])
 
 
-def _state(root: Path, package: str, suite: str) -> str:
+def _state(root: Path, package: str, suite: Sequence[str]) -> str:
     """A name for the contents of all files that count."""
-    digest = hashlib.sha256(suite.encode())
-    tests = [*(root / "tests").glob("*.py"), *(root / suite).rglob("*.py")]
+    digest = hashlib.sha256(" ".join(suite).encode())
+    tests = list((root / "tests").glob("*.py"))
+    for part in suite:
+        tests += (root / part).rglob("*.py") if (root / part).is_dir() else [root / part]
     for path in sorted([*(root / package).rglob("*.py"), *tests]):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _record(root: Path, path: Path, package: str, suite: str) -> None:
+def _record(root: Path, path: Path, package: str, suite: Sequence[str]) -> None:
     print("recording which test runs which lines ...", flush=True)
     measured = coverage.Coverage(data_file=None, source=[str(root / package)], messages=False)
     recorder = _Recorder(measured)
     measured.start()
     marked = "not exporters and not network and not slow"
-    status = workers.pytest_main([suite, "-m", marked], recorder)
+    status = workers.pytest_main([*suite, "-m", marked], recorder)
     measured.stop()
     if status:
         raise SystemExit(f"mutants: pytest ended with {status}")

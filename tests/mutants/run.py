@@ -18,7 +18,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,10 @@ from mutants.changes import Mutant
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PACKAGE = "frn_onnx/graph"
-FILES = ("matcher/*.py", "transposes.py", "transposes/*.py", "lowering.py", "forms.py")
+FILES = (
+    *("matcher/*.py", "transposes/*.py"),
+    *("forms.py", "infer.py", "inputs.py", "lowering.py", "sites.py"),
+)
 RESULTS, REVIEWED, PAGE = HERE / "results.json", HERE / "reviewed.json", HERE / "README.md"
 # The tests of one mutant, in seconds; a mutant that only later ones would notice survives.
 BUDGET_S = 30.0
@@ -48,14 +51,15 @@ class Row:
     same: int
 
 
-def all_mutants(only: str = "") -> list[Mutant]:
-    """Every mutant of the files whose path holds ``only``."""
+def all_mutants(only: Sequence[str] = ("",)) -> list[Mutant]:
+    """Every mutant of the files whose path holds one of ``only``."""
     paths = sorted(path for pattern in FILES for path in (ROOT / PACKAGE).glob(pattern))
     files = [str(path.relative_to(ROOT)) for path in paths]
-    return [mutant for file in files if only in file for mutant in changes.mutants_of(ROOT, file)]
+    chosen = [file for file in files if any(part in file for part in only)]
+    return [mutant for file in chosen for mutant in changes.mutants_of(ROOT, file)]
 
 
-def try_out(mutants: list[Mutant], suite: str, jobs: int) -> Iterator[Mutant]:
+def try_out(mutants: list[Mutant], suite: Sequence[str], jobs: int) -> Iterator[Mutant]:
     """Runs the tests against each; yields them with their outcomes as they are known."""
     covered = coverage_map.load(ROOT, ROOT / "build" / "mutants", PACKAGE, suite)
     texts = {mutant.file: (ROOT / mutant.file).read_text() for mutant in mutants}
@@ -137,8 +141,12 @@ def write(rows: list[Row], survivors: list[Mutant], seed: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="part of the path of the files to change")
-    parser.add_argument("--tests", default="tests/graph", help="the folder of the tests to run")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="parts of the paths of the files to change"
+    )
+    parser.add_argument(
+        "--tests", nargs="+", default=["tests/graph"], help="folders and files of tests to run"
+    )
     parser.add_argument("--sample", type=int, help="how many mutants, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--survivors", type=Path, help="only those of an older run's --json")

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,9 @@ class Task:
         return [test for tests in self.stages for test in tests]
 
 
-def run(root: Path, suite: str, tasks: list[Task], jobs: int) -> Iterator[tuple[int, str]]:
+def run(
+    root: Path, suite: Sequence[str], tasks: list[Task], jobs: int
+) -> Iterator[tuple[int, str]]:
     """Yields (index, outcome) as they are known."""
     left = {task.index: task for task in tasks}
     for index, outcome in _in_session(root, suite, tasks, jobs):
@@ -120,7 +122,9 @@ def _fork(function: Callable[[], int]) -> int:
 # In forks of a session.
 
 
-def _in_session(root: Path, suite: str, tasks: list[Task], jobs: int) -> Iterator[tuple[int, str]]:
+def _in_session(
+    root: Path, suite: Sequence[str], tasks: list[Task], jobs: int
+) -> Iterator[tuple[int, str]]:
     """Outcomes from a process of its own, in which pytest has collected the tests."""
     reader, writer = os.pipe()
     process = os.fork()
@@ -128,7 +132,7 @@ def _in_session(root: Path, suite: str, tasks: list[Task], jobs: int) -> Iterato
         os.close(reader)
         try:
             pytest_main(
-                [suite, "--capture=no", "--no-summary"], _Session(root, tasks, jobs, writer)
+                [*suite, "--capture=no", "--no-summary"], _Session(root, tasks, jobs, writer)
             )
         finally:
             os._exit(0)

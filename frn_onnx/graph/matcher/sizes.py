@@ -119,8 +119,6 @@ def _elementwise(operate):
         if a is None or b is None:
             return None
         count = max(len(a.entries), len(b.entries))
-        if count not in (len(a.entries), 1) and count not in (len(b.entries), 1):
-            return None
         left = a.entries * (count if len(a.entries) == 1 else 1)
         right = b.entries * (count if len(b.entries) == 1 else 1)
         if len(left) != len(right):

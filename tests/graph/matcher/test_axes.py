@@ -74,6 +74,11 @@ class TestBroadcast:
         assert OPEN.broadcast(OPEN.full, small) == OPEN.full
         assert OPEN.broadcast(small, OPEN.full) == OPEN.full
 
+    def test_an_axis_of_size_1_gives_way(self):
+        assert UNITS.broadcast(((1,), (3,)), ((2,), (3,))) == ((1,), (3,))
+        assert UNITS.broadcast(((2,), (3,)), ((1,), (3,))) == ((1,), (3,))
+        assert UNITS.broadcast(((), (3,)), ((2,), (3,))) == ((2,), (3,))
+
     def test_of_lower_rank_it_stands_at_the_end(self):
         assert OPEN.broadcast(OPEN.full, ((1,), (), ())) == OPEN.full
         assert OPEN.broadcast(((1,), (), ()), OPEN.full) == OPEN.full

@@ -80,6 +80,19 @@ class TestCentred:
         assert "the mean is subtracted first" in self.reason(body)
 
     @pytest.mark.parametrize(
+        "move",
+        [
+            *("Cast<to = 1>({})", "CastLike({}, one)", "Expand({}, shape)", "Flatten({})"),
+            *("Identity({})", "Reshape({}, shape)", "Squeeze({}, axes)", "Unsqueeze({}, axes)"),
+            "Transpose<perm = [0, 2, 3, 1]>({})",
+        ],
+    )
+    def test_every_move_is_looked_through(self, move):
+        before = f"t = {move.format('x')}\nm = ReduceMean(t, axes)\ny = Sub(x, m)"
+        behind = f"m = ReduceMean(x, axes)\nd = Sub(x, m)\ny = {move.format('d')}"
+        assert self.reason(before) == self.reason(behind) is not None
+
+    @pytest.mark.parametrize(
         "body",
         [
             "y = Relu(x)",

@@ -82,6 +82,9 @@ class TestSqueezeAndUnsqueeze:
 
     def test_squeeze_of_unknown_axes_is_none(self):
         assert axes(MEAN + "s = Squeeze(m, u)", x=FIXED, inputs=("int64[1] u",)) is None
+        # No list, as another opset might have it.
+        body = "q = Mul(x, x)\nm = GlobalAveragePool(q)\ns = Squeeze<axes = 2>(m)"
+        assert axes(body, x=FIXED, opset=11) is None
 
     def test_squeeze_of_all(self):
         assert axes(MEAN + "s = Squeeze(m)", x=FIXED) == ((0,), (1,))

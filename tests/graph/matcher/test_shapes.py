@@ -91,6 +91,29 @@ class TestInferred:
         assert dims is not None
         assert all(isinstance(dim, int) for dim in dims)
 
+    @pytest.mark.parametrize(
+        ("node", "numbers", "size"),
+        [
+            ("OneHot(i, axes, one)", 7, None),
+            ("Pad(x, axes)", (1, 0, 0, 1, 0, 0), 5),
+            ("Range(zero64, axes, one64)", 6, 6),
+            ("Resize(x, , , axes)", (6, 5, 4), 6),
+            ("Slice(x, zero64s, axes)", (2,), 2),
+            ("Squeeze(x, axes)", (0,), 3),
+            ("TopK<axis = 0>(x, axes)", (2,), 2),
+            ("Split(x, axes)", (2, 1), 2),
+        ],
+    )
+    def test_every_op_that_takes_its_shape_from_values(self, node, numbers, size):
+        arrays = {"f": np.array(numbers, np.float32), "i": ints(0, 1), "one": np.zeros(2)}
+        arrays |= {"zero64": np.int64(0), "one64": np.int64(1), "zero64s": ints(0)}
+        outputs = "y, z" if node.startswith(("TopK", "Split")) else "y"
+        x = "float[1,3,4]" if node.startswith("Squeeze") else "float[3,5,4]"
+        lines, found = shapes(f"axes = Cast<to = 7>(f)\n{outputs} = {node}", x=x, arrays=arrays)
+        dims = found.of(lines.values["y"])
+        assert dims is not None
+        assert dims[0] == size or (size is None and dims[-1] == 7)
+
     def test_large_weights_are_left_out_and_small_constants_are_not(self):
         weights = np.zeros((3, 1025), np.float32)
         lines, found = shapes(

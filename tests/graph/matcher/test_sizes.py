@@ -216,6 +216,24 @@ class TestOfValue:
         body = SHAPE.replace("x", "u") + "h = Gather(s, i1)\nk = Cast<to = 1>(h)"
         assert_sizes(self.of(body, "k", inputs=("float[k,H] u",)), 0, H)
 
+    def test_every_op(self):
+        """The same chains as of x, beside x."""
+        first = "s = Shape(u)\nh = Gather(s, i2)\n"
+        for line, sizes in {
+            "r = Identity(h)": (0, H),
+            "r = Unsqueeze(h, a0)": (1, H),
+            "r = Reshape(h, m1)": (1, H),
+            "r = Slice(s, a2, a4)": (1, H, W),
+            "l = Slice(s, a2, a3)\nr = Squeeze(l, a0)": (0, H),
+            "l = Slice(s, a2, a4)\nr = ReduceProd<keepdims = 0>(l)": (0, H * W),
+            "l = Slice(s, a2, a3)\nr = Concat<axis = 0>(l, a4)": (1, H, Size(4)),
+            "e = Equal(s, any)\nr = Where(e, any, s)": (1, N, C, H, W),
+        }.items():
+            arrays = ARRAYS | {"any": ints(-1, -1, -1, -1)}
+            lines = Lines(first + line, arrays=arrays, inputs=("float[N,3,H,W] u",))
+            context = Context(lines.frame, lines.constants, lines.shapes)
+            assert_sizes(size_of_value(context, lines.values["r"]), *sizes)
+
     def test_constants_are_folded(self):
         body = "a = Gather(hw, i1)\nb = Mul(a, n5)"
         assert self.of(body, "b") == 15
