@@ -21,9 +21,9 @@ from frn_onnx.graph.forms import Form, check_form, form_of, lower_nodes
 from frn_onnx.graph.fusion import Skipped, fuse_in_place
 from frn_onnx.graph.half import convert as convert_types
 from frn_onnx.graph.lowering import lower
+from frn_onnx.graph.protos import graph_protos
 from frn_onnx.graph.report import Report
 from frn_onnx.graph.samples import Inputs
-from frn_onnx.graph.scopes import scopes
 from frn_onnx.graph.transposes import LAYOUTS, Layout
 
 _LOGGER = logging.getLogger(__name__)
@@ -177,14 +177,13 @@ def _run(model, path, form, layout, opset, dtype, signature, verify, inputs) -> 
     result.producer_name, result.producer_version = "frn_onnx", frn_onnx.__version__
     if path is not None:
         model_io.save(result, path)
-    graphs = [s.body for s in scopes(result) if s.function is None]
     return ExportResult(
         model=result,
         frn_layers=source.frn_layers,
         fused=len(fused),
         skipped=skipped,
         shortfall=_shortfall(source, len(fused), skipped),
-        nodes=Counter(node.op_type for graph in graphs for node in graph.node),
+        nodes=Counter(node.op_type for graph in graph_protos(result) for node in graph.node),
         report=report,
     )
 

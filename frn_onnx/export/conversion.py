@@ -13,7 +13,7 @@ from tf2onnx import constants, optimizer, tf_loader, tfonnx, utils
 
 from frn_onnx.errors import ArgumentError, ExportError
 from frn_onnx.export.trace import Source, brief
-from frn_onnx.graph.scopes import scopes
+from frn_onnx.graph.protos import graph_protos
 
 # ReduceSum, Squeeze and Unsqueeze took their axes as an input from opset 13 on; before that the
 # element types of Max and others were fewer, too.
@@ -121,7 +121,7 @@ def _refuse_bfloat16(graph: tf.compat.v1.GraphDef, name: str) -> None:
 
 def _refuse_unknown(model: onnx.ModelProto, name: str, opset: int) -> None:
     """tf2onnx leaves an operation that it does not know in the graph, and goes on."""
-    nodes = [node for scope in scopes(model) for node in scope.body.node]
+    nodes = [node for graph in graph_protos(model) for node in graph.node]
     unknown = [n for n in nodes if not onnx.defs.has(n.op_type, opset, n.domain)]
     if unknown:
         named = ", ".join(f"{node.op_type} ({node.name})" for node in unknown)

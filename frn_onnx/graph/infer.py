@@ -5,11 +5,9 @@ is an Identity, which is what the op is to types and shapes. The message holds n
 that it fits into memory and below protobuf's limit.
 """
 
-from collections.abc import Iterator
-
 import onnx
 import onnx_ir as ir
-from onnx import FunctionProto, GraphProto
+from onnx import GraphProto
 
 from frn_onnx import op
 from frn_onnx.errors import ModelError
@@ -30,13 +28,13 @@ def types(model: ir.Model, copy: ir.Model | None = None) -> dict[ir.Value, onnx.
         ModelError: types or shapes contradict each other.
     """
     proto = protos.light_proto(copy or model)
-    for body in _bodies(proto):
+    for body in protos.bodies(proto):
         for node in body.node:
             if (node.domain, node.op_type) == (op.DOMAIN, op.OP_TYPE):
                 node.domain, node.op_type = "", "Identity"
                 del node.attribute[:], node.input[1:]
     found: dict[ir.Value, onnx.TypeProto] = {}
-    for scope, body in zip(scopes(model), _bodies(inferred(proto)), strict=True):
+    for scope, body in zip(scopes(model), protos.bodies(inferred(proto)), strict=True):
         values = list(body.value_info)
         if isinstance(body, GraphProto):
             values += [*body.input, *body.output]
@@ -75,16 +73,3 @@ def inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
             f"types or shapes in the model contradict each other: {error}; value_info that is "
             "left from before a conversion does that"
         ) from error
-
-
-def _bodies(proto: onnx.ModelProto) -> Iterator[GraphProto | FunctionProto]:
-    """Every graph and function, in the order of :func:`frn_onnx.graph.sites.scopes`."""
-    for body in (proto.graph, *proto.functions):
-        yield from _with_subgraphs(body)
-
-
-def _with_subgraphs(body: GraphProto | FunctionProto) -> Iterator[GraphProto | FunctionProto]:
-    yield body
-    for node in body.node:
-        for _, graph in protos.subgraph_protos(node):
-            yield from _with_subgraphs(graph)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx import AttributeProto, GraphProto, TensorProto, numpy_helper
+from onnx import AttributeProto, FunctionProto, GraphProto, TensorProto, numpy_helper
 
 from frn_onnx.errors import ModelError
 from frn_onnx.graph import sites
@@ -162,26 +162,32 @@ def read(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
     return ir.Tensor(array.reshape(shape.numpy()), tensor.dtype, shape=shape, name=tensor.name)
 
 
+def bodies(proto: onnx.ModelProto) -> Iterator[GraphProto | FunctionProto]:
+    """The main graph, every function, and all subgraphs, outer ones first."""
+    for body in (proto.graph, *proto.functions):
+        yield from _with_subgraphs(body)
+
+
 def graph_protos(proto: onnx.ModelProto) -> Iterator[GraphProto]:
     """The main graph and every subgraph, of functions too."""
-    yield proto.graph
-    nodes = [*proto.graph.node, *(node for function in proto.functions for node in function.node)]
-    while nodes:
-        for _, graph in subgraph_protos(nodes.pop()):
-            yield graph
-            nodes += graph.node
+    return (body for body in bodies(proto) if isinstance(body, GraphProto))
+
+
+def _with_subgraphs(body: GraphProto | FunctionProto) -> Iterator[GraphProto | FunctionProto]:
+    yield body
+    for node in body.node:
+        for _, graph in subgraph_protos(node) if node.attribute else ():
+            yield from _with_subgraphs(graph)
 
 
 def tensor_protos(proto: onnx.ModelProto) -> Iterator[TensorProto]:
     """Every tensor in a message: initializers and attributes."""
-    nodes = [node for function in proto.functions for node in function.node]
-    for graph in graph_protos(proto):
-        yield from graph.initializer
-        for sparse in graph.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-        nodes += graph.node
-    for node in nodes:
-        for attribute in node.attribute:
+    for body in bodies(proto):
+        if isinstance(body, GraphProto):
+            yield from body.initializer
+            for sparse in body.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
+        for attribute in (attribute for node in body.node for attribute in node.attribute):
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
