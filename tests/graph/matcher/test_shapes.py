@@ -6,6 +6,7 @@ import onnx_ir as ir
 import pytest
 from matcher_graphs import Lines, ints
 
+from frn_onnx.graph.fusion import fuse
 from frn_onnx.graph.matcher.shapes import FLOATS, Shapes
 
 ARRAYS = {"hw": ints(2, 3), "one64": ints(1), "k": np.ones((3, 3, 1, 1), np.float32)}
@@ -165,3 +166,30 @@ def test_what_takes_the_place_of_a_value():
 
 def test_floats():
     assert {kind.name for kind in FLOATS} == {"FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE"}
+
+
+class TestMoved:
+    def test_inferred_axes_in_another_order(self):
+        lines, found = shapes("r = Relu(x)\ny = Relu(r)", x="float[N,3,4,5]")
+        found.moved(lines.values["r"], (0, 2, 3, 1))
+        assert found.of(lines.values["r"]) == ("N", 4, 5, 3)
+        assert found.dtype(lines.values["r"]) == ir.DataType.FLOAT
+        assert found.of(lines.values["y"]) == ("N", 3, 4, 5)
+
+    def test_stated_axes_move_too(self):
+        lines, found = shapes("r = Relu(x)\ny = Relu(r)", x="float[N,3,4,5]")
+        lines.values["r"].shape = ir.Shape(["batch", 3, None, 5])
+        found.moved(lines.values["r"], (0, 2, 3, 1))
+        assert found.of(lines.values["r"]) == ("batch", 4, 5, 3)
+
+
+def test_fuse_infers_shapes_once(monkeypatch):
+    calls = []
+    infer = onnx.shape_inference.infer_shapes
+    monkeypatch.setattr(
+        onnx.shape_inference, "infer_shapes", lambda *a, **k: calls.append(a) or infer(*a, **k)
+    )
+    body = "s = Mul(x, x)\nm = ReduceMean(s, hw)\ne = Add(m, eps)\nr = Sqrt(e)\ny = Div(x, r)"
+    lines = Lines(body, arrays=ARRAYS | {"eps": np.float32(1e-6)})
+    assert len(fuse(ir.to_proto(lines.model)).fused) == 1
+    assert len(calls) == 1
