@@ -8,9 +8,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <thread>
+#include <unordered_map>
 
 #include "cpu/cpu_target.h"
 #include "cpu/element.h"
@@ -60,11 +62,13 @@ using Param = py::array_t<A, py::array::c_style>;
 
 // pybind11 takes dtypes of either byte order for the same.
 void CheckByteOrder(const char* name, const py::array& array) {
-  if (array.dtype().attr("isnative").cast<bool>()) return;
+  constexpr char kForeign = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '>' : '<';
+  const py::dtype dtype = array.dtype();
+  if (dtype.byteorder() != kForeign) return;
   throw FrnError(std::string("FRN: ") + name +
                  " must be in the machine's byte order, received dtype " +
-                 std::string(py::str(array.dtype())) + ". Convert it with " + name + ".astype(" +
-                 name + ".dtype.newbyteorder('=')).");
+                 std::string(py::str(dtype)) + ". Convert it with " + name + ".astype(" + name +
+                 ".dtype.newbyteorder('=')).");
 }
 
 template <class A>
@@ -127,21 +131,27 @@ py::array Frn(const py::array& x, const py::object& gamma, const py::object& bet
   return y;
 }
 
-// Whether x has elements of type T. ml_dtypes' number for bfloat16 is known when one has been seen.
-template <class T>
-bool HasType(const py::dtype& dtype) {
-  static int known = -1;
-  if (dtype.num() == known) return true;
-  if (std::string(py::str(dtype.attr("name"))) != Element<T>::kName) return false;
-  known = dtype.num();
-  return true;
+// The position in ElementTypes, or -1. A type is looked up by its name once: that takes as long as
+// a small call, and NumPy's number of it stays the same. bfloat16 has one as soon as there is such
+// an array, from ml_dtypes.
+template <class... T>
+int PositionOf(TypeList<T...>, const py::dtype& dtype) {
+  static auto& positions = *new std::unordered_map<int, int>;  // guarded by the GIL
+  const auto [found, is_new] = positions.try_emplace(dtype.num(), -1);
+  if (is_new) {
+    const std::string name = py::str(dtype.attr("name")), names[] = {Element<T>::kName...};
+    const auto* at = std::find(std::begin(names), std::end(names), name);
+    if (at != std::end(names)) found->second = static_cast<int>(at - std::begin(names));
+  }
+  return found->second;
 }
 
 template <class... T, class... Args>
-py::array FrnAny(TypeList<T...>, const py::array& x, const Args&... args) {
+py::array FrnAny(TypeList<T...> types, const py::array& x, const Args&... args) {
+  const int position = PositionOf(types, x.dtype());
   py::array y;
-  const bool found = ((HasType<T>(x.dtype()) && (y = Frn<T>(x, args...), true)) || ...);
-  if (found) return y;
+  int i = 0;
+  if (((i++ == position && (y = Frn<T>(x, args...), true)) || ...)) return y;
   const std::string names[] = {Element<T>::kName...};
   std::string accepted = names[0];
   for (size_t i = 1; i < sizeof...(T); ++i) {
