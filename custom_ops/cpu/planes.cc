@@ -25,12 +25,21 @@ void ApplyPlanes(const FrnCall<T>& call, int64_t at, int64_t planes, int64_t n, 
   }
 }
 
+// How many planes to take at once, about as many as `fit`: they are summed by as many as a vector
+// has lanes.
+template <class T>
+int64_t BatchOf(int64_t fit, const Kernels<T>& kernels) {
+  const int64_t lanes = kernels.narrow_columns / 4;
+  const int64_t whole = (fit + lanes / 2) / lanes * lanes;
+  return std::clamp<int64_t>(whole > 0 ? whole : fit, 1, kMaxBatch);
+}
+
 // A task takes a batch of planes of one sample.
 template <class T>
 void OwnPlanes(const FrnCall<T>& call, int64_t bytes) {
   const FrnShape& shape = call.shape;
   const int64_t channels = shape.channels, inner = shape.inner;
-  const int64_t batch = std::clamp<int64_t>(kBatchBytes / bytes, 1, std::min(channels, kMaxBatch));
+  const int64_t batch = std::min(channels, BatchOf(kBatchBytes / bytes, call.kernels));
   const int64_t batches = CeilDiv(channels, batch);
   call.RunUnits(shape.batch * batches, batch * bytes, [&](int64_t unit) {
     using A = ComputeType<T>;

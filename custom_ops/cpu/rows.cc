@@ -75,7 +75,9 @@ struct Rows {
               SumAgain&& sum_again) const {
     const int64_t channels = fold == 1 ? width : call.shape.channels;
     const auto add_up = [&](double* values) {
-      for (int64_t i = channels; i < width; ++i) values[i % channels] += values[i];
+      for (int64_t pixel = channels; pixel < width; pixel += channels) {
+        for (int64_t c = 0; c < channels; ++c) values[c] += values[pixel + c];
+      }
     };
     const auto repeat = [&](A* values) {
       for (int64_t i = channels; i < width; ++i) values[i] = values[i - channels];
@@ -275,7 +277,11 @@ void ComputeRows(const FrnCall<T>& call) {
   if (sample_bytes > kOwnBytes || few) {
     SharedRows(cut, sample_bytes);
   } else {
-    const int64_t strips = std::clamp(CeilDiv(2 * call.executor.threads(), batch), fewest, most);
+    int64_t strips = fewest;
+    if (most > fewest) {  // only then: to know the threads costs a system call
+      const int64_t wanted = std::max(kFewestStrips, 2 * call.executor.threads());
+      strips = std::clamp(CeilDiv(wanted, batch), fewest, most);
+    }
     const int64_t lanes = 64 / size;  // strips begin where cache lines do, if x does
     OwnRows(cut, std::min(cut.columns, CeilDiv(CeilDiv(cut.columns, strips), lanes) * lanes));
   }

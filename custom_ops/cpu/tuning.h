@@ -24,6 +24,7 @@ inline constexpr int64_t kBatchBytes = 24 << 10;  // small planes: summed and no
 inline constexpr int64_t kMaxBatch = 64;          // planes of a batch
 inline constexpr int64_t kChunkBytes = 16 << 10;  // normalised at once, the last chunk first
 inline constexpr int64_t kStripBytes = 512;       // a strip's narrowest row
+inline constexpr int64_t kFewestStrips = 4;       // of one sample, where that may be cut
 inline constexpr int64_t kFoldedColumns = 256;    // about how wide folded rows get
 
 }  // namespace frn
