@@ -4,6 +4,7 @@
 #include "cpu/frn_call.h"
 #include "cpu/planes.h"
 #include "cpu/rows.h"
+#include "cpu/tiny.h"
 
 namespace frn {
 namespace {
@@ -41,7 +42,9 @@ void ComputeFrn(const Kernels<T>& kernels, const FrnShape& given, const T* x, T*
   const FrnShape shape = Canonical(given);
   const bool large = IsLarge(shape, y);
   const FrnCall<T> call{kernels, shape, x, y, params, executor, large};
-  if (shape.inner == 1) {
+  if (IsTiny(call)) {
+    ComputeTiny(call);
+  } else if (shape.inner == 1) {
     ComputeRows(call);
   } else {
     ComputePlanes(call);

@@ -22,6 +22,7 @@ inline constexpr int64_t kMaxSlices = 256;  // of a plane or sample that is shar
 inline constexpr int64_t kGroupBytes = 8 << 20;   // of x that all threads work on at once
 inline constexpr int64_t kBatchBytes = 24 << 10;  // small planes: summed and normalised in L1
 inline constexpr int64_t kMaxBatch = 64;          // planes of a batch
+inline constexpr int64_t kTinySample = 256;       // elements: several samples at once
 inline constexpr int64_t kChunkBytes = 16 << 10;  // normalised at once, the last chunk first
 inline constexpr int64_t kStripBytes = 512;       // a strip's narrowest row
 inline constexpr int64_t kFewestStrips = 4;       // of one sample, where that may be cut
