@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from frn_onnx import op, reference
 from frn_onnx.errors import ArgumentError, ModelError, ShapeError
 from frn_onnx.graph.forms import FORMS, form_of
-from frn_onnx.graph.lowering import lower
+from frn_onnx.graph.lowering import lower, lower_in_place
 
 # FRN with every combination of optional inputs, in the main graph, a subgraph and a function.
 EVERYWHERE = """
@@ -269,15 +269,36 @@ def test_functions_of_another_opset(rng, imports):
         tolerances.assert_within(graph_models.run(lowered, {"x": x})[0], expected, bound)
 
 
-def test_unknown_types_behind_an_unknown_domain(rng):
-    text = ONE.replace("{ [only]", "{ u = elsewhere.Op (x)\n [only]").replace(
-        "(x, gamma", "(u, gamma"
+@pytest.mark.parametrize("opset", [15, 18])
+def test_unknown_types_behind_an_unknown_domain(rng, opset):
+    text = (
+        ONE.replace('"": 18', f'"": {opset}')
+        .replace("{ [only]", "{ u = elsewhere.Op (x)\n [only]")
+        .replace("(x, gamma", "(u, gamma")
     )
     model = graph_models.parse(text.replace("1]>", '1, "elsewhere": 2]>', 1), rng)
     model.opset_import[-1].domain, model.opset_import[-1].version
     portable = lower(model, "portable")
     assert "CastLike" in {n.op_type for n in portable.functions[-1].node}
     assert lower(portable, "custom").graph == lower(model, "custom").graph
+
+
+def test_names_of_what_is_written_for_a_node(everywhere):
+    """They begin with the node's; what fills in for a missing tau says what it is."""
+    written = lower(everywhere, "primitives")
+    kept = tuple(node.name for node in everywhere.graph.node)
+    assert kept[:3] == ("one", "two", "three")
+    assert all(node.name.startswith(kept) for node in written.graph.node)
+    filled = {tensor.name for tensor in lower(everywhere, "portable").graph.initializer}
+    added = filled - set(parameters(everywhere))
+    assert {name.split("_3x1x1")[0] for name in added} == {"frn_no_threshold", "frn_epsilon"}
+
+
+def test_nothing_reads_from_what_is_gone(everywhere):
+    model = ir.from_proto(everywhere)
+    lower_in_place(model, "primitives")
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        assert all(user.graph is not None for user in value.consumers())
 
 
 def test_models_of_every_kind(rng, tmp_path):
@@ -355,7 +376,9 @@ def test_old_opsets(rng, opset):
         lowered = lower(model, form)
         onnx.checker.check_model(lowered, full_check=True)
         tolerances.assert_within(graph_models.run(lowered, {"x": x})[0], expected, bound)
-    assert lower(lower(model, "portable"), "custom") == lower(model, "custom")
+    portable = lower(model, "portable")
+    assert lower(portable, "custom") == lower(model, "custom")
+    assert len(portable.functions[0].input) == (len(op.INPUTS) if opset < 12 else 4)
 
 
 @pytest.mark.parametrize(
