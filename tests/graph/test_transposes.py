@@ -180,6 +180,22 @@ def test_an_op_of_the_same_name_in_another_domain_stays():
     assert transposes(arranged(model, "auto")) == 2
 
 
+def test_nothing_moves_where_there_is_no_frn_or_the_opset_is_old(rng):
+    """Up to opset 6 operands were not broadcast as NumPy does it."""
+    nodes = [
+        transpose("x", "t", (0, 2, 3, 1)),
+        helper.make_node("Relu", ["t"], ["f"]),
+        transpose("f", "b", (0, 3, 1, 2)),
+        helper.make_node("Neg", ["b"], ["y"]),
+    ]
+    shapes = {"x": (2, 3, 5, 4)}, {"y": (2, 3, 5, 4)}
+    assert transposes(arranged(model_of(nodes, {}, *shapes))) == 2
+    weights = parameters(rng, (1, 2), 3)
+    nodes[1] = op.node(["t", *weights], "f", axes=(1, 2), epsilon=0.1)
+    for opset, left in ((6, 2), (7, 0)):
+        assert transposes(arranged(model_of(nodes, weights, *shapes, opset))) == left
+
+
 @pytest.mark.parametrize("opset", [13, 17, 18])
 @pytest.mark.parametrize("keepdims", [0, 1])
 @pytest.mark.parametrize("perm", [(0, 2, 3, 1), (0, 3, 1, 2), (0, 1, 3, 2), (0, 3, 2, 1)])

@@ -7,8 +7,9 @@ line are run against it, those of the module's own file first.
     make mutants ARGS="--sample 200 --only matcher/form.py"
     make mutants ARGS="--sample 600 --write"
 
-prints every survivor; ``--write`` keeps the outcome in results.json, and its table in README.md. A
-survivor that no test can notice, because the result is the same, has its reason in reviewed.json.
+prints every survivor; ``--write`` keeps the outcome of each file in results.json, in place of an
+older one, and its table in README.md. A survivor that no test can notice, because the result is the
+same, has its reason in reviewed.json.
 Exits with 1 while more than 5 % survive without one.
 """
 
@@ -98,43 +99,43 @@ def share(row: Row) -> float:
 
 
 def write(rows: list[Row], survivors: list[Mutant], seed: int) -> None:
-    """Keeps the outcome, and the page with its tables."""
-    reasons = reviewed()
-    kept = {
-        "seed": seed,
-        "files": [vars(row) for row in rows],
-        "survivors": [
-            {"file": m.file, "line": m.line, "in": m.where, "change": m.shown, "key": m.key}
-            for m in survivors
-        ],
-    }
+    """Keeps the outcome of these files, and the page with the tables of all."""
+    kept = json.loads(RESULTS.read_text())
+    files = {row["file"]: row for row in kept["files"]}
+    files |= {row.file: vars(row) | {"seed": seed} for row in rows[:-1]}
+    others = [m for m in kept["survivors"] if m["file"] not in {row.file for row in rows}]
+    left = others + [
+        {"file": m.file, "line": m.line, "in": m.where, "change": m.shown, "key": m.key}
+        for m in survivors
+    ]
+    left.sort(key=lambda mutant: (mutant["file"], mutant["line"]))
+    kept = {"files": [files[name] for name in sorted(files)], "survivors": left}
     RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    write_page(kept)
+
+
+def write_page(kept: dict) -> None:
+    reasons, prefix = reviewed(), PACKAGE + "/"
+    titles = ("file", "seed", "mutants", "tried", "noticed", "cannot be noticed", "share")
+    lines = []
+    for row in kept["files"]:
+        counts = Row(**{name: n for name, n in row.items() if name != "seed"})
+        numbers = (row["seed"], counts.mutants, counts.tried, counts.noticed, counts.same)
+        name = f"`{counts.file.removeprefix(prefix)}`"
+        lines.append((name, *map(str, numbers), f"{share(counts):.1%}"))
+    changes_left = [
+        (
+            f"`{m['file'].removeprefix(prefix)}:{m['line']}` {m['in']}",
+            "`" + m["change"].replace("|", "\\|") + "`",
+            reasons.get(m["key"], "not noticed"),
+        )
+        for m in kept["survivors"]
+    ]
     generated.write_sections(
         PAGE,
         {
-            "files": generated.table(
-                ("file", "mutants", "tried", "noticed", "cannot be noticed", "share"),
-                [
-                    (
-                        f"`{row.file.removeprefix(PACKAGE + '/')}`",
-                        *(str(n) for n in (row.mutants, row.tried, row.noticed, row.same)),
-                        f"{share(row):.1%}",
-                    )
-                    for row in rows
-                ],
-            ),
-            "survivors": generated.table(
-                ("place", "change", "why"),
-                [
-                    (
-                        f"`{m.file.removeprefix(PACKAGE + '/')}:{m.line}` {m.where}",
-                        "`" + m.shown.replace("|", "\\|") + "`",
-                        reasons.get(m.key, "not noticed"),
-                    )
-                    for m in survivors
-                ],
-                right=(),
-            ),
+            "files": generated.table(titles, lines),
+            "survivors": generated.table(("place", "change", "why"), changes_left, right=()),
         },
     )
 
