@@ -130,12 +130,18 @@ FrnNode ReadNodeUnnamed(const OrtApi& api, const OrtKernelInfo& info) {
   if (x.empty()) x.assign(node.layout.rank, -1);
   CheckRank(node.layout, x);
   node.folded = ReadConstant(api, info, kX).value != nullptr;
+  // Where the model does not say how many channels X has, a constant does: all must agree on it.
+  int64_t& channels = x[node.layout.channel_axis];
   for (size_t i = kGamma; i < kInputCount; ++i) {
     if (!node.IsPresent(i)) continue;
     node.constants[i] = ReadConstant(api, info, i);
-    const bool constant = node.constants[i].value != nullptr;
-    const Dims& known = constant ? node.constants[i].dims : dims[i];
-    if (constant || !known.empty()) CheckParamShape(node.layout, x, kInputNames[i], known);
+    if (node.constants[i].value == nullptr) continue;
+    dims[i] = node.constants[i].dims;
+    if (channels < 0 && !dims[i].empty()) channels = dims[i][0];
+  }
+  for (size_t i = kGamma; i < kInputCount; ++i) {
+    const bool known = node.constants[i].value != nullptr || !dims[i].empty();
+    if (known) CheckParamShape(node.layout, x, kInputNames[i], dims[i]);
   }
   return node;
 }

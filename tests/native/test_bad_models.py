@@ -1,6 +1,7 @@
 """Models that ONNX Runtime with the plugin refuses, and what it then says."""
 
 import numpy as np
+import onnx
 import ort_models
 import pytest
 
@@ -90,6 +91,18 @@ def test_channels_known_to_differ():
         r"received \(4, 1, 1\). Channels are read from axis 1 of X, which has shape \(2, 5, 6, 7\)",
         channels=4,
     )
+
+
+@pytest.mark.parametrize("short", ["gamma", "beta", "tau"])
+def test_constants_of_different_lengths(short):
+    """Nothing is known of X; neither is read beyond its end."""
+    model = ort_models.frn_model(x=None, axes=AXES, channels=5)
+    for name in ("gamma", "beta", "tau"):
+        values = np.ones((3 if name == short else 100_000, 1, 1), np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    del model.graph.input[1:]
+    with pytest.raises(Exception, match=r"must have shape \((3|100000), 1, 1\).*received"):
+        ort_models.session(model)
 
 
 @pytest.mark.parametrize("name", ["gamma", "beta", "tau", "epsilon"])
