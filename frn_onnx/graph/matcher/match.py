@@ -121,7 +121,10 @@ class _Search:
             x = self._source(y, cone)
             perm = _permutation(self._trace.frame, self._axes(x), self._axes(y))
             exact = perm == tuple(range(len(perm or ()))) and self._same_dtype(x, y)
-            if not exact and y.producer().op_type in other_norms.MOVEMENT:
+            op_type = y.producer().op_type
+            # A Cast back to x's type goes into the op, also from behind a Transpose.
+            undone = op_type == "Cast" and self._same_dtype(x, y)
+            if op_type in other_norms.MOVEMENT and not exact and not undone:
                 # The op would be followed by this very node again.
                 continue
             if perm is not None:
