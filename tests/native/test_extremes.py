@@ -117,6 +117,7 @@ def seconds_in_turn(calls, rounds=15):
     return best
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("name", ["float32", "float16", "bfloat16", "float64"])
 @pytest.mark.parametrize(
     ("shape", "axes"),
