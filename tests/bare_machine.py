@@ -26,7 +26,7 @@ _FILES = ("etc/resolv.conf", "etc/pip.conf", "etc/ssl/certs/ca-certificates.crt"
 _ENVIRONMENT = ("http_proxy", "https_proxy", "no_proxy", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 
 # A folder as people have them, what is run in it, and how much of the tests.
-_FOLDER = "/root/Über uns/frn onnx"
+_FOLDER = "/srv/Über uns/frn onnx"
 _TESTS = (
     "-q -m 'not slow and not timing' "
     "tests/runtime tests/cli tests/test_op.py tests/test_reference.py tests/native"
