@@ -40,6 +40,8 @@ def wheel(tmp_path_factory) -> Path:
     result = environments.pip(
         sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, environments.ROOT
     )
+    if "No matching distribution found" in result.stderr and not environments.required():
+        pytest.skip("the wheel's build requirements cannot be fetched")
     assert result.returncode == 0, result.stderr
     return next(folder.glob("*.whl"))
 
