@@ -4,6 +4,7 @@ import onnx_ir as ir
 import pytest
 from matcher_graphs import Lines, ints
 
+from frn_onnx.graph.edit import remove_unused
 from frn_onnx.graph.transposes import reshapes
 
 ARRAYS = {"nhwc": ints(0, 1, 1, -1), "same": ints(0, 3, 1, 1), "number": ints(2, 1, 1, 3)}
@@ -71,3 +72,14 @@ def test_one_that_is_gone_takes_its_shape_along():
         made.model.graph.remove(reshape, safe=True)
     assert [node.op_type for node in made.model.graph] == ["Relu", "Relu"]
     assert "nhwc" not in made.model.graph.initializers
+
+
+@pytest.mark.parametrize("removed", ["y", "other"])
+def test_a_shape_that_another_shares_stays(removed):
+    body = "a = Relu(x)\nother = Reshape(x, nhwc)\ny = Reshape(a, nhwc)\nb = Relu(other)"
+    made = lines(f"{body}\nz = Add(b, y)", "float[N,3,1,1]")
+    with turned(made):
+        made.values[removed].replace_all_uses_with(made.values["a"])
+        remove_unused(made.values[removed])
+    (left,) = (node for node in made.model.graph if node.op_type == "Reshape")
+    assert left.inputs[1] is made.model.graph.initializers["nhwc"]

@@ -26,6 +26,8 @@ def as_transposes(nodes: Iterable[ir.Node], constants: Constants, shapes: Shapes
             node.op_type = "Transpose"
             node.attributes["perm"] = ir.AttrInt64s("perm", perm)
             node.resize_inputs(1)
+    # In no graph; keeps a shape, which other Reshapes may share, from being removed as unused.
+    holder = ir.node("Hold", [shape for _, _, shape, _ in turned])
     try:
         yield
     finally:
@@ -36,6 +38,8 @@ def as_transposes(nodes: Iterable[ir.Node], constants: Constants, shapes: Shapes
                 del node.attributes["perm"]
                 node.resize_inputs(2)
                 node.replace_input_with(1, shape)
+        holder.resize_inputs(0)
+        for _, _, shape, _ in turned:
             remove_unused(shape)
 
 
