@@ -2,19 +2,25 @@
 
 import argparse
 import functools
+import sys
 
 
 def add_parser(subparsers) -> None:
     serve = subparsers.add_parser(
-        "serve", help="serve a model: Open Inference Protocol (V2), JSON and binary tensors"
+        "serve", help="serve models: Open Inference Protocol (V2), JSON and binary tensors"
     )
-    serve.add_argument("model", nargs="?", metavar="MODEL.onnx", help="the model")
+    _add_models(serve, nargs="*")
     serve.add_argument(
         "--ray", metavar="APP.yaml", help="serve what ray-config wrote instead, with Ray Serve"
     )
     _add_name(serve)
     _add_address(serve)
     _add_model_options(serve, threads=0, threads_help="ONNX Runtime's threads (default: automatic)")
+    serve.add_argument(
+        "--strict",
+        action="store_true",
+        help="one of several models that cannot be served is an error (default: the others are)",
+    )
     serve.add_argument(
         "--metrics",
         action=argparse.BooleanOptionalAction,
@@ -24,7 +30,7 @@ def add_parser(subparsers) -> None:
     serve.set_defaults(run=functools.partial(run, serve))
 
     config = subparsers.add_parser("ray-config", help="write the YAML for Ray Serve and KubeRay")
-    config.add_argument("models", nargs="+", metavar="MODEL.onnx", help="the models")
+    _add_models(config, nargs="+")
     config.add_argument("-o", "--output", required=True, help="the YAML file to write")
     _add_name(config)
     _add_address(config)
@@ -41,8 +47,17 @@ def add_parser(subparsers) -> None:
     config.set_defaults(run=run_ray_config)
 
 
+def _add_models(parser: argparse.ArgumentParser, *, nargs: str) -> None:
+    parser.add_argument(
+        "models",
+        nargs=nargs,
+        metavar="MODEL.onnx",
+        help="a model, NAME=MODEL.onnx, or a folder of models",
+    )
+
+
 def _add_name(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name", help="served name (default: that of the file)")
+    parser.add_argument("--name", help="served name of the one model (default: that of the file)")
 
 
 def _add_address(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +91,7 @@ def _add_model_options(parser: argparse.ArgumentParser, *, threads: int, threads
 def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     from frn_onnx.errors import ArgumentError
 
-    if (args.model is None) == (args.ray is None):
+    if bool(args.models) == (args.ray is not None):
         raise ArgumentError("pass either MODEL.onnx or --ray APP.yaml")
     if args.ray is not None:
         defaults = vars(parser.parse_args([])) | {"ray": args.ray}
@@ -95,14 +110,17 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     from frn_onnx.serving import embedded
     from frn_onnx.serving.options import Limits
 
-    def announce(url: str, served) -> None:
-        print(f"{served.signature.name} ({served.model.provider}) at {url}")
-        print(f"batching: {served.batching}", flush=True)
+    def announce(url: str, *models) -> None:
+        for served in models:
+            print(f"{served.signature.name} ({served.model.provider}) at {url}")
+            print(f"batching: {served.batching}")
+        sys.stdout.flush()
 
     embedded.serve(
-        _options(args, args.model),
+        _options(args),
         host=args.host,
         port=args.port,
+        strict=args.strict,
         metrics=args.metrics,
         limits=Limits(body_bytes=args.max_body * 2**20),
         on_ready=announce,
@@ -113,14 +131,11 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 def run_ray_config(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from frn_onnx.errors import ArgumentError
     from frn_onnx.serving import ray_config
 
-    if args.name is not None and len(args.models) > 1:
-        raise ArgumentError("--name names one model, and several were given; rename their files")
     ray_config.write(
         args.output,
-        [_options(args, model) for model in args.models],
+        _options(args),
         ray_config.Scale(args.replicas, args.max_replicas, args.num_gpus),
         host=args.host,
         port=args.port,
@@ -130,14 +145,19 @@ def run_ray_config(args: argparse.Namespace) -> int:
     return 0
 
 
-def _options(args: argparse.Namespace, model: str):
+def _options(args: argparse.Namespace) -> list:
+    """The models, each with the options of all."""
+    from frn_onnx.serving import sources
     from frn_onnx.serving.options import ModelOptions
 
-    return ModelOptions(
-        model,
-        name=args.name,
-        device=args.device,
-        threads=args.threads,
-        max_batch=args.max_batch,
-        max_queue=args.max_queue,
-    )
+    return [
+        ModelOptions(
+            file,
+            name=name,
+            device=args.device,
+            threads=args.threads,
+            max_batch=args.max_batch,
+            max_queue=args.max_queue,
+        )
+        for name, file in sources.find(args.models, args.name)
+    ]

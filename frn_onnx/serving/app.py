@@ -23,7 +23,13 @@ from starlette.routing import Route
 import frn_onnx
 from frn_onnx.serving import content, openapi
 from frn_onnx.serving.codec import LENGTH_HEADER, parse_length
-from frn_onnx.serving.errors import NotFoundError, RequestError, RequestTimeoutError, show
+from frn_onnx.serving.errors import (
+    ModelUnavailableError,
+    NotFoundError,
+    RequestError,
+    RequestTimeoutError,
+    show,
+)
 from frn_onnx.serving.metrics import Metrics, PrometheusMetrics
 from frn_onnx.serving.options import Limits
 from frn_onnx.serving.service import Answer, Service
@@ -139,8 +145,12 @@ class _Handlers:
         return await asyncio.to_thread(content.decompress, body, coding, limit)
 
     async def model_ready(self, request: Request) -> Response:
-        served = self._service.find(**request.path_params)
-        return _json({"name": served.signature.name, "ready": True})
+        name = request.path_params["model"]
+        try:
+            self._service.find(**request.path_params)
+        except ModelUnavailableError as error:
+            return _json({"name": name, "ready": False, "error": str(error)}, 503)
+        return _json({"name": name, "ready": True})
 
     async def model_metadata(self, request: Request) -> Response:
         return _json(self._service.find(**request.path_params).signature.metadata())
@@ -162,7 +172,14 @@ class _Handlers:
         return _json({"ready": ready}, 200 if ready else 503)
 
     async def index(self, request: Request) -> Response:
-        return _json(await self._service.index())
+        try:
+            message = orjson.loads(bytes(await self._body(request, None)) or b"{}")
+        except orjson.JSONDecodeError as error:
+            raise RequestError(f"the body must be JSON, or empty, and is not: {error}") from None
+        models = await self._service.index()
+        if isinstance(message, dict) and message.get("ready") is True:
+            models = [model for model in models if model["state"] == "READY"]
+        return _json(models)
 
     async def openapi(self, request: Request) -> Response:
         return _json(openapi.describe(self._service, self._metrics))

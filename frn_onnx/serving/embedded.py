@@ -3,15 +3,11 @@
 import contextlib
 import resource
 import socket
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
 
 from frn_onnx.errors import ArgumentError, missing_dependency
 from frn_onnx.serving.metrics import Metrics, PrometheusMetrics
 from frn_onnx.serving.options import Limits, ModelOptions
-
-if TYPE_CHECKING:
-    from frn_onnx.serving.service import ServedModel
 
 # What is in flight when the server is told to stop may take this long.
 GRACE_SECONDS = 30
@@ -20,45 +16,49 @@ _KEEP_ALIVE_SECONDS = 75
 
 
 def serve(
-    options: ModelOptions,
+    options: ModelOptions | Sequence[ModelOptions],
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
+    strict: bool = False,
     metrics: bool = True,
     limits: Limits | None = None,
-    on_ready: "Callable[[str, ServedModel], None]" = lambda address, served: None,
+    on_ready: Callable[..., None] = lambda address, *served: None,
 ) -> None:
-    """Serves a model until SIGINT or SIGTERM, and then answers what is in flight.
+    """Serves models until SIGINT or SIGTERM, and then answers what is in flight.
 
-    The model is loaded and has run before the port answers, so whoever can connect finds it
+    The models are loaded and have run before the port answers, so whoever can connect finds them
     ready.
 
     Args:
-        options: the model.
+        options: the model, or several, each with a queue of its own.
         host: address to listen on; ``"0.0.0.0"`` is every interface.
         port: 0 takes a free one.
+        strict: whether one of several models that cannot be served is an error; else it is
+            logged, and the others are served.
         metrics: whether ``/metrics`` is there.
         limits: on what a client may send; None takes the defaults.
-        on_ready: told the URL and the model when the server answers.
+        on_ready: told the URL, and then each ``ServedModel``, when the server answers.
 
     Raises:
-        ArgumentError: the address cannot be listened on.
-        ModelError: the model cannot be served.
+        ArgumentError: the address cannot be listened on, or two models have the same name.
+        ModelError: the model cannot be served, or none of several.
         DependencyError: the extra ``serve`` is not installed.
     """
     try:
         import uvicorn
 
         from frn_onnx.serving import app, logs, server
-        from frn_onnx.serving.service import ServedModel, Service
+        from frn_onnx.serving.service import load
     except ImportError as error:
         raise missing_dependency(error.name or "uvicorn", "serve", "frn-onnx serve") from error
     limits = limits or Limits()
     kept: Metrics = PrometheusMetrics() if metrics else Metrics()
+    models = [options] if isinstance(options, ModelOptions) else list(options)
     with _listen(host, port) as listener:
-        served = ServedModel(options, kept)
-        application = app.build_app(Service([served]), kept, limits)
         logs.configure()
+        service = load(models, kept, strict=strict)
+        application = app.build_app(service, kept, limits)
         _allow_many_connections()
         config = uvicorn.Config(
             logs.AccessLog(application),
@@ -72,7 +72,7 @@ def serve(
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         server.AnnouncingServer(
-            config, lambda: on_ready(url(*listener.getsockname()[:2]), served)
+            config, lambda: on_ready(url(*listener.getsockname()[:2]), *service.models.values())
         ).run([listener])
 
 

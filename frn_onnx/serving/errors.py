@@ -51,6 +51,12 @@ class ModelRunError(RequestError):
     status = 500
 
 
+class ModelUnavailableError(RequestError):
+    """The model's file could not be loaded when the server started."""
+
+    status = 503
+
+
 class QueueFullError(RequestError):
     """More requests wait than the server holds."""
 

@@ -16,6 +16,7 @@ from frn_onnx.serving.signature import Signature, TensorSpec
 DEVICES = ("auto", "cpu", "cuda")
 VERSION = "1"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_TAKEN = "stats"  # /v2/models/stats are the statistics of all models
 _BFLOAT16_ONNX = 16  # onnx.TensorProto.BFLOAT16
 # cuDNN's exhaustive search, ONNX Runtime's default, would run again for every new batch size.
 _CUDA = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
@@ -28,10 +29,11 @@ def model_name(path: str | os.PathLike, name: str | None) -> str:
     Raises: ArgumentError if it would not survive in a URL and as a folder.
     """
     chosen = Path(path).stem if name is None else name
-    if not _NAME.fullmatch(chosen):
+    if not _NAME.fullmatch(chosen) or chosen == _TAKEN:
         raise ArgumentError(
             "the name of a model must be 1 to 128 letters, digits, '_', '-' and '.', not "
-            f"starting with '-' or '.', received {chosen!r}; pass another with --name"
+            f"starting with '-' or '.' and not {_TAKEN!r}, received {chosen!r}; pass another with "
+            "--name, or as NAME=FILE.onnx"
         )
     return chosen
 

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from frn_onnx.errors import ArgumentError
 
@@ -27,6 +28,11 @@ class ModelOptions:
     threads: int = 0
     max_batch: int = 32
     max_queue: int = 128
+
+    @property
+    def served_name(self) -> str:
+        """The name in the URL."""
+        return Path(self.model).stem if self.name is None else self.name
 
     def __post_init__(self) -> None:
         for field in ("max_batch", "max_queue"):

@@ -132,7 +132,7 @@ def render(
         path = Path(options.model).resolve()
         if name in names or name == "front":
             raise ArgumentError(
-                f"the name {name!r} is taken; rename the file, or pass --name where there is one"
+                f"the name {name!r} is taken; give the model another: NAME=FILE.onnx"
             )
         if not path.is_file():
             raise ModelError(f"there is no model file at {str(path)!r}")

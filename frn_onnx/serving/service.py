@@ -1,14 +1,20 @@
 """The models of a server, from a body to a body; no HTTP here."""
 
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
+from frn_onnx.errors import ArgumentError, FrnError, ModelError
 from frn_onnx.serving import codec
 from frn_onnx.serving.batcher import Batcher, Result
-from frn_onnx.serving.errors import NotFoundError, show
+from frn_onnx.serving.errors import ModelUnavailableError, NotFoundError, show
 from frn_onnx.serving.metrics import Metrics
-from frn_onnx.serving.model import Model
+from frn_onnx.serving.model import VERSION, Model
 from frn_onnx.serving.options import ModelOptions
 from frn_onnx.serving.probe import probe
+
+LOG = logging.getLogger("frn_onnx.serving")
 
 
 @dataclass(frozen=True)
@@ -69,14 +75,29 @@ class ServedModel:
 
 
 class Service:
-    """The models of a server, by name."""
+    """The models of a server, by name.
 
-    def __init__(self, models: list[ServedModel]) -> None:
+    Attributes:
+        models: name -> model, those that are served.
+        broken: name -> why the model of this name is not.
+    """
+
+    def __init__(
+        self, models: Sequence[ServedModel], broken: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.models = {served.signature.name: served for served in models}
+        self.broken = broken
 
     def find(self, model: str, version: str | None = None) -> ServedModel:
-        """A model; raises NotFoundError if there is none of this name and version."""
+        """A model.
+
+        Raises:
+            NotFoundError: there is none of this name and version.
+            ModelUnavailableError: there is, and its file could not be loaded.
+        """
         served = self.models.get(model)
+        if model in self.broken:
+            raise ModelUnavailableError(f"model {model!r} is not served: {self.broken[model]}")
         if served is None:
             raise NotFoundError(
                 f"there is no model {show(model)}; this server has "
@@ -90,17 +111,71 @@ class Service:
         return served
 
     async def ready(self) -> bool:
-        """Whether every model can answer; here they were loaded before the server was."""
+        """Whether every model that was loaded can answer; this came before the server."""
         return True
 
     async def index(self) -> list[dict[str, str]]:
         """The protocol's repository index: every model's name, version and state."""
-        return [
+        ready = [
             {"name": name, "version": served.signature.version, "state": "READY", "reason": ""}
             for name, served in self.models.items()
+        ]
+        return ready + [
+            {"name": name, "version": VERSION, "state": "UNAVAILABLE", "reason": reason}
+            for name, reason in self.broken.items()
         ]
 
     def close(self) -> None:
         """Ends the models' threads."""
         for served in self.models.values():
             served.batcher.close()
+
+
+def load(models: Sequence[ModelOptions], metrics: Metrics, *, strict: bool = False) -> Service:
+    """Loads models, each with a queue and a thread of its own.
+
+    Args:
+        models: at least one.
+        metrics: told what the models do.
+        strict: whether one that cannot be loaded is an error. Else it is logged, and the others
+            are served.
+
+    Raises:
+        ArgumentError: no model, or two of one name.
+        FrnError: the only model cannot be served, or with ``strict`` one of them.
+        ModelError: none can.
+    """
+    _check_names(models)
+    served: list[ServedModel] = []
+    broken: dict[str, str] = {}
+    for options in models:
+        try:
+            served.append(ServedModel(options, metrics))
+        except Exception as error:
+            if strict or len(models) == 1:
+                Service(served).close()
+                raise
+            broken[options.served_name] = str(error)
+            fields = {"model": options.served_name, "reason": str(error)}
+            bug = None if isinstance(error, FrnError) else error
+            LOG.error("a model is not served", extra={"fields": fields}, exc_info=bug)
+    if not served:
+        raise ModelError(
+            f"none of the {len(models)} models can be served: {'; '.join(broken.values())}"
+        )
+    return Service(served, broken)
+
+
+def _check_names(models: Sequence[ModelOptions]) -> None:
+    """Raises ArgumentError if there is no model, or if two would have the same URL."""
+    if not models:
+        raise ArgumentError("there must be at least one model to serve, received none")
+    files: dict[str, str] = {}
+    for options in models:
+        name, file = options.served_name, str(options.model)
+        if name in files:
+            raise ArgumentError(
+                f"two models would be named {name!r}: {files[name]} and {file}; give one another "
+                "name: NAME=FILE.onnx"
+            )
+        files[name] = file
