@@ -39,6 +39,9 @@ _OLD = ("onnx==1.19.1", "numpy<2")
 PACKAGES: dict[str, tuple[str, ...]] = {
     # gRPC of Triton's client wants another protobuf than ours.
     "clients": ("tritonclient[http,grpc]", "schemathesis"),
+    # A release that brings Triton's load generator and runs on Debian 12; it needs CUDA's
+    # library, no GPU, and the system's libb64.
+    "perf-analyzer": ("tritonclient==2.41.0", "nvidia-cuda-runtime-cu12"),
     "ray": _needs("cpu", "serve", "ray"),
     "frameworks": (*_needs("cpu"), "fastapi", "uvicorn", "bentoml", "litserve"),
     "no-onnxruntime": _needs(),

@@ -28,6 +28,7 @@ from frn_onnx.serving.errors import (
     NotFoundError,
     RequestError,
     RequestTimeoutError,
+    UnsupportedError,
     show,
 )
 from frn_onnx.serving.metrics import Metrics, PrometheusMetrics
@@ -67,12 +68,18 @@ class _Handlers:
             Route(f"{model}{version}/infer", self.infer, methods=["POST"]),
             Route(f"{model}/ready", self.model_ready),
             Route(f"{model}{version}/ready", self.model_ready),
+            Route(f"{model}/config", self.model_config),
+            Route(f"{model}{version}/config", self.model_config),
+            Route("/v2/models/stats", self.statistics),
+            Route(f"{model}/stats", self.model_statistics),
+            Route(f"{model}{version}/stats", self.model_statistics),
             Route(model, self.model_metadata),
             Route(f"{model}{version}", self.model_metadata),
             Route("/v2", self.server_metadata),
             Route("/v2/health/live", self.live),
             Route("/v2/health/ready", self.ready),
             Route("/v2/repository/index", self.index, methods=["POST"]),
+            Route("/v2/repository/models/{model}/{change}", self.change, methods=["POST"]),
             Route("/openapi.json", self.openapi),
             Route("/", self.page),
         ]
@@ -85,7 +92,7 @@ class _Handlers:
         served = self._service.find(**request.path_params)
         log: dict[str, Any] = request.scope.setdefault("frn_onnx.log", {})
         log["model"] = served.signature.name
-        status = 500
+        status, answer = 500, None
         try:
             served.batcher.check_room()
             json_length = parse_length(request.headers.get(LENGTH_HEADER))
@@ -99,8 +106,7 @@ class _Handlers:
         finally:
             seconds = time.perf_counter() - start
             # Counted behind the answer's back: it leaves at the end of this turn of the loop.
-            count = (served.signature.name, status, seconds)
-            asyncio.get_running_loop().call_soon(self._metrics.request, *count)
+            asyncio.get_running_loop().call_soon(served.count, status, seconds, answer)
         result = answer.result
         log.update(batch=result.batch, queue_ms=result.queue_ms, run_ms=result.run_ms)
         if answer.id is not None:
@@ -155,12 +161,28 @@ class _Handlers:
     async def model_metadata(self, request: Request) -> Response:
         return _json(self._service.find(**request.path_params).signature.metadata())
 
+    async def model_config(self, request: Request) -> Response:
+        return _json(self._service.find(**request.path_params).config)
+
+    async def model_statistics(self, request: Request) -> Response:
+        served = self._service.find(**request.path_params)
+        return _json({"model_stats": [served.statistics()]})
+
+    async def statistics(self, request: Request) -> Response:
+        return _json({"model_stats": self._service.statistics()})
+
+    async def change(self, request: Request) -> Response:
+        raise UnsupportedError(
+            "this server loads its models when it starts, and does not load or unload any later; "
+            "start it again with other files"
+        )
+
     async def server_metadata(self, request: Request) -> Response:
         return _json(
             {
                 "name": "frn_onnx",
                 "version": frn_onnx.__version__,
-                "extensions": ["binary_tensor_data"],
+                "extensions": ["binary_tensor_data", "model_configuration", "statistics"],
             }
         )
 
@@ -208,11 +230,16 @@ def build_app(service: Service, metrics: Metrics, limits: Limits | None = None) 
         yield
         service.close()
 
+    async def on_request_error(request: Request, error: Exception) -> Response:
+        if isinstance(error, RequestError) and error.rejection:
+            metrics.reject(error.rejection)
+        return await _on_request_error(request, error)
+
     return Starlette(
         routes=_Handlers(service, metrics, limits or Limits()).routes(),
         lifespan=lifespan,
         exception_handlers={
-            RequestError: _on_request_error,
+            RequestError: on_request_error,
             HTTPException: _on_http_exception,
             Exception: _on_bug,
         },

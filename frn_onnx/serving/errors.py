@@ -16,6 +16,8 @@ class RequestError(FrnError, ValueError):
 
     status = 400
     headers: Mapping[str, str] = MappingProxyType({})
+    # What stood against it, in a word, where the server refuses for its own sake.
+    rejection = ""
 
 
 class NotFoundError(RequestError):
@@ -28,6 +30,7 @@ class RequestTimeoutError(RequestError):
     """The body did not arrive in time."""
 
     status = 408
+    rejection = "body_timeout"
     headers = MappingProxyType({"Connection": "close"})
 
 
@@ -35,6 +38,7 @@ class TooLargeError(RequestError):
     """The body is over the limit."""
 
     status = 413
+    rejection = "body_too_large"
     headers = MappingProxyType({"Connection": "close"})
 
 
@@ -55,12 +59,20 @@ class ModelUnavailableError(RequestError):
     """The model's file could not be loaded when the server started."""
 
     status = 503
+    rejection = "model_unavailable"
+
+
+class UnsupportedError(RequestError):
+    """The protocol has it, and this server does not."""
+
+    status = 501
 
 
 class QueueFullError(RequestError):
     """More requests wait than the server holds."""
 
     status = 503
+    rejection = "queue_full"
     headers = MappingProxyType({"Retry-After": "1"})
 
 

@@ -10,12 +10,16 @@ frn_onnx_request_seconds         histogram from the head of a request to its ans
 frn_onnx_run_seconds             histogram one run of the model
 frn_onnx_batch_samples           histogram samples in one run
 frn_onnx_queue_requests          gauge     requests that wait for a run
+frn_onnx_queue_seconds           histogram how long an answered request waited for its run
+frn_onnx_rejections              counter   requests refused, by reason
+frn_onnx_info                    gauge     1 for each model: versions, provider, device asked for
 ================================ ========= ===================================================
 """
 
 from collections.abc import Callable
 from typing import Any
 
+import frn_onnx
 from frn_onnx.errors import missing_dependency
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -39,6 +43,24 @@ FIGURES: dict[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]] = {
     "frn_onnx_run_seconds": ("histogram", "One run of the model.", ("model",), SECONDS),
     "frn_onnx_batch_samples": ("histogram", "Samples in one run.", ("model",), SAMPLES),
     "frn_onnx_queue_requests": ("gauge", "Requests that wait for a run.", ("model",), ()),
+    "frn_onnx_queue_seconds": (
+        "histogram",
+        "How long an answered request waited for its run.",
+        ("model",),
+        SECONDS,
+    ),
+    "frn_onnx_rejections": (
+        "counter",
+        "Requests that were refused, by what stood against them.",
+        ("reason",),
+        (),
+    ),
+    "frn_onnx_info": (
+        "gauge",
+        "1 for each model: what serves it.",
+        ("version", "onnxruntime", "model", "provider", "device"),
+        (),
+    ),
 }
 
 
@@ -66,8 +88,19 @@ class Metrics:
         self.add("frn_onnx_run_seconds", seconds, model)
         self.add("frn_onnx_batch_samples", samples, model)
 
-    def watch_queue(self, model: str, waiting: Callable[[], int]) -> None:
-        """``waiting`` tells at any time how many requests of the model wait."""
+    def model(self, name: str, provider: str, device: str) -> None:
+        """A model is served in an execution provider, where ``device`` was asked for."""
+        import onnxruntime
+
+        version = onnxruntime.__version__
+        self.add("frn_onnx_info", 1, frn_onnx.__version__, version, name, provider, device)
+
+    def reject(self, reason: str) -> None:
+        """A request was refused unread or unanswered; ``reason`` is a word."""
+        self.add("frn_onnx_rejections", 1, reason)
+
+    def watch(self, name: str, value: Callable[[], float], *labels: str) -> None:
+        """``value`` tells a gauge's value at any time; ``labels`` as in :meth:`add`."""
 
 
 class PrometheusMetrics(Metrics):
@@ -104,11 +137,13 @@ class PrometheusMetrics(Metrics):
         add = self._add.get((name, *labels))
         if add is None:
             figure, method = self._figures[name]
-            add = self._add[name, *labels] = getattr(figure.labels(*labels), method)
+            child = figure.labels(*labels) if labels else figure
+            add = self._add[name, *labels] = getattr(child, method)
         add(value)
 
-    def watch_queue(self, model: str, waiting: Callable[[], int]) -> None:
-        self._figures["frn_onnx_queue_requests"][0].labels(model).set_function(waiting)
+    def watch(self, name: str, value: Callable[[], float], *labels: str) -> None:
+        figure, _ = self._figures[name]
+        (figure.labels(*labels) if labels else figure).set_function(value)
 
     def render(self) -> bytes:
         """The figures in Prometheus' text format."""

@@ -13,6 +13,11 @@ _JSON = "application/json"
 _NAME = {"type": "string"}
 _INTEGER = {"type": "integer"}
 _ANY_OBJECT = {"type": "object"}
+_STATISTICS = {
+    "type": "object",
+    "properties": {"model_stats": {"type": "array", "items": _ANY_OBJECT}},
+    "required": ["model_stats"],
+}
 _ERROR_TEXTS = {
     400: "The request does not fit the protocol or the model; the text says what was expected.",
     404: "There is no such model or version.",
@@ -49,6 +54,7 @@ def describe(service: Service, metrics: Metrics) -> dict[str, Any]:
             )
         },
     }
+    paths["/v2/models/stats"] = _get("What every model has done so far", _STATISTICS)
     if isinstance(metrics, PrometheusMetrics):
         text = {"text/plain": {"schema": {"type": "string"}}}
         metrics_answer = {"description": "Prometheus' text format", "content": text}
@@ -61,6 +67,8 @@ def describe(service: Service, metrics: Metrics) -> dict[str, Any]:
             paths[f"{root}/ready"] = _get(
                 "Whether the model can answer", _object(name=_NAME, ready={"type": "boolean"})
             )
+            paths[f"{root}/config"] = _get("The model's configuration, as Triton's", _ANY_OBJECT)
+            paths[f"{root}/stats"] = _get("What the model has done so far", _STATISTICS)
             paths[f"{root}/infer"] = {"post": _infer(signature)}
     return {
         "openapi": "3.1.0",

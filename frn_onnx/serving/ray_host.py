@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from frn_onnx.errors import ArgumentError
 from frn_onnx.serving.app import build_app
-from frn_onnx.serving.errors import NotFoundError, show
+from frn_onnx.serving.errors import NotFoundError, UnsupportedError, show
 from frn_onnx.serving.metrics import FIGURES, Metrics
 from frn_onnx.serving.model import model_name
 from frn_onnx.serving.options import Limits, ModelOptions
@@ -31,7 +31,7 @@ class RayMetrics(Metrics):
     """Hands the figures to Ray, which exports them with the replica they come from."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, Callable[[], int]] = {}
+        self._watched: list[tuple[str, Callable[[], float], tuple[str, ...]]] = []
         self._figures: dict[str, tuple[Any, str]] = {}
         for name, (kind, text, labels, buckets) in FIGURES.items():
             if kind == "histogram":
@@ -53,10 +53,11 @@ class RayMetrics(Metrics):
     def run(self, model: str, samples: int, seconds: float) -> None:
         super().run(model, samples, seconds)
         # Ray takes a gauge's value when it is set, not when it is asked for.
-        self.add("frn_onnx_queue_requests", self._waiting[model](), model)
+        for name, value, labels in self._watched:
+            self.add(name, value(), *labels)
 
-    def watch_queue(self, model: str, waiting: Callable[[], int]) -> None:
-        self._waiting[model] = waiting
+    def watch(self, name: str, value: Callable[[], float], *labels: str) -> None:
+        self._watched.append((name, value, labels))
 
 
 class FrontService(Service):
@@ -74,6 +75,13 @@ class FrontService(Service):
     async def ready(self) -> bool:
         """Whether every model's application runs."""
         return all(model["state"] == "READY" for model in await self.index())
+
+    def statistics(self) -> list[dict[str, Any]]:
+        """Each replica has its own, and Ray's metrics their sums."""
+        raise UnsupportedError(
+            "statistics are each replica's own: ask /v2/models/NAME/stats for those of one, and "
+            "Ray's metrics for all"
+        )
 
     async def index(self) -> list[dict[str, str]]:
         """Every model's name, version and state, as Ray has them."""

@@ -1,9 +1,11 @@
 """The models of a server, from a body to a body; no HTTP here."""
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from frn_onnx.errors import ArgumentError, FrnError, ModelError
 from frn_onnx.serving import codec
@@ -13,6 +15,8 @@ from frn_onnx.serving.metrics import Metrics
 from frn_onnx.serving.model import VERSION, Model
 from frn_onnx.serving.options import ModelOptions
 from frn_onnx.serving.probe import probe
+from frn_onnx.serving.stats import Statistics
+from frn_onnx.serving.triton_config import client_config
 
 LOG = logging.getLogger("frn_onnx.serving")
 
@@ -26,12 +30,15 @@ class Answer:
         json_length: length of its JSON part where raw tensors follow, else None.
         id: the client's name for the request, or None.
         result: how it was computed.
+        decode_seconds, encode_seconds: what reading the request and writing the answer took.
     """
 
     body: bytes
     json_length: int | None
     id: str | None
     result: Result
+    decode_seconds: float
+    encode_seconds: float
 
 
 class ServedModel:
@@ -41,9 +48,12 @@ class ServedModel:
         model, signature: the Model, and what it takes and gives.
         max_batch: most samples in one run; 1 where the model takes no batches.
         batching: one line that says whether requests are put together, and why not.
+        config: Triton's configuration of the model.
     """
 
     def __init__(self, options: ModelOptions, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._statistics = Statistics()
         self.model = Model(
             options.model, name=options.name, device=options.device, threads=options.threads
         )
@@ -55,9 +65,12 @@ class ServedModel:
             self.model.run,
             max_batch=self.max_batch,
             max_queue=options.max_queue,
-            observe=lambda samples, seconds: metrics.run(self.signature.name, samples, seconds),
+            observe=self._ran,
         )
-        metrics.watch_queue(self.signature.name, lambda: self.batcher.waiting)
+        kind = "cpu" if self.model.provider == "CPUExecutionProvider" else "gpu"
+        self.config = client_config(self.signature, self.max_batch * probed.stacks, kind)
+        metrics.model(self.signature.name, self.model.provider, options.device)
+        metrics.watch("frn_onnx_queue_requests", lambda: self.batcher.waiting, self.signature.name)
 
     async def infer(self, body: bytes | memoryview, json_length: int | None) -> Answer:
         """Answers one request.
@@ -68,10 +81,32 @@ class ServedModel:
 
         Raises: RequestError or one of its subclasses.
         """
+        start = time.perf_counter()
         request = codec.decode(body, json_length, self.signature)
+        decode_seconds = time.perf_counter() - start
         result = await self.batcher.submit(request.inputs, list(request.outputs))
+        start = time.perf_counter()
         answer, length = codec.encode(request, result.outputs, self.signature)
-        return Answer(answer, length, request.id, result)
+        encode_seconds = time.perf_counter() - start
+        return Answer(answer, length, request.id, result, decode_seconds, encode_seconds)
+
+    def count(self, status: int, seconds: float, answer: Answer | None) -> None:
+        """A request was answered, with an error where there is no ``answer``."""
+        self._metrics.request(self.signature.name, status, seconds)
+        if answer is None or status >= 400:
+            self._statistics.failed(seconds)
+            return
+        queue, run = answer.result.queue_ms / 1e3, answer.result.run_ms / 1e3
+        self._metrics.add("frn_onnx_queue_seconds", queue, self.signature.name)
+        self._statistics.answered(seconds, queue, answer.decode_seconds, run, answer.encode_seconds)
+
+    def statistics(self) -> dict[str, Any]:
+        """What it has done so far, as Triton's statistics extension tells it."""
+        return self._statistics.to_dict(self.signature.name, self.signature.version)
+
+    def _ran(self, samples: int, seconds: float) -> None:
+        self._metrics.run(self.signature.name, samples, seconds)
+        self._statistics.ran(samples, seconds)
 
 
 class Service:
@@ -124,6 +159,10 @@ class Service:
             {"name": name, "version": VERSION, "state": "UNAVAILABLE", "reason": reason}
             for name, reason in self.broken.items()
         ]
+
+    def statistics(self) -> list[dict[str, Any]]:
+        """What every model has done so far."""
+        return [served.statistics() for served in self.models.values()]
 
     def close(self) -> None:
         """Ends the models' threads."""

@@ -11,7 +11,6 @@ https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/use
 import os
 import shlex
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,7 +24,7 @@ from frn_onnx.runtime.library import build_info, get_library_path
 from frn_onnx.serving import pbtxt
 from frn_onnx.serving.model import Model
 from frn_onnx.serving.probe import Probe, probe
-from frn_onnx.serving.signature import TensorSpec
+from frn_onnx.serving.triton_config import data_type, dims, model_config
 
 INSTANCE_KINDS = ("gpu", "cpu")
 # Brings ONNX Runtime 1.27; the library takes any from 1.18 on.
@@ -168,17 +167,7 @@ def _config(
     warmup: bool,
 ) -> dict[str, Any]:
     """Triton's ModelConfig."""
-    signature = model.signature
-    config: dict[str, Any] = {
-        "name": signature.name,
-        "backend": "onnxruntime",
-        "max_batch_size": batch,
-        "input": [_tensor(spec, batch) for spec in signature.inputs.values()],
-        "output": [_tensor(spec, batch) for spec in signature.outputs.values()],
-        "instance_group": [{"kind": pbtxt.Enum(f"KIND_{instance_kind.upper()}"), "count": count}],
-    }
-    if batch:
-        config["dynamic_batching"] = {}
+    config = model_config(model.signature, batch, instance_kind, count)
     if library:
         config["model_operations"] = {"op_library_filename": [library]}
     if warmup:
@@ -189,28 +178,14 @@ def _config(
     return config
 
 
-def _data_type(spec: TensorSpec) -> pbtxt.Enum:
-    return pbtxt.Enum("TYPE_STRING" if spec.datatype == "BYTES" else f"TYPE_{spec.datatype}")
-
-
-def _dims(shape: Iterable[int], batch: int) -> dict[str, Any]:
-    """The dims without the batch axis; Triton wants at least one, and a reshape to none."""
-    dims = list(shape)[1 if batch else 0 :]
-    return {"dims": dims} if dims else {"dims": [1], "reshape": {"shape": []}}
-
-
-def _tensor(spec: TensorSpec, batch: int) -> dict[str, Any]:
-    return {"name": spec.name, "data_type": _data_type(spec), **_dims(spec.shape, batch)}
-
-
 def _warmup(model: Model, probed: Probe, size: int) -> dict[str, Any]:
     """A sample of the size; random only where any value is valid."""
     inputs = []
     for name, spec in model.signature.inputs.items():
         is_float = spec.datatype.startswith("FP")
         value = {
-            "data_type": _data_type(spec),
-            "dims": _dims(probed.shapes[name], size)["dims"],
+            "data_type": data_type(spec),
+            "dims": dims(probed.shapes[name], size)["dims"],
             "random_data" if is_float else "zero_data": True,
         }
         inputs.append({"key": name, "value": value})

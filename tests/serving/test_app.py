@@ -2,24 +2,28 @@
 
 import gzip
 import json
+import time
 import zlib
 
 import numpy as np
+import onnxruntime
 import pytest
 import tolerances
 from serving import example_models
 from serving.bodies import INFER, binary_v2, raw_output, v2
 from serving.example_models import DATATYPES
 
+import frn_onnx
 from frn_onnx import reference
 from frn_onnx.serving.codec import LENGTH_HEADER
+from frn_onnx.serving.options import Limits
 
 
 def test_server_and_health(serve):
     client = serve("linear", "lookup")
     metadata = client.get("/v2").json()
     assert metadata["name"] == "frn_onnx"
-    assert metadata["extensions"] == ["binary_tensor_data"]
+    assert metadata["extensions"] == ["binary_tensor_data", "model_configuration", "statistics"]
     assert client.get("/v2/health/live").json() == {"live": True}
     assert client.get("/v2/health/ready").json() == {"ready": True}
     index = client.post("/v2/repository/index").json()
@@ -41,6 +45,61 @@ def test_model_endpoints(serve, x, version):
     }
     assert client.get(f"/v2/models/linear{version}/ready").json()["ready"] is True
     assert client.post(f"/v2/models/linear{version}/infer", json=v2(x)).status_code == 200
+
+
+@pytest.mark.parametrize("version", ["", "/versions/1"])
+def test_configuration_is_tritons(serve, version):
+    client = serve("linear", "batch_mean", "images", max_batch=8)
+    config = client.get(f"/v2/models/linear{version}/config").json()
+    assert (config["name"], config["platform"]) == ("linear", "onnxruntime_onnx")
+    assert config["max_batch_size"] == 8
+    (x,) = config["input"]
+    assert (x["name"], x["data_type"], x["dims"]) == ("x", "TYPE_FP32", [4])
+    assert x["format"] == "FORMAT_NONE"
+    assert [y["dims"] for y in config["output"]] == [[3]]
+    assert config["dynamic_batching"] == {}
+    assert config["instance_group"] == [{"name": "linear", "kind": "KIND_CPU", "count": 1}]
+    alone = client.get(f"/v2/models/batch_mean{version}/config").json()
+    assert (alone["max_batch_size"], alone["input"][0]["dims"]) == (0, [-1, 4])
+    assert "dynamic_batching" not in alone
+    (image,) = client.get(f"/v2/models/images{version}/config").json()["input"]
+    assert (image["dims"], image["format"]) == ([3, -1, -1], "FORMAT_NCHW")
+    assert client.get(f"/v2/models/nope{version}/config").status_code == 404
+
+
+def test_statistics_are_tritons(serve, x):
+    client = serve("linear", "lookup")
+    for _ in range(2):
+        client.post(INFER, json=v2(x))
+    client.post(INFER, json=v2(x[:1]))
+    client.post(INFER, json=v2(x, name="z"))
+    (stats,) = client.get("/v2/models/linear/versions/1/stats").json()["model_stats"]
+    assert (stats["name"], stats["version"]) == ("linear", "1")
+    assert (stats["inference_count"], stats["execution_count"]) == (7, 3)
+    parts = stats["inference_stats"]
+    assert parts["fail"]["count"] == 1
+    answered = ("success", "queue", "compute_input", "compute_infer", "compute_output")
+    assert {parts[part]["count"] for part in answered} == {3}
+    assert all(parts[part]["ns"] > 0 for part in (*answered, "fail"))
+    assert parts["success"]["ns"] >= sum(parts[part]["ns"] for part in answered[1:])
+    assert [(b["batch_size"], b["compute_infer"]["count"]) for b in stats["batch_stats"]] == [
+        (1, 1),
+        (3, 2),
+    ]
+    runs = sum(b["compute_infer"]["ns"] for b in stats["batch_stats"])
+    assert runs == pytest.approx(parts["compute_infer"]["ns"], rel=0.01)
+    assert abs(stats["last_inference"] / 1e3 - time.time()) < 60
+    both = client.get("/v2/models/stats").json()["model_stats"]
+    assert both[0] == stats
+    assert (both[1]["name"], both[1]["execution_count"]) == ("lookup", 0)
+    assert client.get("/v2/models/nope/stats").status_code == 404
+
+
+@pytest.mark.parametrize("change", ["load", "unload"])
+def test_models_are_loaded_at_the_start_alone(serve, change):
+    response = serve("linear").post(f"/v2/repository/models/linear/{change}", json={})
+    assert response.status_code == 501
+    assert "loads its models when it starts" in response.json()["error"]
 
 
 def test_json_in_json_out(serve, x):
@@ -229,9 +288,21 @@ def test_metrics(serve, x):
         'frn_onnx_batch_samples_bucket{le="2.0",model="linear"} 0.0',
         'frn_onnx_batch_samples_bucket{le="4.0",model="linear"} 1.0',
         'frn_onnx_queue_requests{model="linear"} 0.0',
+        'frn_onnx_queue_seconds_count{model="linear"} 1.0',
+        f'frn_onnx_info{{device="auto",model="linear",onnxruntime="{onnxruntime.__version__}",'
+        f'provider="CPUExecutionProvider",version="{frn_onnx.__version__}"}} 1.0',
     ):
         assert line in lines
     assert any(line.startswith("process_resident_memory_bytes") for line in lines)
+
+
+def test_what_is_refused_is_counted_by_reason(serve, x):
+    client = serve("linear", limits=Limits(body_bytes=100))
+    for _ in range(2):
+        assert client.post(INFER, content=bytes(101)).status_code == 413
+    assert client.post(INFER, json=v2(x, name="z")).status_code in (400, 413)
+    text = client.get("/metrics").text
+    assert 'frn_onnx_rejections_total{reason="body_too_large"} 3.0' in text.splitlines()
 
 
 def test_page_needs_nothing_from_elsewhere(serve):

@@ -1,7 +1,9 @@
 """The embedded host under clients that are not ours: tritonclient, and schemathesis."""
 
 import json
+import os
 import re
+import subprocess
 
 import environments
 import pytest
@@ -20,6 +22,38 @@ def test_tritonclient(tmp_path):
             "clients", SCRIPTS / "triton_client.py", f"127.0.0.1:{server.port}"
         )
     assert output == "ok\n"
+
+
+@pytest.mark.parametrize("model", ["linear", "batch_mean"])
+def test_perf_analyzer(tmp_path, model):
+    """Triton's load generator, which asks for the configuration and the statistics."""
+    environment = environments.python("perf-analyzer").parents[1]
+    (library,) = environment.glob("lib/*/site-packages/nvidia/cuda_runtime/lib")
+    command = [environment / "bin" / "perf_analyzer", "-m", model, "-i", "http"]
+    command += ["--shape", "x:2,4"] if model == "batch_mean" else ["-b", "3"]
+    command += ["-p", "500", "-r", "3", "-s", "1000", "--concurrency-range", "2", "-u"]
+    path = getattr(example_models, model)(tmp_path)
+    with processes.start(
+        *processes.CLI, "serve", path, "--port", "0", log=tmp_path / "log"
+    ) as server:
+        result = subprocess.run(
+            [*command, f"127.0.0.1:{server.port}"],
+            env={**os.environ, "LD_LIBRARY_PATH": str(library)},
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+    if "error while loading shared libraries" in result.stderr:
+        pytest.skip(result.stderr.strip())
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"Server:\s+Inference count: [1-9]", result.stdout), result.stdout
+    (requests, runs, samples) = (
+        int(re.search(rf"{name} count: (\d+)", result.stdout)[1])
+        for name in ("Successful request", "Execution", "Inference")
+    )
+    assert 0 < runs <= requests + 2
+    assert samples >= requests * (2 if model == "batch_mean" else 3) - 6
+    assert {r["status"] for r in server.records()} == {200}
 
 
 # A schema cannot say that the number of elements is the product of the shape, nor that the header

@@ -7,6 +7,9 @@ import sys
 
 import numpy as np
 import tritonclient.http as triton
+from google.protobuf import json_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.grpc.service_pb2 import ModelStatistics
 from tritonclient.utils import InferenceServerException
 
 WEIGHTS = np.random.default_rng(7).normal(size=(4, 3)).astype(np.float32)
@@ -62,12 +65,30 @@ for x, request in pending:
         request.get_result().as_numpy("y"), x @ WEIGHTS, rtol=1e-5, atol=1e-6
     )
 
-refusal = None
-try:
-    infer(client, rng.normal(size=(2, 5)).astype(np.float32))
-except InferenceServerException as error:
-    refusal = error
-assert refusal is not None
-assert refusal.status() == "400", refusal
-assert "must have shape [-1, 4]" in refusal.message(), refusal
+
+def refusal(call, *arguments):
+    """The client's exception."""
+    try:
+        call(*arguments)
+    except InferenceServerException as error:
+        return error
+    raise AssertionError(f"{call} raised nothing")
+
+
+error = refusal(infer, client, rng.normal(size=(2, 5)).astype(np.float32))
+assert error.status() == "400", error
+assert "must have shape [-1, 4]" in error.message(), error
+for change in (client.load_model, client.unload_model):
+    error = refusal(change, "linear")
+    assert error.status() == "501", error
+    assert "loads its models when it starts" in error.message(), error
+
+# What Triton's own examples read.
+for version in ("", "1"):
+    config = client.get_model_config("linear", version)
+    assert config["max_batch_size"] > 1, config
+    json_format.ParseDict(config, ModelConfig())  # refuses what Triton's message does not have
+    (stats,) = client.get_inference_statistics("linear", version)["model_stats"]
+    json_format.ParseDict(stats, ModelStatistics())
+    assert stats["inference_stats"]["success"]["count"] > 0, stats
 print("ok")
