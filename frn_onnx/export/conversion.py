@@ -3,7 +3,8 @@
 import contextlib
 import itertools
 import logging
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import onnx
@@ -66,7 +67,7 @@ def to_onnx(source: Source, opset: int) -> onnx.ModelProto:
                     output_names=outputs,
                     tensors_to_rename=names,
                     initialized_tables=tables,
-                    custom_op_handlers={"Erfc": (_write_erfc, [])},
+                    custom_op_handlers=_HANDLERS,
                 )
             _forget_sizes_of_squares(converted)
             converted = optimizer.optimize_graph(converted)
@@ -75,22 +76,49 @@ def to_onnx(source: Source, opset: int) -> onnx.ModelProto:
         raise
     except Exception as error:
         raise ExportError(
-            f"export: tf2onnx cannot convert {source.name!r}: {brief(error)}"
+            f"export: tf2onnx cannot convert {source.name!r}{_place(error)}: {brief(error)}"
         ) from error
     _refuse_unknown(model, source.name, opset)
     return model
 
 
+def _place(error: Exception) -> str:
+    """Where tf2onnx failed: the node that it was at, whose name begins with that of its layer."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for caller, handler in itertools.pairwise(frames):
+        if caller.f_code is tfonnx.tensorflow_onnx_mapping.__code__:
+            node = handler.f_locals.get("node")
+            return f", at the node {node.name!r}" if node else ""
+    return ""
+
+
 def _write_erfc(graph, node, name: str, args) -> None:
-    """1 - erf(x), which the exact GELU is made of; tf2onnx knows Erf only."""
+    """1 - erf(x), which the exact GELU is made of."""
+    _write_with_one(graph, node, "Erf", lambda one, y: [one, y])
+
+
+def _write_expm1(graph, node, name: str, args) -> None:
+    """exp(x) - 1, which CELU is made of."""
+    _write_with_one(graph, node, "Exp", lambda one, y: [y, one])
+
+
+def _write_with_one(graph, node, op_type: str, difference: Callable) -> None:
+    """The difference of 1 and an op's result, in place of an operation that tf2onnx lacks."""
     (x,), outputs = node.input, node.output
     shapes, types = node.output_shapes, node.output_dtypes
-    graph.remove_node(name)
-    dtype = utils.map_onnx_to_numpy_type(types[0])
-    one = graph.make_const(utils.make_name(name), np.array(1, dtype))
-    erf = graph.make_node("Erf", [x], shapes=shapes, dtypes=types)
-    inputs = [one.output[0], erf.output[0]]
-    graph.make_node("Sub", inputs, name=name, outputs=outputs, shapes=shapes, dtypes=types)
+    graph.remove_node(node.name)
+    one = np.array(1, utils.map_onnx_to_numpy_type(types[0]))
+    constant = graph.make_const(utils.make_name(node.name), one).output[0]
+    y = graph.make_node(op_type, [x], shapes=shapes, dtypes=types).output[0]
+    inputs = difference(constant, y)
+    graph.make_node("Sub", inputs, name=node.name, outputs=outputs, shapes=shapes, dtypes=types)
+
+
+# Operations that tf2onnx lacks.
+_HANDLERS: dict[str, tuple[Callable, list]] = {
+    "Erfc": (_write_erfc, []),
+    "Expm1": (_write_expm1, []),
+}
 
 
 def _forget_sizes_of_squares(graph) -> None:
@@ -125,10 +153,10 @@ def _refuse_unknown(model: onnx.ModelProto, name: str, opset: int) -> None:
     unknown = [n for n in nodes if not onnx.defs.has(n.op_type, opset, n.domain)]
     if unknown:
         named = ", ".join(f"{node.op_type} ({node.name})" for node in unknown)
+        newer = f", or try opset {NEWEST_OPSET}" if opset < NEWEST_OPSET else ""
         raise ExportError(
             f"export: {name!r} has TensorFlow operations that tf2onnx {tf2onnx.__version__} cannot "
-            f"write in opset {opset}: {named}; replace them, or try another opset (up to "
-            f"{NEWEST_OPSET})"
+            f"write in opset {opset}: {named}; replace the layers that they are named after{newer}"
         )
 
 

@@ -214,8 +214,19 @@ def test_an_operation_that_tf2onnx_does_not_know(untouched):
             return tf.math.lgamma(x)
 
     image = keras.Input((4, 4, 3))
-    with pytest.raises(ExportError, match=r"tf2onnx .* cannot write in opset 18: Lgamma \(.*odd"):
-        export(keras.Model(image, Odd()(FilterResponseNormalization()(image))), untouched)
+    model = keras.Model(image, Odd()(FilterResponseNormalization()(image)))
+    expected = r"tf2onnx .* cannot write in opset 18: Lgamma \(.*odd.*\); replace the layers"
+    with pytest.raises(ExportError, match=expected + ".* named after$"):
+        export(model, untouched)
+    with pytest.raises(ExportError, match=r"cannot write in opset 13: Lgamma .*, or try opset 18$"):
+        export(model, untouched, opset=13)
+
+
+def test_an_operation_that_tf2onnx_fails_at(untouched):
+    number = keras.Input((5,), dtype="int32", name="number")
+    lookup = keras.layers.IntegerLookup(vocabulary=[3, 1], name="numbers")
+    with pytest.raises(ExportError, match=r"at the node '.*/numbers.*': .*lookup tables"):
+        export(keras.Model(number, lookup(number)), untouched)
 
 
 def test_a_model_that_computes_in_bfloat16(untouched):

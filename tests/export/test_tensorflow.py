@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from frn_onnx import models
-from frn_onnx.errors import ArgumentError, VerificationError
+from frn_onnx.errors import ArgumentError, ExportError, VerificationError
 from frn_onnx.export import export_model
 from frn_onnx.layers import FilterResponseNormalization
 
@@ -40,12 +40,34 @@ class Map(layers.Layer):
         return ops.map(lambda row: ops.tanh(row) + 1.0, x)
 
 
+class While(layers.Layer):
+    def call(self, x):
+        steps = lambda step, y: (step + 1, ops.tanh(y) * 0.9)  # noqa: E731
+        return ops.while_loop(lambda step, y: step < 3, steps, (0, x))[1]
+
+
+class Scan(layers.Layer):
+    """The running sum along the rows, as a recurrent layer would do it by itself."""
+
+    def call(self, x):
+        add = lambda total, row: (total + row, total + row)  # noqa: E731
+        return ops.scan(add, ops.zeros_like(x[:, 0]), ops.moveaxis(x, 1, 0))[1]
+
+
+ACTIVATIONS = sorted(
+    name
+    for name, value in vars(keras.activations).items()
+    if name not in ("get", "serialize", "deserialize") and callable(value)
+)
+
+
 LOOPS = {
     "GRU": lambda: sequence(layers.GRU(3, return_sequences=True)),
     "masked LSTM": lambda: sequence(lambda y: layers.LSTM(3)(layers.Masking()(y))),
     "RNN of cells": lambda: sequence(layers.RNN([layers.SimpleRNNCell(3), layers.GRUCell(2)])),
     "cond": lambda: around(lambda y: layers.Conv2D(2, 1)(Branch()(y))),
     "map": lambda: around(Map()),
+    "while_loop": lambda: around(While()),
 }
 
 
@@ -54,6 +76,14 @@ def test_loops_and_branches(case):
     result = export_model(LOOPS[case]())
     assert result.fused == len(result.frn_layers) == 1
     export_cases.check_file(result.model, "portable")
+
+
+def test_a_loop_that_tf2onnx_cannot_write():
+    """keras.ops.scan keeps what it carries in an array that its body reads."""
+    with pytest.raises(
+        ExportError, match=r"tf2onnx cannot convert .*, at the node '.*scan.*/while"
+    ):
+        export_model(around(Scan()))
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
@@ -69,6 +99,19 @@ def test_a_grouped_convolution():
 
 def _groups(node):
     return next((a.i for a in node.attribute if a.name == "group"), 1)
+
+
+def test_a_depthwise_convolution():
+    result = export_model(around(layers.DepthwiseConv2D(3, depth_multiplier=2)))
+    assert [n for n in result.model.graph.node if n.op_type == "Conv" and _groups(n) == 4]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(name):
+    """Behind FRN; ReLU is its threshold."""
+    if name in ("glu", "threshold"):
+        pytest.skip("takes more, or gives less, than an activation does")
+    assert export_model(around(frn(activation=name))).fused == 2
 
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
@@ -125,6 +168,27 @@ def test_an_argument_that_may_be_left_out(rng):
     for given, names in (([spec], ["a"]), ([spec, spec], ["a", "b"])):
         result = export_model(model, signature=given)
         assert list(export_cases.interface(result.model)[0]) == names
+
+
+class KeywordOnly(Optional):
+    def call(self, a, *, b=None, training=None):
+        return super().call(a, b)
+
+
+def test_an_argument_by_its_name_alone(rng):
+    model = KeywordOnly()
+    model(export_cases.normal(rng, 2, 6, 5, 3))
+    with pytest.raises(ArgumentError, match=r"(?s)'b', .*keyword-only one needs a tf.function"):
+        export_model(model)
+    spec = tf.TensorSpec((None, 6, 5, 3))
+
+    @tf.function(input_signature=[spec, spec])
+    def both(a, b):
+        return model(a, b=b)
+
+    result = export_model(both)
+    assert result.fused == 1
+    assert list(export_cases.interface(result.model)[0]) == ["a", "b"]
 
 
 class Functions(tf.Module):
