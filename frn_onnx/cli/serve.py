@@ -27,6 +27,12 @@ def add_parser(subparsers) -> None:
         default=True,
         help="Prometheus figures under /metrics (default: on)",
     )
+    serve.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="debug shows probes too, warning only what failed (default: %(default)s)",
+    )
     serve.set_defaults(run=functools.partial(run, serve))
 
     config = subparsers.add_parser("ray-config", help="write the YAML for Ray Serve and KubeRay")
@@ -122,6 +128,7 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         port=args.port,
         strict=args.strict,
         metrics=args.metrics,
+        log_level=args.log_level,
         limits=Limits(body_bytes=args.max_body * 2**20),
         on_ready=announce,
     )

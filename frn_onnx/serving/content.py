@@ -1,5 +1,6 @@
 """Bodies as they travel: in pieces, and in gzip or deflate both ways."""
 
+import re
 import zlib
 
 import numpy as np
@@ -8,6 +9,8 @@ from frn_onnx.serving.errors import EncodingError, RequestError, TooLargeError, 
 
 # zlib's window bits that also choose the container.
 _WBITS = {"gzip": 31, "deflate": 15}
+# https://www.rfc-editor.org/rfc/rfc9110#name-quality-values
+_WEIGHT = re.compile(r"q=[01](\.[0-9]{0,3})?")
 # Shorter bodies do not get shorter by what a coding adds.
 _SHORTEST = 1024
 # What vector loads like best.
@@ -89,11 +92,20 @@ def choose_coding(accept: str | None, *, length: int, has_binary: bool) -> str |
     """
     if not accept or length < _SHORTEST:
         return None
-    wanted = [part.replace(" ", "").lower().partition(";") for part in accept.split(",")]
-    names = [name for name, _, quality in wanted if quality not in ("q=0", "q=0.0")]
-    if has_binary and len(names) > 1:
+    qualities = dict(map(_quality, accept.split(",")))
+    if has_binary and sum(map(bool, qualities.values())) > 1:
         return None
-    return next((name for name in _WBITS if name in names), None)
+    best = max(_WBITS, key=lambda name: qualities.get(name, 0.0))
+    wanted = qualities.get(best, 0.0)
+    return best if wanted and wanted >= qualities.get("identity", 0.0) else None
+
+
+def _quality(part: str) -> tuple[str, float]:
+    """A coding in ``Accept-Encoding`` and its weight; 0 refuses it, and so does nonsense."""
+    name, _, weight = part.replace(" ", "").lower().partition(";")
+    if not weight:
+        return name, 1.0
+    return name, float(weight[2:]) if _WEIGHT.fullmatch(weight) else 0.0
 
 
 def compress(body: bytes, coding: str) -> bytes:

@@ -22,6 +22,7 @@ def serve(
     port: int = 8000,
     strict: bool = False,
     metrics: bool = True,
+    log_level: str = "info",
     limits: Limits | None = None,
     on_ready: Callable[..., None] = lambda address, *served: None,
 ) -> None:
@@ -37,6 +38,7 @@ def serve(
         strict: whether one of several models that cannot be served is an error; else it is
             logged, and the others are served.
         metrics: whether ``/metrics`` is there.
+        log_level: one of ``logs.LEVELS``; probes are logged at ``"debug"`` alone.
         limits: on what a client may send; None takes the defaults.
         on_ready: told the URL, and then each ``ServedModel``, when the server answers.
 
@@ -56,7 +58,7 @@ def serve(
     kept: Metrics = PrometheusMetrics() if metrics else Metrics()
     models = [options] if isinstance(options, ModelOptions) else list(options)
     with _listen(host, port) as listener:
-        logs.configure()
+        logs.configure(log_level, kept)
         service = load(models, kept, strict=strict)
         application = app.build_app(service, kept, limits)
         _allow_many_connections()

@@ -2,15 +2,31 @@
 
 import asyncio
 import logging
+import re
 import sys
 import time
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from frn_onnx.serving.log_writer import BackgroundHandler
+from frn_onnx.serving.metrics import Metrics
+
+LOG = logging.getLogger("frn_onnx.serving")
 ACCESS = logging.getLogger("frn_onnx.serving.access")
+LEVELS = ("debug", "info", "warning", "error")
+# What asks again and again, and whose answers nobody wants to read.
+_PROBE = re.compile(r"/metrics|/v2/health/(live|ready)|/v2/models/.*/ready")
+# The trace that the request at hand is a part of.
+_TRACE_ID: ContextVar[str | None] = ContextVar("trace_id", default=None)
+# Version, trace, span and flags; a later version may have more behind.
+# https://www.w3.org/TR/trace-context/#traceparent-header
+_TRACEPARENT = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
+)
 
 
 class JsonFormatter(logging.Formatter):
@@ -24,25 +40,37 @@ class JsonFormatter(logging.Formatter):
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
         }
+        if trace_id := _TRACE_ID.get():
+            entry["trace_id"] = trace_id
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return orjson.dumps(entry, default=str).decode()
 
 
-def configure(stream: TextIO | None = None) -> None:
-    """Sends the server's and uvicorn's records to a stream, stderr by default, as JSON lines."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+def configure(level: str = "info", metrics: Metrics | None = None) -> None:
+    """Sends the server's and uvicorn's records to stderr, as JSON lines.
+
+    Args:
+        level: one of ``LEVELS``; uvicorn's records are shown from warnings on.
+        metrics: told of lines that nobody takes.
+    """
+    metrics = metrics or Metrics()
+    handler = BackgroundHandler(
+        sys.stderr.fileno(), on_drop=lambda: metrics.add("frn_onnx_log_drops", 1)
+    )
     handler.setFormatter(JsonFormatter())
-    for name, level in (("frn_onnx.serving", logging.INFO), ("uvicorn", logging.WARNING)):
+    lowest = logging.getLevelNamesMapping()[level.upper()]
+    for name, own in (("frn_onnx.serving", lowest), ("uvicorn", max(lowest, logging.WARNING))):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
+        logger.setLevel(own)
 
 
 class AccessLog:
     """ASGI middleware that writes a line about every request when it has been answered.
 
-    The handler's own fields (bytes_in, model, batch, queue_ms, run_ms, error) come from
+    What probes ask for is written at the level of debugging, an answer of 5xx as a warning. The
+    handler's own fields (bytes_in, model, batch, queue_ms, run_ms, error) come from
     ``scope["frn_onnx.log"]``.
     """
 
@@ -52,11 +80,14 @@ class AccessLog:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            for handler in LOG.handlers:  # the signal that ended the server may end the process
+                handler.flush()
             return
         start = time.perf_counter()
         fields: dict[str, Any] = {}
         scope["frn_onnx.log"] = fields
         answer = {"status": 0, "bytes_out": 0}
+        _TRACE_ID.set(_trace_id(scope))
 
         async def counting_send(message: Message) -> None:
             answer["status"] = message.get("status", answer["status"])
@@ -71,7 +102,21 @@ class AccessLog:
             asyncio.get_running_loop().call_soon(_log, scope, answer, fields, milliseconds)
 
 
+def _trace_id(scope: Scope) -> str | None:
+    """The trace's identity in the header ``traceparent``; None where it is not a valid one."""
+    for name, value in scope["headers"]:
+        if name == b"traceparent":
+            found = _TRACEPARENT.fullmatch(value)
+            return found[1].decode() if found else None
+    return None
+
+
 def _log(scope: Scope, answer: dict[str, int], fields: dict[str, Any], ms: float) -> None:
+    level = logging.WARNING if answer["status"] >= 500 else logging.INFO
+    if _PROBE.fullmatch(scope["path"]):
+        level = logging.DEBUG
+    if not ACCESS.isEnabledFor(level):
+        return
     client = scope.get("client")
     entry = {
         "client": f"{client[0]}:{client[1]}" if client else None,
@@ -82,4 +127,4 @@ def _log(scope: Scope, answer: dict[str, int], fields: dict[str, Any], ms: float
         **fields,
     }
     rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in entry.items()}
-    ACCESS.info("request", extra={"fields": rounded})
+    ACCESS.log(level, "request", extra={"fields": rounded})

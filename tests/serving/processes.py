@@ -74,7 +74,7 @@ class Server:
 
 
 @contextmanager
-def start(*command, python=sys.executable, log: Path, timeout=60, env=None):
+def start(*command, python=sys.executable, log: Path, timeout=60, env=None, pass_fds=()):
     """Starts a command that prints its URL when it is ready; ends it afterwards."""
     begin = time.perf_counter()
     with log.open("w") as stderr:
@@ -85,6 +85,7 @@ def start(*command, python=sys.executable, log: Path, timeout=60, env=None):
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
             preexec_fn=_end_with_parent,
+            pass_fds=pass_fds,
         )
     try:
         port = _wait_for_url(process, begin + timeout, log)

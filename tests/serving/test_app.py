@@ -15,6 +15,7 @@ from serving.example_models import DATATYPES
 
 import frn_onnx
 from frn_onnx import reference
+from frn_onnx.serving import content
 from frn_onnx.serving.codec import LENGTH_HEADER
 from frn_onnx.serving.options import Limits
 
@@ -261,11 +262,32 @@ def test_compressed_responses(serve, rng, coding):
     assert int(packed.headers["content-length"]) < 0.7 * int(plain.headers["content-length"])
 
 
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("gzip;q=0.000, deflate;q=0.5", "deflate"),
+        ("gzip;q=0.2, deflate; Q=0.3", "deflate"),
+        ("gzip;q=0.5, identity", None),
+        ("gzip, identity;q=0.5", "gzip"),
+        ("gzip;q=0.00, deflate;q=0.", None),
+        ("gzip;q=x", None),
+        ("br", None),
+    ],
+)
+def test_weights_of_codings(accept, expected):
+    assert content.choose_coding(accept, length=5000, has_binary=False) == expected
+
+
 def test_raw_tensors_are_compressed_only_for_who_asks_for_that_alone(serve, rng):
     x = rng.normal(size=(2000, 4)).astype(np.float32)
     request = binary_v2(x, parameters={"binary_data_output": True})
     client = serve("linear")
-    for accept, expected in (("gzip", "gzip"), ("gzip, deflate, br", None), ("gzip;q=0", None)):
+    for accept, expected in (
+        ("gzip", "gzip"),
+        ("gzip, deflate, br", None),
+        ("gzip;q=0", None),
+        ("gzip;q=0.000", None),
+    ):
         request["headers"]["Accept-Encoding"] = accept
         response = client.post(INFER, **request)
         assert response.headers.get("content-encoding") == expected
