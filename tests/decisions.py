@@ -85,6 +85,27 @@ def network(head: str, seed: int, width: int = 8) -> onnx.ModelProto:
     return model
 
 
+def from_integers(dtype: str, nodes: str, seed: int) -> onnx.ModelProto:
+    """The network with bytes out, from bytes or numbers of places by the nodes."""
+    model = network("uint8", seed)
+    text = f"""
+      <ir_version: 8, opset_import: ["": 18]>
+      first ({dtype}[N, 3, H, W] bytes) => (float[N, 3, H, W] image)
+      {{ {nodes} }}"""
+    first = parser.parse_model(text)
+    for node in reversed(first.graph.node):
+        model.graph.node.insert(0, node)
+    model.graph.input[0].CopyFrom(first.graph.input[0])
+    table = np.random.default_rng(seed).normal(size=300)
+    for name, array in {
+        "step": np.float32(0.02),
+        "zero": np.uint8(128),
+        "table": table.astype(np.float32),
+    }.items():
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    return model
+
+
 def fused(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same function, in another order of operations."""
     result = fuse(model)

@@ -153,6 +153,8 @@ def _judged(
         judgement.repeat(y, z)
 
     def move(by: float) -> list[np.ndarray]:
+        if models.first.moved is not None:
+            return _run(models.first.moved(by, int(rng.integers(2**20))), arrays)
         return models.run_first([tolerance.moved(x, by, rng) for x in arrays])
 
     if any(j.open for j in judged):

@@ -13,7 +13,8 @@ import onnx
 import onnx_ir as ir
 
 from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
-from frn_onnx.graph import model_io, noise, sites
+from frn_onnx.graph import model_io, movement, noise, sites
+from frn_onnx.graph.tolerance import is_float
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 _ROUNDOFF = {
@@ -55,6 +56,8 @@ class Runner:
         random_nodes: those that can be given seeds.
         seeded: makes a runner that draws the same in every run, from a seed for each of
             ``random_nodes``.
+        moved: where no input is a float: makes a runner whose first floats are moved by so much,
+            relative, at random, from a seed; None where that cannot be done.
     """
 
     label: str
@@ -65,6 +68,7 @@ class Runner:
     roundoff: float
     random_nodes: Sequence[noise.Key] = ()
     seeded: "Callable[[Sequence[int]], Runner] | None" = None
+    moved: "Callable[[float, int], Runner] | None" = None
 
 
 def runner(model: Any) -> Runner:
@@ -103,15 +107,15 @@ def onnx_runner(source: model_io.Source) -> Runner:
     def feeds(arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         return {spec.name: array for spec, array in zip(inputs, arrays, strict=True)}
 
-    def seeded(seeds: Sequence[int]) -> Runner:
-        copy = noise.seeded(model, seeds)
+    def running(copy: ir.Model) -> Runner:
+        """In a new session for each run, which draws anew."""
 
         def run(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
             return _session(copy, plugin=plugin).run(names, feeds(arrays))
 
-        return dataclasses.replace(drawing, run=run)
+        return dataclasses.replace(plain, run=run)
 
-    drawing = Runner(
+    plain = Runner(
         label=label,
         inputs=inputs,
         outputs=names,
@@ -120,8 +124,14 @@ def onnx_runner(source: model_io.Source) -> Runner:
         roundoff=_roundoff(model),
         random_nodes=noise.keys(model),
     )
-    # Without noise nothing holds the model, with its weights, any longer.
-    return dataclasses.replace(drawing, seeded=seeded) if drawing.random_nodes else drawing
+    # Otherwise nothing holds the model, with its weights, any longer.
+    if plain.random_nodes:
+        plain = dataclasses.replace(plain, seeded=lambda s: running(noise.seeded(model, s)))
+    if not any(is_float(spec.dtype) for spec in inputs):
+        plain = dataclasses.replace(
+            plain, moved=lambda by, s: running(movement.moved(model, by, s))
+        )
+    return plain
 
 
 def specs(session: Any) -> list[Spec]:

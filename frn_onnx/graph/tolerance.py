@@ -25,9 +25,11 @@ medians are 2.7 standard deviations. It is the median, so that what follows does
 **Jumps.** Integers, booleans, text, and floats behind a decision (ArgMax, TopK, Round, a
 comparison) do not move, they jump, where the decision was close. An element beyond the tolerance
 is accepted only if the first model *itself* gives that value there, or jumps as far, when its input
-moves by no more than the tolerance of rounding. That is tried up to 24 times, with movements from a
-32nd of it to all of it, until every such element is explained. A movement by which most elements
-leave their tolerance explains nothing. Where the first model never jumps, nothing may differ.
+moves by no more than the tolerance of rounding. Where no input is a float, what its integers are
+made, by Cast, DequantizeLinear or Gather, moves in its place. That is tried up to 24 times, with
+movements from a 32nd of it to all of it, until every such element is explained. A movement by which
+most elements leave their tolerance explains nothing. Where the first model never jumps, nothing may
+differ.
 """
 
 from collections.abc import Sequence
@@ -74,14 +76,14 @@ def movements(relative: float, roundoff: float) -> list[float]:
 
 def moved(x: np.ndarray, by: float, rng: np.random.Generator) -> np.ndarray:
     """Floats moved up or down at random; whatever else stays."""
-    if not is_float(x):
+    if not is_float(x.dtype):
         return x
     return np.asarray(x * (1 + rng.choice([-by, by], x.shape))).astype(x.dtype)
 
 
-def is_float(array: np.ndarray) -> bool:
+def is_float(dtype: np.dtype) -> bool:
     # NumPy does not count bfloat16 among its floating-point types.
-    return array.dtype.kind == "f" or array.dtype == ml_dtypes.bfloat16
+    return dtype.kind == "f" or dtype == ml_dtypes.bfloat16
 
 
 class Judgement:
@@ -112,11 +114,11 @@ class Judgement:
         self.a, self.b = a, b
         self.problem = ""
         self.random = self.undecided = False
-        self.continuous = is_float(a) and is_float(b)
+        self.continuous = is_float(a.dtype) and is_float(b.dtype)
         if a.shape != b.shape:
             self.problem = f"shape {a.shape} against {b.shape}"
             b = a
-        elif is_float(a) != is_float(b):
+        elif is_float(a.dtype) != is_float(b.dtype):
             self.problem = f"{a.dtype} against {b.dtype}"
         self.scale = _scale(a) if self.continuous else 0.0
         self.error = _error(a, b)
@@ -219,7 +221,7 @@ def _error(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(x - y)
     error = np.where(np.isnan(error), np.inf, error)
-    if not (is_float(a) and is_float(b)):
+    if not (is_float(a.dtype) and is_float(b.dtype)):
         error = np.maximum(error, 1.0)  # float64 does not tell large integers apart
     return np.where(same | (np.isnan(x) & np.isnan(y)), 0.0, error)
 

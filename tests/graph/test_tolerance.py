@@ -16,6 +16,26 @@ def test_a_decision_may_fall_otherwise_where_it_is_close(head):
     assert verify(network, decisions.fused(network), samples=2).ok
 
 
+INTEGERS = {
+    "cast": ("uint8", "image = Cast<to = 1>(bytes)"),
+    "dequantized": ("uint8", "image = DequantizeLinear(bytes, step, zero)"),
+    "looked up": ("int64", "image = Gather(table, bytes)"),
+    "float16": ("uint8", "half = Cast<to = 10>(bytes)\n image = Cast<to = 1>(half)"),
+}
+
+
+@pytest.mark.parametrize("kind", INTEGERS)
+def test_a_decision_on_integers(kind, rng):
+    dtype, nodes = INTEGERS[kind]
+    network = decisions.from_integers(dtype, nodes, seed=1)
+    given = {"bytes": rng.integers(0, 256, (3, 3, 160, 160)).astype(dtype)}
+    report = verify(network, decisions.fused(network), inputs=given)
+    assert report.ok
+    assert report.outputs[0].differing > 0
+    other = decisions.fused(decisions.changed(network, "gamma1", 1.05))
+    assert verify(network, other, samples=1).verdict == "different"
+
+
 @pytest.mark.parametrize("parameter", ["gamma1", "beta1", "gamma2"])
 @pytest.mark.parametrize("head", [head for head in decisions.HEADS if head != "places"])
 def test_another_function_is_told(head, parameter):

@@ -1,0 +1,81 @@
+"""A model whose input cannot move by rounding, made to move where its integers become floats.
+
+An image of bytes is cast, dequantized, or looked up in a table: what comes out of the first such
+node is what rounding can move, as it moves an input that is a float.
+"""
+
+import onnx
+import onnx_ir as ir
+
+from frn_onnx.graph import infer
+from frn_onnx.graph.edit import FreeNames
+
+_FLOATS = frozenset(
+    (
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.BFLOAT16,
+        onnx.TensorProto.DOUBLE,
+    )
+)
+# What they give depends on sizes alone, which must not move.
+_SIZES = frozenset(("Shape", "Size"))
+
+
+def moved(model: ir.Model, by: float, seed: int) -> ir.Model:
+    """A copy in which those floats are moved by up to ``by``, relative, at random.
+
+    The same in every run of a new session; other floats stay, and so does all that the model's
+    inputs do not lead to.
+    """
+    copy = model.clone()
+    types = infer.types(copy)
+    names = FreeNames(copy)
+    led = set(copy.graph.inputs)
+    for node in list(copy.graph):
+        read = [value for value in node.inputs if value in led]
+        if not read or (node.domain, node.op_type) in {("", size) for size in _SIZES}:
+            continue
+        led.update(node.outputs)
+        if not any(_is_float(value, types) for value in read):
+            for value in node.outputs:
+                if _is_float(value, types):
+                    _move(copy.graph, value, types[value], by, seed, names)
+                    seed += 1
+    return copy
+
+
+def _is_float(value: ir.Value, types: dict[ir.Value, onnx.TypeProto]) -> bool:
+    return value in types and types[value].tensor_type.elem_type in _FLOATS
+
+
+def _move(
+    graph: ir.Graph,
+    value: ir.Value,
+    type_: onnx.TypeProto,
+    by: float,
+    seed: int,
+    names: FreeNames,
+) -> None:
+    """value * uniform(1 - by, 1 + by), which ONNX Runtime draws in float32 or float64.
+
+    Where the graph itself gives the value out, it gives the old one.
+    """
+    element = type_.tensor_type.elem_type
+    wide = element if element == onnx.TensorProto.DOUBLE else onnx.TensorProto.FLOAT
+    node = value.producer()
+    uses = value.uses()
+    draw = ir.node(
+        "RandomUniformLike",
+        [value],
+        {"low": 1 - by, "high": 1 + by, "seed": float(seed), "dtype": wide},
+    )
+    widened = ir.node("Cast", [value], {"to": wide})
+    product = ir.node("Mul", [widened.outputs[0], draw.outputs[0]])
+    result = ir.node("Cast", [product.outputs[0]], {"to": element})
+    for added in (draw, widened, product, result):
+        added.name = names.free(f"{node.name}/{added.op_type}")
+        added.outputs[0].name = names.free(f"{added.name}_output")
+    graph.insert_after(node, [draw, widened, product, result])
+    for use in uses:
+        use.node.replace_input_with(use.idx, result.outputs[0])
