@@ -19,7 +19,7 @@ LOG = logging.getLogger("frn_onnx.serving")
 ACCESS = logging.getLogger("frn_onnx.serving.access")
 LEVELS = ("debug", "info", "warning", "error")
 # What asks again and again, and whose answers nobody wants to read.
-_PROBE = re.compile(r"/metrics|/v2/health/(live|ready)|/v2/models/.*/ready")
+_PROBE = re.compile(r"/metrics|/v2/health/(live|ready)|/v2/models/.*/ready|/v2/repository/index")
 # The trace that the request at hand is a part of.
 _TRACE_ID: ContextVar[str | None] = ContextVar("trace_id", default=None)
 # Version, trace, span and flags; a later version may have more behind.

@@ -81,6 +81,31 @@ def images(folder: Path) -> Path:
     )
 
 
+def uint8_image(folder: Path) -> Path:
+    """An image of 5 x 6 with its channels last, passed through as numbers; no axis is open."""
+    return _save(
+        folder,
+        "uint8_image",
+        [helper.make_node("Cast", ["x"], ["y"], to=FLOAT)],
+        [("x", TensorProto.UINT8, [1, 5, 6, 3])],
+        [("y", FLOAT, [1, 5, 6, 3])],
+    )
+
+
+def hostile_names(folder: Path) -> tuple[Path, str, str]:
+    """Tensors whose names would be code if they were pasted; the file, and the two names."""
+    x = 'x\'"); import os; os.abort() # </script><img src=x onerror="document.title=1">'
+    y = 'y" + str(1/0) + "\\'
+    path = _save(
+        folder,
+        "hostile",
+        [helper.make_node("Neg", [x], [y])],
+        [(x, FLOAT, ["N", 2])],
+        [(y, FLOAT, ["N", 2])],
+    )
+    return path, x, y
+
+
 def frn_parameters() -> list[np.ndarray]:
     """gamma, beta and tau of :func:`frn`."""
     rng = np.random.default_rng(3)
