@@ -94,6 +94,10 @@ Dims ReadType(const OrtApi& api, const OrtKernelInfo& info, size_t i,
   if (tensor == nullptr)
     throw FrnError(std::string("FRN: ") + kInputNames[i] + " must be a tensor.");
   Check(api, api.GetTensorElementType(tensor, element));
+  if (*element == ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED) {  // which is how absent ones are known
+    throw FrnError(std::string("FRN: ") + kInputNames[i] +
+                   " has no element type. State it in the model, or run shape inference.");
+  }
   return ReadDims(api, tensor);
 }
 

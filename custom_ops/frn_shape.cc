@@ -4,6 +4,11 @@
 #include <cmath>
 
 namespace frn {
+namespace {
+
+constexpr int64_t kMostElements = int64_t{1} << 59;  // whose bytes are an int64_t, with room to add
+
+}  // namespace
 
 std::string ToString(const Dims& dims) {
   std::string text = "(";
@@ -56,6 +61,12 @@ FrnShape MakeShape(const FrnLayout& layout, const Dims& x) {
   CheckRank(layout, x);
   // Without elements other sizes may be anything, and their product beyond int64_t.
   if (std::find(x.begin(), x.end(), 0) != x.end()) return {0, 0, x[layout.channel_axis], 0};
+  int64_t left = kMostElements;
+  for (int64_t dim : x) left /= dim;
+  if (left == 0) {
+    throw FrnError("FRN: X must have at most 2^59 elements, received shape " + ToString(x) +
+                   ". No memory holds it: look for the node before that computes this shape.");
+  }
   FrnShape shape{x[0], 1, x[layout.channel_axis], 1};
   for (int64_t axis = 1; axis < layout.rank; ++axis) {
     if (axis < layout.channel_axis) shape.outer *= x[axis];

@@ -50,6 +50,8 @@ struct FrnShape {
 // Throws FrnError if X has another rank than the axes demand.
 void CheckRank(const FrnLayout& layout, const Dims& x);
 
+// Throws FrnError if X has another rank than the axes demand, or more elements than memory can
+// hold.
 FrnShape MakeShape(const FrnLayout& layout, const Dims& x);
 
 // Throws FrnError unless `param` is (C,) followed by a 1 for each axis behind the channel axis.

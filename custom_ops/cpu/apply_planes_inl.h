@@ -73,5 +73,5 @@ template <class V, class T>
 void ApplyPlanesScaled(const T* x, T* y, int64_t planes, int64_t n, const typename V::Elem* factor,
                        const typename V::Elem* scale, const typename V::Elem* shift,
                        const typename V::Elem* tau) {
-  ApplyPlanesBy<V, false>(Scaled<V>{factor}, x, y, planes, n, 0, scale, shift, tau);
+  ApplyPlanesBy<V, false>(Scaled<V, 2>{factor}, x, y, planes, n, 0, scale, shift, tau);
 }

@@ -181,6 +181,6 @@ template <class V, class T>
 void ApplyRowsScaled(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride,
                      const typename V::Elem* factor, const typename V::Elem* scale,
                      const typename V::Elem* shift, const typename V::Elem* tau) {
-  const Columns<V, Scaled<V>> columns = {{factor}, scale, shift, tau};
+  const Columns<V, Scaled<V, 2>> columns = {{factor}, scale, shift, tau};
   ApplyRowsBy<V, false>(columns, x, y, rows, cols, stride, 0, false);
 }

@@ -39,8 +39,9 @@ struct Kernels {
   void (*apply_rows)(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride, int64_t ahead,
                      const A* scale, const A* shift, const A* tau, bool large);
 
-  // As the four above, of x * factor in place of x, with one factor for each plane or column, a
-  // power of two: for squares, and scales, that leave the range of A. Never past the caches.
+  // As the four above, of x * factor in place of x, and of x * factor * factor where it is
+  // normalised, with one factor for each plane or column, a power of two: for squares, and scales,
+  // that leave the range of A. Never past the caches.
   void (*sum_planes_scaled)(const T* x, int64_t planes, int64_t n, const A* factor, double* sums);
   void (*apply_planes_scaled)(const T* x, T* y, int64_t planes, int64_t n, const A* factor,
                               const A* scale, const A* shift, const A* tau);
@@ -55,6 +56,9 @@ struct Kernels {
   // not 0.
   bool (*scales)(const double* sums, int64_t n, double inverse_size, const A* gamma,
                  const A* epsilon, A* scale);
+
+  // values[i] /= sqrt(radicand[i])
+  void (*divide_by_roots)(const double* radicand, int64_t n, double* values);
 
   // The whole of FRN where a plane is one element: `rows` samples of `cols` channels.
   void (*apply_single)(const T* x, T* y, int64_t rows, int64_t cols, const A* gamma, const A* beta,

@@ -86,7 +86,7 @@ void SortColumns(typename V::Reg* a, typename V::Reg* b) {
   if constexpr (kSorts<V, T>) V::SortTwo(a, b);
 }
 
-// How x comes into a kernel: as it is, or times one factor for each plane or column.
+// How x comes into a kernel: as it is, or times a factor of each plane or column.
 template <class V>
 struct Plain {
   Plain Of(int64_t) const { return {}; }    // of one plane
@@ -98,25 +98,29 @@ struct Plain {
   static void Sort(Plain*, Plain*) {}
 };
 
-template <class V>
+// x * factor, kTimes times.
+template <class V, int kTimes>
 struct Factor {
   typename V::Reg factor;
 
-  typename V::Reg operator()(typename V::Reg x) const { return V::Mul(x, factor); }
+  typename V::Reg operator()(typename V::Reg x) const {
+    for (int i = 0; i < kTimes; ++i) x = V::Mul(x, factor);
+    return x;
+  }
   template <class T>
   static void Sort(Factor* a, Factor* b) {
     SortColumns<V, T>(&a->factor, &b->factor);
   }
 };
 
-template <class V>
+template <class V, int kTimes>
 struct Scaled {
   const typename V::Elem* factor;
 
-  Factor<V> Of(int64_t p) const { return {V::Set(factor[p])}; }
+  Factor<V, kTimes> Of(int64_t p) const { return {V::Set(factor[p])}; }
   Scaled From(int64_t p) const { return {factor + p}; }
-  Factor<V> At(int64_t c) const { return {V::Load(factor + c)}; }
-  Factor<V> AtPart(int n) const { return {V::LoadPart(factor, n)}; }
+  Factor<V, kTimes> At(int64_t c) const { return {V::Load(factor + c)}; }
+  Factor<V, kTimes> AtPart(int n) const { return {V::LoadPart(factor, n)}; }
 };
 
 template <class T>
@@ -166,6 +170,7 @@ constexpr Kernels<T> MakeKernels() {
           SumRowsScaled<V, T>,
           ApplyRowsScaled<V, T>,
           Scales<V>,
+          DivideByRoots<DoubleVec>,
           ApplySingle<V, T>,
           Widen<V, T>,
           V::Fence};

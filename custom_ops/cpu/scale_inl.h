@@ -22,12 +22,26 @@ bool Scales(const double* sums, int64_t n, double inverse_size, const typename V
   return trusted && V::template AllTrusted<1>(&radicand) && V::Normal(s, g);
 }
 
+// values[i] /= sqrt(radicand[i])
+template <class V>
+void DivideByRoots(const double* radicand, int64_t n, double* values) {
+  int64_t i = 0;
+  for (; i + V::kLanes <= n; i += V::kLanes) {
+    V::Store(values + i, V::Div(V::Load(values + i), V::Sqrt(V::Load(radicand + i))));
+  }
+  if (i == n) return;
+  const int rest = static_cast<int>(n - i);
+  const auto root = V::Sqrt(V::LoadPart(radicand + i, rest));
+  V::StorePart(values + i, V::Div(V::LoadPart(values + i, rest), root), rest);
+}
+
 // x / sqrt(x^2 + epsilon) where some lane's radicand is not trusted: each lane with the factor that
-// its own asks for. 0 / 0 and inf / inf are NaN.
+// its own asks for. 0 / 0 and inf / inf are NaN. Where epsilon is below zero, x^2 alone asks.
 template <class V>
 [[gnu::noinline]] typename V::Reg ScaledUnit(typename V::Reg x, typename V::Reg radicand,
                                              typename V::Reg epsilon) {
-  const auto factor = V::FactorFor(radicand), scaled = V::Mul(x, factor);
+  const auto factor = V::FactorFor(V::Max(radicand, V::Mul(x, x)));
+  const auto scaled = V::Mul(x, factor);
   const auto added = V::Mul(V::Mul(epsilon, factor), factor);
   return V::Div(scaled, V::Sqrt(V::Fma(scaled, scaled, added)));
 }

@@ -1,15 +1,17 @@
 // From sums of squares to what x is multiplied with.
 //
 // As a rule that is one float per channel, and the vector kernel makes it (Kernels::scales). Where
-// squares, or the scale itself, leave the range of floats, it is two: x * factor * scale. Both
-// steps, the sum and the normalisation, are then done by the kernels that take a factor, so that
-// huge, tiny and dead planes cost a second sum at most.
+// squares leave the range of floats, they are summed again, of x times a factor; where the scale
+// itself does, it is two: x * factor * factor * scale. Both steps are then done by the kernels that
+// take a factor, so that huge, tiny and dead planes cost a second sum at most.
 
 #ifndef FRN_ONNX_CPU_SCALES_H_
 #define FRN_ONNX_CPU_SCALES_H_
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <type_traits>
 
@@ -22,34 +24,38 @@ template <class T>
 constexpr bool kSquaresFit = std::is_same_v<T, F16> || std::is_same_v<T, double>;
 
 // The factor that the squares of a channel ask for: 1 where their sum can be relied on. A sum that
-// is NaN is the answer already.
-template <class T>
-ComputeType<T> FactorOfSum(double mean, double epsilon) {
-  if (kSquaresFit<T>) return 1;
-  if (mean + epsilon < kTrustedMin) return kTiny;
-  return mean > kTrustedMax ? kHuge : 1;
+// is NaN is the answer already. An epsilon below zero asks for none: ordinary squares times kTiny
+// would overflow.
+inline double FactorOfSum(double mean, double epsilon) {
+  const double factor = std::max(mean, mean + epsilon) < kTrustedMin ? kTiny : 1;
+  return mean > kTrustedMax ? kHuge : factor;
 }
 
-// What x is multiplied with: factor first.
-template <class A>
-struct FactorAndScale {
-  A factor;
-  A scale;
-};
+// 2^exponent, which a double can hold.
+inline double PowerOfTwo(int64_t exponent) {
+  const uint64_t bits = static_cast<uint64_t>(exponent + 1023) << 52;
+  double power;
+  std::memcpy(&power, &bits, sizeof(power));
+  return power;
+}
 
-// gamma / sqrt(radicand), the radicand given times the square of sum_factor.
-template <class A>
-FactorAndScale<A> FactorAndScaleOf(double gamma, double radicand, double sum_factor) {
-  const double scale = gamma / std::sqrt(radicand) * sum_factor, magnitude = std::fabs(scale);
-  double factor = 1;
-  if (magnitude > 0 && magnitude < kMinNormal) factor = kHuge;
-  if (magnitude > kMaxFloat && magnitude < std::numeric_limits<double>::infinity()) factor = kTiny;
-  return {static_cast<A>(factor), static_cast<A>(scale / factor)};
+// The exponent of a number that is not 0 and no subnormal.
+inline int64_t ExponentOf(double value) {
+  uint64_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return static_cast<int64_t>(bits >> 52 & 0x7ff) - 1023;
+}
+
+// Whether a scale is one that floats round as they should, or 0, infinite or NaN.
+inline bool IsOneFloat(double scale) {
+  const double magnitude = std::fabs(scale);
+  const bool lost = magnitude > 0 && magnitude < kMinNormal;
+  return !lost && !(magnitude > kMaxFloat && magnitude < std::numeric_limits<double>::infinity());
 }
 
 // Sets scale[i] for the channels c + i of one sample, i < count, whose sums are given. Where some
 // need a factor, sets factor[i] for all and returns true. sum_again(factor, spare) sets spare[i] to
-// the sums of the squares of x * factor[i]; sums[i] becomes what was taken.
+// the sums of the squares of x * factor[i]; sums and spare are overwritten.
 template <class T, class SumAgain>
 bool ScalesOf(const FrnCall<T>& call, int64_t c, int64_t count, double* sums, double* spare,
               ComputeType<T>* factor, ComputeType<T>* scale, SumAgain&& sum_again) {
@@ -61,26 +67,36 @@ bool ScalesOf(const FrnCall<T>& call, int64_t c, int64_t count, double* sums, do
 
   bool again = false;
   for (int64_t i = 0; i < count; ++i) {
-    factor[i] = FactorOfSum<T>(sums[i] * inverse_size, epsilon[i]);
-    again |= factor[i] != 1;
+    const double wanted = kSquaresFit<T> ? 1 : FactorOfSum(sums[i] * inverse_size, epsilon[i]);
+    factor[i] = static_cast<A>(wanted);
+    again |= wanted != 1;
   }
   if (again) {
     sum_again(factor, spare);
-    for (int64_t i = 0; i < count; ++i) {
-      if (factor[i] != 1) sums[i] = spare[i];
-    }
+    for (int64_t i = 0; i < count; ++i) sums[i] = factor[i] != 1 ? spare[i] : sums[i];
   }
-  bool factored = false;
+  double* const wide = spare;  // the scales, which doubles hold
   for (int64_t i = 0; i < count; ++i) {
     const double sum_factor = factor[i];
-    const double radicand = sums[i] * inverse_size + epsilon[i] * sum_factor * sum_factor;
-    if (factor[i] == 1 && !(radicand > 0)) continue;  // NaN or 0: the kernel's scale is right
-    const auto exact = FactorAndScaleOf<A>(gamma[i], radicand, sum_factor);
-    factor[i] = exact.factor;
-    scale[i] = exact.scale;
-    factored |= exact.factor != 1;
+    wide[i] = gamma[i] * sum_factor;
+    sums[i] = sums[i] * inverse_size + epsilon[i] * sum_factor * sum_factor;  // the radicands
   }
-  return factored;
+  call.kernels.divide_by_roots(sums, count, wide);
+  bool factored = false;
+  for (int64_t i = 0; i < count; ++i) {
+    factor[i] = 1;
+    scale[i] = static_cast<A>(wide[i]);
+    factored |= !IsOneFloat(wide[i]);
+  }
+  if (!factored) return false;
+  // A third of its digits: however gamma and x differ, each product is in range then.
+  for (int64_t i = 0; i < count; ++i) {
+    if (IsOneFloat(wide[i])) continue;
+    const int64_t third = ExponentOf(wide[i]) / 3;
+    factor[i] = static_cast<A>(PowerOfTwo(third));
+    scale[i] = static_cast<A>(wide[i] * PowerOfTwo(-2 * third));
+  }
+  return true;
 }
 
 }  // namespace frn

@@ -99,5 +99,5 @@ void SumPlanes(const T* x, int64_t planes, int64_t n, double* sums) {
 template <class V, class T>
 void SumPlanesScaled(const T* x, int64_t planes, int64_t n, const typename V::Elem* factor,
                      double* sums) {
-  SumPlanesBy<V>(Scaled<V>{factor}, x, planes, n, sums);
+  SumPlanesBy<V>(Scaled<V, 1>{factor}, x, planes, n, sums);
 }

@@ -103,5 +103,5 @@ void SumRows(const T* x, int64_t rows, int64_t cols, int64_t stride, double* sum
 template <class V, class T>
 void SumRowsScaled(const T* x, int64_t rows, int64_t cols, int64_t stride,
                    const typename V::Elem* factor, double* sums) {
-  SumRowsBy<V>(Scaled<V>{factor}, x, rows, cols, stride, sums, false);
+  SumRowsBy<V>(Scaled<V, 1>{factor}, x, rows, cols, stride, sums, false);
 }

@@ -47,6 +47,19 @@ std::vector<FoundCase> FoundCases(const std::string& target) {
   test.node.inputs[0].known.names.clear();
   add("sizes of an empty tensor are not multiplied", test);
 
+  test = plain(kFloat, {1, 3, 4, 4}, {2, 3});
+  test.node.inputs[0].dims = {int64_t{1} << 40, 3, int64_t{1} << 40, 4};
+  test.node.inputs[0].known.dims.clear();
+  test.node.inputs[0].known.names.clear();
+  test.data[0].clear();
+  add("an X that no memory holds", test);
+
+  for (size_t untyped = 1; untyped < 4; ++untyped) {
+    test = plain(kFloat, {1, 3, 4, 4}, {2, 3});
+    test.node.inputs[untyped].known.type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+    add("an input that is there and has no type", test);
+  }
+
   for (size_t missing = 0; missing < 3; ++missing) {
     test = plain(kFloat, {1, 3, 4, 4}, {2, 3});
     test.node.inputs[missing].present = false;
@@ -56,6 +69,46 @@ std::vector<FoundCase> FoundCases(const std::string& target) {
     test.data.resize(missing);
     test.offsets.assign(missing + 1, 0);
     add("a node has too few inputs", test);
+  }
+
+  // More channels in one than in the other, where the model says nothing of X.
+  for (const size_t longer : {1, 2}) {
+    test = plain(kFloat, {1, 4096, 1, 1}, {2, 3});
+    test.node.inputs.resize(3);
+    test.node.inputs[0].known.dims.clear();
+    test.node.inputs[0].known.names.clear();
+    for (const size_t i : {1, 2}) test.node.inputs[i].constant = true;
+    test.node.inputs[3 - longer].dims[0] = 3;
+    test.node.inputs[3 - longer].known.dims[0] = 3;
+    test.data[3 - longer].resize(3 * SizeOf(kFloat));
+    add("constants of different lengths", test);
+  }
+
+  // The radicand below zero, with ordinary and with small squares.
+  for (const ElementType type : kElements) {
+    for (const Dims& x : {Dims{2, 3, 7, 7}, Dims{2, 33, 1, 1}}) {
+      for (const double epsilon : {-400.0, -1e-20}) {
+        test = plain(type, x, {2, 3});
+        test.node.inputs.push_back(test.node.inputs[1]);
+        test.node.inputs[4].known.type = kFloat;
+        test.data.emplace_back(x[1] * SizeOf(kFloat));
+        test.offsets.push_back(0);
+        test = WithValues(test, 4, epsilon);
+        add("epsilon below minus the mean square",
+            epsilon < -1 ? test : WithValues(test, 0, type == kHalf ? 0 : 1e-12));
+      }
+    }
+  }
+
+  // The scale is far beyond floats, what it makes of x is not.
+  for (const ElementType type : {kFloat, kBrain}) {
+    for (const Dims& axes : {Dims{2, 3}, Dims{1, 2}}) {
+      for (const double gamma : {1e-30, 1e30}) {
+        test = WithValues(WithValues(plain(type, {2, 3, 4, 5}, axes), 1, gamma), 0, 1e7 / gamma);
+        test.node.epsilon = 0.0f;
+        add("gamma small where x is huge, and the reverse", test);
+      }
+    }
   }
 
   for (const ElementType type : kElements) {

@@ -12,6 +12,8 @@ namespace {
 using fake_ort::Dims;
 using fake_ort::Input;
 
+constexpr int64_t kMostElements = int64_t{1} << 59;  // of an X that a runtime could have
+
 bool IsElement(ElementType type) {
   for (ElementType known : kElements) {
     if (type == known) return true;
@@ -27,6 +29,18 @@ bool Fits(const Dims& param, int64_t channels, size_t rank) {
     if (param[i] >= 0 && expected >= 0 && param[i] != expected) return false;
   }
   return true;
+}
+
+// The channels as they are known when a node is made: by the shape of X, or else by the first
+// constant; -1 is not known.
+int64_t KnownChannels(const fake_ort::Node& node, size_t channel) {
+  const Dims& x = node.inputs[0].known.dims;
+  if (channel < x.size() && x[channel] >= 0) return x[channel];
+  for (size_t i = 1; i < kInputs && i < node.inputs.size(); ++i) {
+    const Input& input = node.inputs[i];
+    if (input.present && input.constant && !input.dims.empty()) return input.dims[0];
+  }
+  return -1;
 }
 
 std::string Text(const Dims& dims) {
@@ -47,6 +61,7 @@ Verdict Judge(const FuzzCase& test) {
     if (!std::isfinite(*epsilon) || *epsilon < 0) return Verdict::kRefusedWhenMade;
   }
   const size_t rank = axes->size() + 2;
+  const int64_t channels = node.inputs.empty() ? -1 : KnownChannels(node, channel);
   for (size_t i = 0; i < kInputs; ++i) {
     const Input* input = i < node.inputs.size() ? &node.inputs[i] : nullptr;
     if (input == nullptr || !input->present) {
@@ -61,8 +76,6 @@ Verdict Judge(const FuzzCase& test) {
     // Of a constant all is known, of others what the model says; of X its rank, by the axes.
     const Dims& known = input->constant ? input->dims : input->known.dims;
     if (known.empty() && !input->constant) continue;
-    const Dims& x_known = node.inputs[0].known.dims;
-    const int64_t channels = x_known.empty() ? -1 : x_known[channel];
     if (i == 0 ? known.size() != rank : !Fits(known, channels, rank - channel)) {
       return Verdict::kRefusedWhenMade;
     }
@@ -75,6 +88,8 @@ Verdict Judge(const FuzzCase& test) {
       return Verdict::kRefusedWhenRun;
     }
   }
+  const int64_t elements = CountOf(x);
+  if (elements < 0 || elements > kMostElements) return Verdict::kRefusedWhenRun;
   return Verdict::kRuns;
 }
 

@@ -34,7 +34,9 @@ def expected(x, gamma, beta, epsilon, axes):
 
 
 def check(x, gamma, beta, epsilon, axes):
-    y = _native.frn(x, gamma, beta, epsilon=float(epsilon), axes=axes).astype(np.float64)
+    # Only an array may be negative.
+    given = float(epsilon) if epsilon >= 0 else np.full(gamma.size, epsilon, np.float32)
+    y = _native.frn(x, gamma, beta, epsilon=given, axes=axes).astype(np.float64)
     scaled, right = expected(x, gamma, beta, np.float64(np.float32(epsilon)), axes)
     unit = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24}[x.dtype.name]
     least = {"float16": 2.0**-24, "bfloat16": 2.0**-133, "float32": 2.0**-149}[x.dtype.name]
@@ -91,6 +93,46 @@ def test_each_channel_for_itself(target, rng, shape, axes, name):
     gamma, beta, _ = make_params(rng, channels, np.float32)
     check(x, gamma, beta, 0.0, axes)
     check(x, gamma, beta, 1e-6, axes)
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16", "float64"])
+@pytest.mark.parametrize(("shape", "axes"), CASES, ids=str)
+def test_epsilon_below_the_mean_square(target, rng, shape, axes, name):
+    """The root of a number below zero is NaN, as in the op's function body; tau hides nothing."""
+    channels = channels_of(shape, axes)
+    dtype = np.float64 if name == "float64" else np.float32
+    gamma, beta, tau = make_params(rng, channels, dtype)
+    epsilon = np.resize(np.array([-400, -1e38, -1e-12, -np.inf, 1e-3], dtype), channels)
+    at = ({1, 2, 3} - set(axes)).pop()
+    x = np.moveaxis(rng.uniform(0.5, 1.9, shape), at, 0)
+    x[2::5] = 0
+    x = np.ascontiguousarray(np.moveaxis(x, 0, at)).astype(DTYPES[name])
+    y = _native.frn(x, gamma, beta, tau, epsilon=epsilon, axes=axes).astype(np.float64)
+    y = np.moveaxis(y, at, 0)
+    assert np.isnan(y[epsilon < 0]).all()
+    assert not np.isnan(y[epsilon > 0]).any()
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("shape", "axes"), CASES, ids=str)
+def test_epsilon_little_below_zero(target, rng, shape, axes, name):
+    """Less than the mean square is taken away: huge and ordinary planes are not summed as tiny."""
+    channels = channels_of(shape, axes)
+    gamma, beta, _ = make_params(rng, channels, np.float32)
+    for scale in (1.0, 1e30, 1e-20):
+        x = (rng.uniform(0.5, 1.9, shape) * scale).astype(DTYPES[name])
+        check(x, gamma, beta, np.float32(-(min(scale, 1e18) ** 2) / 16), axes)
+
+
+@pytest.mark.parametrize("gamma", [1e-30, 1e30])
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("shape", "axes"), CASES, ids=str)
+def test_gamma_against_x(target, rng, shape, axes, name, gamma):
+    """The scale is far beyond floats, what it makes of x is not."""
+    channels = channels_of(shape, axes)
+    gammas = (rng.uniform(0.5, 2, channels) * gamma).astype(np.float32)
+    x = (rng.uniform(0.5, 1.9, shape) * 1e6 / gamma).astype(DTYPES[name])
+    check(x, gammas, np.zeros(channels, np.float32), 0.0, axes)
 
 
 def test_other_bits_of_nan(target):
