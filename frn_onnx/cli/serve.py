@@ -15,6 +15,23 @@ def add_parser(subparsers) -> None:
     )
     _add_name(serve)
     _add_address(serve)
+    serve.add_argument(
+        "--uds", metavar="PATH", help="listen on a Unix socket in place of --host and --port"
+    )
+    serve.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="answer to this name too; on the loopback others are refused (may be repeated)",
+    )
+    serve.add_argument(
+        "--grace",
+        type=int,
+        default=25,
+        metavar="S",
+        help="what is in flight when the server is stopped may take so long (default: %(default)s)",
+    )
     _add_model_options(serve, threads=0, threads_help="ONNX Runtime's threads (default: automatic)")
     serve.add_argument(
         "--strict",
@@ -90,6 +107,27 @@ def _add_model_options(parser: argparse.ArgumentParser, *, threads: int, threads
         help="most requests that wait; one more gets 503 (default: %(default)s)",
     )
     parser.add_argument(
+        "--max-batch-mb",
+        type=int,
+        default=16,
+        metavar="MB",
+        help="most MiB of inputs run together (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-wait",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="who would wait longer for a run gets 503 (default: %(default)g s)",
+    )
+    parser.add_argument(
+        "--run-timeout",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="a run that takes longer is ended (default: %(default)g s)",
+    )
+    parser.add_argument(
         "--max-body", type=int, default=64, metavar="MB", help="largest body (default: %(default)s)"
     )
 
@@ -126,6 +164,9 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         _options(args),
         host=args.host,
         port=args.port,
+        uds=args.uds,
+        allowed_hosts=args.allowed_host,
+        grace_seconds=args.grace,
         strict=args.strict,
         metrics=args.metrics,
         log_level=args.log_level,
@@ -164,7 +205,10 @@ def _options(args: argparse.Namespace) -> list:
             device=args.device,
             threads=args.threads,
             max_batch=args.max_batch,
+            max_batch_mb=args.max_batch_mb,
             max_queue=args.max_queue,
+            max_wait=args.max_wait,
+            run_timeout=args.run_timeout,
         )
         for name, file in sources.find(args.models, args.name)
     ]

@@ -19,11 +19,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 import frn_onnx
 from frn_onnx.serving import content, openapi
 from frn_onnx.serving.codec import LENGTH_HEADER, parse_length
 from frn_onnx.serving.errors import (
+    CLIENT_GONE,
     ModelUnavailableError,
     NotFoundError,
     RequestError,
@@ -103,6 +105,9 @@ class _Handlers:
         except RequestError as error:
             status = error.status
             raise
+        except asyncio.CancelledError:
+            status = CLIENT_GONE
+            raise
         finally:
             seconds = time.perf_counter() - start
             # Counted behind the answer's back: it leaves at the end of this turn of the loop.
@@ -153,10 +158,10 @@ class _Handlers:
     async def model_ready(self, request: Request) -> Response:
         name = request.path_params["model"]
         try:
-            self._service.find(**request.path_params)
+            ready = self._service.find(**request.path_params).health.ready
         except ModelUnavailableError as error:
             return _json({"name": name, "ready": False, "error": str(error)}, 503)
-        return _json({"name": name, "ready": True})
+        return _json({"name": name, "ready": ready}, 200 if ready else 503)
 
     async def model_metadata(self, request: Request) -> Response:
         return _json(self._service.find(**request.path_params).signature.metadata())
@@ -187,7 +192,8 @@ class _Handlers:
         )
 
     async def live(self, request: Request) -> Response:
-        return _json({"live": True})
+        live = self._service.live()
+        return _json({"live": live}, 200 if live else 503)
 
     async def ready(self, request: Request) -> Response:
         ready = await self._service.ready()
@@ -231,9 +237,8 @@ def build_app(service: Service, metrics: Metrics, limits: Limits | None = None) 
         service.close()
 
     async def on_request_error(request: Request, error: Exception) -> Response:
-        if isinstance(error, RequestError) and error.rejection:
-            metrics.reject(error.rejection)
-        return await _on_request_error(request, error)
+        assert isinstance(error, RequestError)
+        return error_response(request.scope, error, metrics)
 
     return Starlette(
         routes=_Handlers(service, metrics, limits or Limits()).routes(),
@@ -266,9 +271,11 @@ async def _response(answer: Answer, accept: str | None) -> Response:
     return Response(body, headers=headers)
 
 
-async def _on_request_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestError)
-    request.scope.setdefault("frn_onnx.log", {})["error"] = str(error)
+def error_response(scope: Scope, error: RequestError, metrics: Metrics | None = None) -> Response:
+    """The answer to a request that cannot be done; noted for the log and the metrics."""
+    if metrics is not None and error.rejection:
+        metrics.reject(error.rejection)
+    scope.setdefault("frn_onnx.log", {})["error"] = str(error)
     return _json({"error": str(error)}, error.status, error.headers)
 
 
@@ -277,9 +284,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     path = request.url.path
     if error.status_code == 404:
-        return await _on_request_error(
-            request, NotFoundError(f"there is nothing at {show(path)}; the API is under /v2")
-        )
+        missing = NotFoundError(f"there is nothing at {show(path)}; the API is under /v2")
+        return error_response(request.scope, missing)
     text = str(error.detail)
     if error.status_code == 405:
         text = f"{show(path)} takes {headers.get('Allow')}, received {show(request.method)}"

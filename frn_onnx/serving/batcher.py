@@ -9,6 +9,7 @@ fails, or gives something else than one row per sample, is run again one request
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -19,10 +20,15 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from frn_onnx.serving.errors import ModelRunError, QueueFullError
+from frn_onnx.serving.errors import ModelRunError, QueueFullError, RunTimeoutError, WaitError
+from frn_onnx.serving.health import Health
+from frn_onnx.serving.pace import Pace
 
-# ONNX Runtime cannot be told to leave a run; the thread ends with the process at the latest.
+# A run that does not end when it is told to is left; the thread ends with the process.
 _CLOSE_SECONDS = 1
+# An answer should come within this part of the longest wait; the rest is for estimates that are
+# wrong, and for the way to the client.
+_PROMISE = 0.75
 # (feeds, names of the outputs) -> outputs, as Model.run.
 Run = Callable[[Mapping[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
 # (samples in the run, seconds it took); called in the batcher's thread.
@@ -51,6 +57,7 @@ class _Job:
     outputs: Sequence[str]
     future: asyncio.Future
     queued: float = field(default_factory=time.perf_counter)
+    expiry: asyncio.TimerHandle | None = None
 
     @cached_property
     def samples(self) -> int:
@@ -63,6 +70,11 @@ class _Job:
         """Jobs of equal keys can be stacked."""
         return tuple((name, self.feeds[name].shape[1:]) for name in sorted(self.feeds))
 
+    @cached_property
+    def nbytes(self) -> int:
+        """Of all inputs."""
+        return sum(array.nbytes for array in self.feeds.values())
+
 
 # A job, and what its client gets.
 _Answer = tuple[_Job, Result | ModelRunError]
@@ -73,19 +85,48 @@ class Batcher:
 
     Args:
         run: runs the model.
+        stop: makes a run that is under way end early.
         max_batch: most samples that are put together; 1 puts none together. A request that
             alone has more is run as it is.
+        max_batch_bytes: the same for the bytes of the inputs.
         max_queue: most requests that wait; one more is refused.
+        max_wait: longest that a request waits for its run, in seconds.
+        run_timeout: longest that a run may take, in seconds.
         observe: told of every run.
+
+    Attributes:
+        pace: how long runs take.
+        health: whether they succeed.
     """
 
-    def __init__(self, run: Run, *, max_batch: int, max_queue: int, observe: Observe) -> None:
+    def __init__(
+        self,
+        run: Run,
+        *,
+        stop: Callable[[], None] = lambda: None,
+        max_batch: int,
+        max_batch_bytes: int = 2**62,
+        max_queue: int,
+        max_wait: float = math.inf,
+        run_timeout: float = math.inf,
+        observe: Observe,
+    ) -> None:
         self._run = run
+        self._stop = stop
         self._max_batch = max_batch
+        self._max_batch_bytes = max_batch_bytes
         self._max_queue = max_queue
+        self._max_wait = max_wait
+        self._run_timeout = run_timeout
         self._observe = observe
+        self._sample: tuple[Mapping[str, np.ndarray], Sequence[str]] | None = None
+        self.pace = Pace()
+        self.health = Health(self._check_sample)
         self._queue: deque[_Job] = deque()
         self._running = False
+        self._current: list[_Job] = []
+        self._began = 0.0
+        self._watchdog: asyncio.TimerHandle | None = None
         # What to run, and the event loop that waits for it; None ends the thread. An executor
         # and a task would do the same with two more turns of the loop for every request.
         self._batches: SimpleQueue[tuple[list[_Job], asyncio.AbstractEventLoop] | None]
@@ -99,45 +140,149 @@ class Batcher:
         return len(self._queue)
 
     def check_room(self) -> None:
-        """Raises QueueFullError where no further request can wait."""
+        """Refuses a request that would not be answered in time, before anything is done for it.
+
+        Raises:
+            QueueFullError: as many wait as may.
+            WaitError: it would wait too long.
+        """
         if len(self._queue) >= self._max_queue:
             raise QueueFullError(
                 f"{self._max_queue} requests are waiting, which is the limit (--max-queue); "
                 "try again in a second"
             )
+        if not self._running or self._max_wait == math.inf:
+            return
+        wait, run = self._expect()
+        # Whoever waits for max_wait gives up about then: the answer, and not the run alone, should
+        # come within it. A run that takes a good part of it needs more patience than that.
+        if wait > max(_PROMISE * self._max_wait - run, self._max_wait / 2):
+            raise self._too_late(wait)
 
     async def submit(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> Result:
-        """Runs one request, perhaps together with others.
+        """Runs one request, perhaps together with others; cancelled, it is not run for nobody.
 
         Raises:
-            QueueFullError: too many wait.
+            QueueFullError, WaitError: it would wait too long, or has.
             ModelRunError: the model failed on this request.
+            RunTimeoutError: the run does not end.
         """
         self.check_room()
-        loop = asyncio.get_running_loop()
-        job = _Job(feeds, outputs, loop.create_future())
+        job = _Job(feeds, outputs, asyncio.get_running_loop().create_future())
+        if self._max_wait < math.inf:
+            job.expiry = job.future.get_loop().call_later(self._max_wait, self._expire, job)
         self._queue.append(job)
+        return await self._answer_of(job)
+
+    def set_sample(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> None:
+        """A request that the model is known to answer; ``health`` tries it when others fail."""
+        self._sample = feeds, outputs
+
+    async def _check_sample(self) -> None:
+        if self._sample is None:
+            return
+        job = _Job(*self._sample, asyncio.get_running_loop().create_future())
+        self._queue.appendleft(job)
+        await self._answer_of(job)
+
+    async def _answer_of(self, job: _Job) -> Result:
         if not self._running:
             self._running = True
+            loop = job.future.get_loop()
             loop.call_soon(self._start, loop)  # what arrives in the same turn joins
-        return await job.future
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            self._abandon(job)
+            raise
 
     def close(self) -> None:
-        """Ends the thread. A run that nobody waits for any more is not waited for here either."""
+        """Ends the thread, and a run that nobody waits for any more."""
         self._batches.put(None)
+        self._stop()
         self._thread.join(_CLOSE_SECONDS)
+
+    def _expect(self) -> tuple[float, float]:
+        """Seconds until a request that comes now would be run, and that its run would take."""
+        began = time.perf_counter() - self._began
+        running = sum(job.samples or 1 for job in self._current)
+        wait = max(self.pace.expect(running) - began, 0.0) if running else 0.0
+        together: dict[tuple, list[_Job]] = {}
+        for job in self._queue:
+            together.setdefault(job.key if job.samples else (id(job),), []).append(job)
+        rest = 0
+        for jobs in together.values():
+            samples = sum(job.samples or 1 for job in jobs)
+            room = self._max_batch_bytes * samples // max(sum(job.nbytes for job in jobs), 1)
+            most = max(1, min(self._max_batch, room))
+            runs, rest = divmod(samples, most)
+            wait += runs * self.pace.expect(most)
+            if rest and len(together) > 1:
+                wait += self.pace.expect(rest)
+        return wait, self.pace.expect(rest + 1)
+
+    def _too_late(self, wait: float) -> WaitError:
+        return WaitError(
+            f"a request would wait {wait:.1f} s for its run, and {self._max_wait:g} s is the limit "
+            "(--max-wait); try again later",
+            retry_after=wait,
+        )
+
+    def _expire(self, job: _Job) -> None:
+        """Refuses a job that has waited too long."""
+        if not job.future.done():
+            self._queue.remove(job)
+            job.future.set_exception(self._too_late(self._max_wait))
+
+    def _abandon(self, job: _Job) -> None:
+        """A job's client has gone: it is not run, or its run ends if nobody else waits for it."""
+        if job.expiry is not None:
+            job.expiry.cancel()
+        if job in self._queue:
+            self._queue.remove(job)
+        elif job in self._current and all(job.future.done() for job in self._current):
+            self._stop()
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hands what can run together to the thread, if there is anything."""
-        jobs = self._take()
-        self._running = bool(jobs)
-        if jobs:
-            self._batches.put((jobs, loop))
+        self._current = self._take()
+        self._running = bool(self._current)
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+        if self._running:
+            self._began = time.perf_counter()
+            if self._run_timeout < math.inf:
+                self._watchdog = loop.call_later(self._run_timeout, self._give_up, self._current)
+            self._batches.put((self._current, loop))
+
+    def _give_up(self, jobs: list[_Job]) -> None:
+        """A run does not end: tells it to, and its clients that they need not wait."""
+        self._stop()
+        self.health.hangs()
+        for job in jobs:
+            if not job.future.done():
+                job.future.set_exception(
+                    RunTimeoutError(
+                        f"the run took longer than {self._run_timeout:g} s (--run-timeout)"
+                    )
+                )
 
     def _finish(self, answers: list[_Answer], loop: asyncio.AbstractEventLoop) -> None:
         """Hands the answers out, while the next batch runs already; in the event loop."""
+        # From here to here: on a busy machine that is longer than the run alone.
+        seconds = time.perf_counter() - self._began
+        succeeded = any(isinstance(answer, Result) for _, answer in answers)
+        note = self.pace.note if succeeded else self.pace.note_at_least
+        note(sum(job.samples or 1 for job in self._current), seconds)
         self._start(loop)
         for job, answer in answers:
+            if isinstance(answer, Result):
+                self.health.note(True)
+                if self._sample is None:
+                    self._sample = job.feeds, job.outputs
+            elif not job.future.done():  # else it may have been told to end
+                self.health.note(False)
             if job.future.done():  # its client has gone meanwhile
                 continue
             if isinstance(answer, Result):
@@ -155,36 +300,40 @@ class Batcher:
                 self._observe(samples, seconds)
 
     def _take(self) -> list[_Job]:
-        """The job that has waited longest, and all that can run with it; perhaps none.
-
-        Jobs whose client has gone are dropped.
-        """
-        self._queue = deque(job for job in self._queue if not job.future.done())
+        """The job that has waited longest, and all that can run with it; perhaps none."""
         if not self._queue:
             return []
         first = self._queue.popleft()
-        jobs, samples = [first], first.samples
-        if not samples or samples >= self._max_batch:
-            return jobs
-        left: deque[_Job] = deque()
-        for job in self._queue:
-            rows = job.samples
-            if rows and samples + rows <= self._max_batch and job.key == first.key:
-                jobs.append(job)
-                samples += rows
-            else:
-                left.append(job)
-        self._queue = left
+        jobs, samples, size = [first], first.samples, first.nbytes
+        if samples and samples < self._max_batch:
+            left: deque[_Job] = deque()
+            for job in self._queue:
+                rows = job.samples
+                if (
+                    rows
+                    and samples + rows <= self._max_batch
+                    and size + job.nbytes <= self._max_batch_bytes
+                    and job.key == first.key
+                ):
+                    jobs.append(job)
+                    samples += rows
+                    size += job.nbytes
+                else:
+                    left.append(job)
+            self._queue = left
+        for job in jobs:
+            if job.expiry is not None:
+                job.expiry.cancel()
         return jobs
 
     def _answer(self, jobs: list[_Job], runs: list[tuple[int, float]]) -> list[_Answer]:
-        """Every job with its answer; notes the runs it took."""
+        """Every job that still has a client, with its answer; notes the runs it took."""
         if len(jobs) > 1:
             try:
                 return self._answer_together(jobs, runs)
             except Exception:
                 pass  # each one alone finds out whose fault it was
-        return [(job, self._answer_alone(job, runs)) for job in jobs]
+        return [(job, self._answer_alone(job, runs)) for job in jobs if not job.future.done()]
 
     def _answer_together(self, jobs: list[_Job], runs: list[tuple[int, float]]) -> list[_Answer]:
         names = list(dict.fromkeys(name for job in jobs for name in job.outputs))
@@ -207,12 +356,12 @@ class Batcher:
         return answers
 
     def _answer_alone(self, job: _Job, runs: list[tuple[int, float]]) -> Result | ModelRunError:
+        samples = job.samples or 1
         start = time.perf_counter()
         try:
             outputs = self._run(job.feeds, job.outputs)
         except Exception as error:
             return ModelRunError(f"the model failed on this request: {error}")
         seconds = time.perf_counter() - start
-        samples = job.samples or 1
         runs.append((samples, seconds))
         return Result(outputs, samples, (start - job.queued) * 1e3, seconds * 1e3)

@@ -1,18 +1,23 @@
 """The host for one machine: one process, Starlette on uvicorn."""
 
 import contextlib
+import os
 import resource
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from frn_onnx.errors import ArgumentError, missing_dependency
 from frn_onnx.serving.metrics import Metrics, PrometheusMetrics
 from frn_onnx.serving.options import Limits, ModelOptions
 
-# What is in flight when the server is told to stop may take this long.
-GRACE_SECONDS = 30
-# Clients keep connections for reuse; uvicorn's own 5 s breaks them between two requests.
-_KEEP_ALIVE_SECONDS = 75
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+# What is in flight when the server is told to stop may take this long: less than the 30 s after
+# which Kubernetes kills.
+GRACE_SECONDS = 25
 
 
 def serve(
@@ -20,6 +25,9 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
+    uds: str | os.PathLike | None = None,
+    allowed_hosts: Sequence[str] = (),
+    grace_seconds: int = GRACE_SECONDS,
     strict: bool = False,
     metrics: bool = True,
     log_level: str = "info",
@@ -35,6 +43,10 @@ def serve(
         options: the model, or several, each with a queue of its own.
         host: address to listen on; ``"0.0.0.0"`` is every interface.
         port: 0 takes a free one.
+        uds: path of a Unix socket to listen on, in place of ``host`` and ``port``.
+        allowed_hosts: names under which the server is reached, besides the loopback's. Where it
+            listens on the loopback, or names are given, other names and web pages are refused.
+        grace_seconds: how long what is in flight may take when the server is told to stop.
         strict: whether one of several models that cannot be served is an error; else it is
             logged, and the others are served.
         metrics: whether ``/metrics`` is there.
@@ -50,32 +62,42 @@ def serve(
     try:
         import uvicorn
 
-        from frn_onnx.serving import app, logs, server
+        from frn_onnx.serving import app, guard, logs, server
         from frn_onnx.serving.service import load
     except ImportError as error:
         raise missing_dependency(error.name or "uvicorn", "serve", "frn-onnx serve") from error
     limits = limits or Limits()
     kept: Metrics = PrometheusMetrics() if metrics else Metrics()
     models = [options] if isinstance(options, ModelOptions) else list(options)
-    with _listen(host, port) as listener:
+    if grace_seconds < 0:
+        raise ArgumentError(f"the grace must be at least 0 s, received {grace_seconds}")
+    with _listen_path(uds) if uds is not None else _listen(host, port) as listener:
         logs.configure(log_level, kept)
         service = load(models, kept, strict=strict)
-        application = app.build_app(service, kept, limits)
+        application: ASGIApp = app.build_app(service, kept, limits)
+        address = listener.getsockname()
+        if allowed_hosts or (uds is None and guard.is_loopback(address[0])):
+            application = guard.Guard(application, allowed_hosts, kept)
         _allow_many_connections()
+
+        def refused(client: str | None, status: int, text: str) -> None:
+            logs.refused(client, status, text)
+            kept.reject({400: "not_http", 408: "timeout", 431: "head_too_large"}[status])
+
         config = uvicorn.Config(
-            logs.AccessLog(application),
-            http=server.limited(limits),
+            server.Answering(logs.AccessLog(application)),
+            http=server.connection(limits, refused),
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_graceful_shutdown=grace_seconds,
         )
-        server.AnnouncingServer(
-            config, lambda: on_ready(url(*listener.getsockname()[:2]), *service.models.values())
-        ).run([listener])
+        where = f"unix:{os.fspath(uds)}" if uds is not None else url(*address[:2])
+        server.Server(config, limits, lambda: on_ready(where, *service.models.values())).run(
+            [listener]
+        )
 
 
 @contextlib.contextmanager
@@ -97,6 +119,31 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
         ) from error
     with listener:
         yield listener
+
+
+@contextlib.contextmanager
+def _listen_path(path: str | os.PathLike) -> Iterator[socket.socket]:
+    """A bound Unix socket; its file goes with it, and so does one that nobody listens on."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.connect(os.fspath(path))
+            raise OSError("another server listens there")
+        if Path(path).is_socket():
+            Path(path).unlink()
+        listener.bind(os.fspath(path))
+    except OSError as error:
+        listener.close()
+        raise ArgumentError(
+            f"cannot listen on the socket {os.fspath(path)!r}: {error}; choose another path with "
+            "--uds"
+        ) from error
+    try:
+        with listener:
+            yield listener
+    finally:
+        Path(path).unlink(missing_ok=True)
 
 
 def url(host: str, port: int) -> str:

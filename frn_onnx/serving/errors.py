@@ -1,5 +1,6 @@
 """The ways in which a request can fail, each with its HTTP status."""
 
+import math
 import reprlib
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -9,6 +10,8 @@ from frn_onnx.errors import FrnError
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 60
+# In the log and the metrics, the status of a request whose client went before its answer.
+CLIENT_GONE = 499
 
 
 class RequestError(FrnError, ValueError):
@@ -18,6 +21,13 @@ class RequestError(FrnError, ValueError):
     headers: Mapping[str, str] = MappingProxyType({})
     # What stood against it, in a word, where the server refuses for its own sake.
     rejection = ""
+
+
+class ForeignError(RequestError):
+    """A web page, or a name, that is not the server's own."""
+
+    status = 403
+    rejection = "foreign"
 
 
 class NotFoundError(RequestError):
@@ -68,12 +78,36 @@ class UnsupportedError(RequestError):
     status = 501
 
 
-class QueueFullError(RequestError):
-    """More requests wait than the server holds."""
+class UnavailableError(RequestError):
+    """The server cannot take the request now, and may soon.
+
+    Args:
+        retry_after: seconds after which to try again; told in whole seconds, at least 1.
+    """
 
     status = 503
+
+    def __init__(self, text: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(text)
+        self.headers = {"Retry-After": str(max(1, math.ceil(retry_after)))}
+
+
+class QueueFullError(UnavailableError):
+    """More requests wait than the server holds."""
+
     rejection = "queue_full"
-    headers = MappingProxyType({"Retry-After": "1"})
+
+
+class WaitError(UnavailableError):
+    """The request would wait too long for its run, or has."""
+
+    rejection = "max_wait"
+
+
+class RunTimeoutError(UnavailableError):
+    """The model's run does not end."""
+
+    rejection = "run_timeout"
 
 
 def show(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from frn_onnx.serving.errors import CLIENT_GONE
 from frn_onnx.serving.log_writer import BackgroundHandler
 from frn_onnx.serving.metrics import Metrics
 
@@ -86,7 +87,7 @@ class AccessLog:
         start = time.perf_counter()
         fields: dict[str, Any] = {}
         scope["frn_onnx.log"] = fields
-        answer = {"status": 0, "bytes_out": 0}
+        answer = {"status": CLIENT_GONE, "bytes_out": 0}
         _TRACE_ID.set(_trace_id(scope))
 
         async def counting_send(message: Message) -> None:
@@ -128,3 +129,9 @@ def _log(scope: Scope, answer: dict[str, int], fields: dict[str, Any], ms: float
     }
     rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in entry.items()}
     ACCESS.log(level, "request", extra={"fields": rounded})
+
+
+def refused(client: str | None, status: int, text: str) -> None:
+    """Writes a line about what was refused before it was a request."""
+    fields = {"client": client, "status": status, "error": text}
+    ACCESS.info("refused", extra={"fields": fields})

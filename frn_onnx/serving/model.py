@@ -21,6 +21,8 @@ _BFLOAT16_ONNX = 16  # onnx.TensorProto.BFLOAT16
 # cuDNN's exhaustive search, ONNX Runtime's default, would run again for every new batch size.
 _CUDA = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
 _CPU = "CPUExecutionProvider"
+# After a run with so much input, ONNX Runtime gives back what its arena took for it.
+_LARGE_FEED_BYTES = 8 * 2**20
 
 
 def model_name(path: str | os.PathLike, name: str | None) -> str:
@@ -74,7 +76,7 @@ class Model:
         specs = (*inputs.values(), *outputs.values())
         used = {spec.datatype for spec in specs}
         self._has_bfloat16 = "BF16" in used
-        self._run_options = _quiet()
+        self._run_options = _run_options(0)
         if {"BF16", "BYTES"} <= used:
             raise ModelError(
                 f"{os.fspath(path)!r} cannot be served: ONNX Runtime's Python API takes bfloat16 "
@@ -91,6 +93,7 @@ class Model:
 
         Returns: output name -> array.
         """
+        self._run_options = _run_options(sum(array.nbytes for array in feeds.values()))
         if not self._has_bfloat16:
             arrays = self._session.run(list(outputs), dict(feeds), self._run_options)
             return dict(zip(outputs, arrays, strict=True))
@@ -106,13 +109,19 @@ class Model:
         results = self._session.run_with_ort_values(list(outputs), values, self._run_options)
         return {name: _to_numpy(value) for name, value in zip(outputs, results, strict=True)}
 
+    def stop(self) -> None:
+        """Makes the run that is under way, if any, end early with an exception."""
+        self._run_options.terminate = True
 
-def _quiet() -> Any:
-    """Options for a run whose failure is told by its exception alone, not on stderr as well."""
+
+def _run_options(feed_bytes: int) -> Any:
+    """Options for one run: its failure is told by its exception alone, not on stderr as well."""
     import onnxruntime as ort
 
     options = ort.RunOptions()
     options.log_severity_level = 4  # fatal
+    if feed_bytes >= _LARGE_FEED_BYTES:
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options
 
 

@@ -17,9 +17,13 @@ class ModelOptions:
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         threads: ONNX Runtime's threads in one run; 0 leaves the number to it.
         max_batch: most samples put together in one run.
+        max_batch_mb: most MiB of inputs put together in one run.
         max_queue: most requests that wait for a run.
+        max_wait: longest that a request waits for its run, in seconds; who would wait longer is
+            refused.
+        run_timeout: longest that a run may take, in seconds; then it is ended.
 
-    Raises: ArgumentError if ``max_batch`` or ``max_queue`` is below 1.
+    Raises: ArgumentError if one of these is not positive.
     """
 
     model: str | os.PathLike
@@ -27,7 +31,10 @@ class ModelOptions:
     device: str = "auto"
     threads: int = 0
     max_batch: int = 32
+    max_batch_mb: int = 16
     max_queue: int = 128
+    max_wait: float = 1.0
+    run_timeout: float = 60.0
 
     @property
     def served_name(self) -> str:
@@ -35,7 +42,12 @@ class ModelOptions:
         return Path(self.model).stem if self.name is None else self.name
 
     def __post_init__(self) -> None:
-        for field in ("max_batch", "max_queue"):
+        for field in ("max_wait", "run_timeout"):
+            if not getattr(self, field) > 0:
+                raise ArgumentError(
+                    f"{field} must be more than 0 seconds, received {getattr(self, field)}"
+                )
+        for field in ("max_batch", "max_batch_mb", "max_queue"):
             if getattr(self, field) < 1:
                 raise ArgumentError(
                     f"{field} must be at least 1, received {getattr(self, field)}; "
@@ -51,6 +63,7 @@ class Limits:
         body_bytes: most bytes of a body, before and after a content coding is undone.
         body_seconds: within this time a body must have arrived, and an answer been taken.
         head_seconds: within this time the head of a request must have arrived.
+        idle_seconds: so long a connection is kept between two requests.
 
     Raises: ArgumentError if ``body_bytes`` is below 1.
     """
@@ -58,6 +71,7 @@ class Limits:
     body_bytes: int = 64 * 2**20
     body_seconds: float = 60.0
     head_seconds: float = 15.0
+    idle_seconds: float = 75.0
 
     def __post_init__(self) -> None:
         if self.body_bytes < 1:

@@ -5,11 +5,13 @@ normalise over the batch. Requests are put together only for a model that gave, 
 at once, what it gives for each alone.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from frn_onnx.errors import ModelError
 from frn_onnx.serving import datatypes
 from frn_onnx.serving.model import Model
 
@@ -28,12 +30,19 @@ class Probe:
     Attributes:
         stacks: whether requests may be put together along axis 0.
         reason: why, or why not.
-        shapes: input name -> shape of one sample that the model took; empty if it took none.
+        sample: one sample that the model took: input name -> array; empty if it took none.
+        seconds: samples in a run -> how long the last such run took.
     """
 
     stacks: bool
     reason: str
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sample: Mapping[str, np.ndarray] = field(default_factory=dict)
+    seconds: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Input name -> shape of one sample that the model took; empty if it took none."""
+        return {name: array.shape for name, array in self.sample.items()}
 
 
 def probe(model: Model) -> Probe:
@@ -47,14 +56,38 @@ def probe(model: Model) -> Probe:
         except Exception as error:
             failure = failure or error
             continue
-        shapes = {name: array.shape for name, array in first.items()}
         if not model.signature.has_batch_axis:
-            return Probe(False, "axis 0 of an input or output has a fixed length", shapes)
-        obstacle = _obstacle(model, first, second, alone)
-        if obstacle:
-            return Probe(False, obstacle, shapes)
-        return Probe(True, "two samples at once give what each gives alone", shapes)
+            stacks, reason = False, "axis 0 of an input or output has a fixed length"
+        else:
+            obstacle = _obstacle(model, first, second, alone)
+            stacks = obstacle is None
+            reason = obstacle or "two samples at once give what each gives alone"
+        return Probe(stacks, reason, first, {1: _seconds(model, first)})
     return Probe(False, f"it fails on a random sample, so nothing is known: {failure}")
+
+
+def probe_largest(model: Model, sample: Mapping[str, np.ndarray], samples: int) -> float:
+    """Runs as many samples as requests may be put together: too many for a small GPU fail now.
+
+    Returns: the seconds it took.
+
+    Raises: ModelError if it fails.
+    """
+    feeds = {name: np.repeat(array, samples, axis=0) for name, array in sample.items()}
+    try:
+        return _seconds(model, feeds)
+    except Exception as error:
+        raise ModelError(
+            f"{model.signature.name!r} runs one sample, and fails on {samples} at once, which "
+            f"--max-batch allows; pass a smaller one: {error}"
+        ) from error
+
+
+def _seconds(model: Model, feeds: Mapping[str, np.ndarray]) -> float:
+    """How long a run takes."""
+    start = time.perf_counter()
+    model.run(feeds, list(model.signature.outputs))
+    return time.perf_counter() - start
 
 
 def _obstacle(model: Model, first: dict, second: dict, alone: list[dict]) -> str | None:

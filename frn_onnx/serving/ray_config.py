@@ -46,7 +46,10 @@ _MODEL = """\
     device: {device}
     threads: {threads}
     max_batch: {max_batch}
+    max_batch_mb: {max_batch_mb}
     max_queue: {max_queue}
+    max_wait: {max_wait}
+    run_timeout: {run_timeout}
     max_body_mb: {max_body_mb}
   deployments:
   - name: {deployment}
@@ -153,7 +156,10 @@ def render(
             device=options.device,
             threads=options.threads,
             max_batch=options.max_batch,
+            max_batch_mb=options.max_batch_mb,
             max_queue=options.max_queue,
+            max_wait=options.max_wait,
+            run_timeout=options.run_timeout,
             max_body_mb=max_body_mb,
             deployment=MODEL_DEPLOYMENT,
             scale=_scale(scale, options.max_batch),

@@ -1,7 +1,14 @@
-"""uvicorn with limits on slow and large heads, errors in JSON, and word of when it listens.
+"""uvicorn's connections, made to keep to the protocol and to end.
 
-By itself uvicorn waits for the rest of a head, and for a client to take its answer, as long as
-the client likes, and takes a head of any length.
+All that rests on uvicorn's private state is in this file, and tests/serving/test_uvicorn.py says
+what that is. What uvicorn by itself does not do:
+
+- An offer to change protocols (``Upgrade``) is declined by ignoring it, as RFC 9110, 7.8 says:
+  httptools stops at such a head, and takes the body for another request.
+- Trailers are no headers (RFC 9110, 6.5.1): they are counted and dropped.
+- What is not HTTP is refused in turn, behind the answers that are still to come.
+- A client that has gone ends the work on its request.
+- Whatever a connection waits for the client to do has a time, and so has taking an answer.
 """
 
 import asyncio
@@ -9,133 +16,291 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import httptools
 import orjson
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from frn_onnx.serving.options import Limits
 
+# So long may a head be, or anything else between the bytes of bodies.
 HEAD_BYTES = 64 * 1024
+# So long has a client to read why it is refused, and when the server stops all that is waited for.
+CLOSING_SECONDS = 2.0
+DRAIN_SECONDS = 4.0
+# (client, status, text): what was refused before it was a request.
+OnRefusal = Callable[[str | None, int, str], None]
 
 
-class LimitedProtocol(HttpToolsProtocol):
-    """Answers 408 to a head that takes too long, 431 to one too large, 400 to what is not HTTP.
+class Connection(HttpToolsProtocol):
+    """One client's connection: requests one behind the other, and the time they may take.
 
-    A connection on which nothing is ever sent is closed after the time of a head. After the time
-    of a body one is closed on which the client does not take its answer, or sends the rest of a
-    body whose answer it has already.
+    There is one clock: :meth:`check` looks now and then for what the client has to do next, and
+    since when. Nothing that the client sends can stop the clock but what it waits for.
     """
 
     limits: Limits
+    on_refusal: OnRefusal
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._head_deadline: asyncio.TimerHandle | None = None
-        self._answer_deadline: asyncio.TimerHandle | None = None
-        self._rest_deadline: asyncio.TimerHandle | None = None
-        self._in_head = False
-        self._head_bytes = 0
+        # Which part of a message comes next: "request" (between two), "head" or "body".
+        self._part = "request"
+        self._messages = 0
+        self._between = 0  # bytes since the last that belonged to a body
+        self._refused = False
+        self._refusal: tuple[int, str] | None = None  # said when the answers before it are out
+        self._draining = False
+        self._waits_for: tuple[str | None, int] = (None, 0)
+        self._since = self._unread_since = self.loop.time()
+        self._unread_mark = 0
+        #: Bytes of answers so far, and the task that answers now; set by :class:`Answering`.
+        self.written = 0
+        self.task: asyncio.Task | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._arm()
-
-    def on_message_begin(self) -> None:
-        self._in_head = True
-        self._arm()
-        super().on_message_begin()
+    # What the client sends.
 
     def data_received(self, data: bytes) -> None:
-        # Where the head begins behind the body of a request before it, the rest of these bytes
-        # is not counted: they may be mostly body.
-        if self._head_deadline is not None:
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if self._head_deadline is not None and self._head_bytes > HEAD_BYTES:
-            expected = f"the head of a request must be at most {HEAD_BYTES} bytes long"
-            self._refuse("431 Request Header Fields Too Large", expected)
+        self._between += len(data)
+        while data and not self._refused:
+            try:
+                self.parser.feed_data(data)
+                break
+            except httptools.HttpParserUpgrade as offer:
+                data = data[offer.args[0] :]
+                if self.parser.get_method() == b"CONNECT":
+                    self._refuse(400, "this server is no proxy")
+                else:
+                    self._decline_upgrade()
+            except httptools.HttpParserError:
+                self._refuse(400, "this is not an HTTP/1.1 request")
+        if self._between > HEAD_BYTES and not self._refused:
+            what = "the trailers" if self._part == "body" else "the head"
+            self._refuse(431, f"{what} of a request must be at most {HEAD_BYTES} bytes long")
+
+    def _decline_upgrade(self) -> None:
+        """Parses the head again, by a new parser and without ``Upgrade``; the body goes on."""
+        line = b"%s %s HTTP/%s\r\n" % (
+            self.parser.get_method(),
+            self.url,
+            self.parser.get_http_version().encode(),
+        )
+        fields = [b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.feed_data(b"".join((line, *fields, b"\r\n")))
+
+    def on_message_begin(self) -> None:
+        self._part = "head"
+        super().on_message_begin()
+        self.scope["frn_onnx.connection"] = self  # type: ignore[typeddict-unknown-key]
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._part == "head":
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._disarm()
+        if self.parser.should_upgrade():
+            return  # comes again
+        self._part = "body"
+        self._messages += 1
+        self._between = 0
         super().on_headers_complete()
 
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self.cycle.more_body:
-            self._rest_deadline = self.loop.call_later(
-                self.limits.body_seconds, self.transport.close
-            )
+    def on_body(self, body: bytes) -> None:
+        self._between = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
+        self._part = "request"
+        self._between = 0
         super().on_message_complete()
-        _cancel(self._rest_deadline)
 
-    def send_400_response(self, msg: str) -> None:
-        self._refuse("400 Bad Request", "this is not an HTTP/1.1 request")
+    # Answers.
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._answer_deadline = self.loop.call_later(self.limits.body_seconds, self.transport.abort)
+    @property
+    def _answering(self) -> bool:
+        """Whether a request waits for its answer."""
+        return self.cycle is not None and not self.cycle.response_complete
 
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        _cancel(self._answer_deadline)
+    def on_response_complete(self) -> None:
+        is_last = not self.pipeline
+        super().on_response_complete()
+        self.pause_for_pipeline()
+        if is_last and self._refusal is not None and not self.transport.is_closing():
+            self._say(*self._refusal)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm()
-        _cancel(self._answer_deadline)
-        _cancel(self._rest_deadline)
-        super().connection_lost(exc)
+    def pause_for_pipeline(self) -> None:
+        """Reads nothing while complete requests wait; uvicorn resumes for every single one."""
+        if self.pipeline:
+            self.flow.pause_reading()
 
-    def _arm(self) -> None:
-        _cancel(self._head_deadline)
-        self._head_deadline = self.loop.call_later(self.limits.head_seconds, self._expire)
+    def _refuse(self, status: int, text: str) -> None:
+        """Answers what never became a request, in its turn, and ends the connection."""
+        self._refused = True
+        if self._answering and self._part == "body":  # it is the newest request that is wrong
+            if self.pipeline:
+                self.pipeline.popleft()
+            else:
+                self.cycle.disconnected = True
+                self._cancel()
+                if not self.cycle.response_started:
+                    self._say(status, text)
+                else:
+                    self.transport.close()
+                return
+        elif not self._answering:
+            self._say(status, text)
+            return
+        self._refusal = status, text
 
-    def _disarm(self) -> None:
-        self._in_head = False
-        self._head_bytes = 0
-        _cancel(self._head_deadline)
-        self._head_deadline = None
+    def _say(self, status: int, text: str) -> None:
+        body = orjson.dumps({"error": text})
+        head = b"Content-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+        client = f"{self.client[0]}:{self.client[1]}" if self.client else None
+        self.on_refusal(client, status, text)
+        if not self.transport.is_closing():
+            self.transport.write(STATUS_LINE[status] + head % len(body) + body)
+            # Closed at once, it would be reset by what the client still sends, answer and all.
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
 
-    def _expire(self) -> None:
-        if self._in_head:
-            expected = (
-                f"the head of a request must be complete within {self.limits.head_seconds:g} s"
-            )
-            self._refuse("408 Request Timeout", expected)
+    def _cancel(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+    # Time.
+
+    def check(self) -> None:
+        """Ends the connection if it is over its time; called again and again."""
+        now = self.loop.time()
+        waits_for = self._next(), self._messages
+        if waits_for != self._waits_for:
+            self._waits_for, self._since = waits_for, now
+        if self._unread(now):
+            self.transport.abort()
+        elif waits_for[0] is not None and now - self._since >= self._seconds(*waits_for):
+            self._expire(waits_for[0])
+
+    def _next(self) -> str | None:
+        """What the client has to do next; None if it is the server's turn."""
+        if self._refused and self._refusal is None:
+            return "close"
+        if self.transport.is_closing():
+            return None  # only what is unread keeps it open
+        if self._answering and (self._part != "body" or self.pipeline):
+            return None
+        return self._part
+
+    def _seconds(self, waits_for: str, messages: int) -> float:
+        seconds = {
+            "request": self.limits.idle_seconds if messages else self.limits.head_seconds,
+            "head": self.limits.head_seconds,
+            "body": self.limits.body_seconds,
+            "close": CLOSING_SECONDS,
+        }[waits_for]
+        return min(seconds, DRAIN_SECONDS) if self._draining else seconds
+
+    def _unread(self, now: float) -> bool:
+        """Whether the client does not take an answer: what was written once must be gone soon."""
+        taken = self.written - self.transport.get_write_buffer_size()
+        if taken >= self._unread_mark:
+            self._unread_mark, self._unread_since = self.written, now
+        seconds = DRAIN_SECONDS if self._draining else self.limits.body_seconds
+        return now - self._unread_since >= seconds
+
+    def _expire(self, waits_for: str) -> None:
+        if waits_for == "head":
+            seconds = self.limits.head_seconds
+            self._refuse(408, f"the head of a request must be complete within {seconds:g} s")
+        elif waits_for == "body" and self._answering:
+            seconds = self._seconds(*self._waits_for)
+            self._refuse(408, f"the body of a request must arrive within {seconds:g} s")
+        elif waits_for == "close":
+            self.transport.abort()
         else:
             self.transport.close()
 
-    def _refuse(self, status: str, text: str) -> None:
-        self._disarm()
-        if self.transport.is_closing():
+    def timeout_keep_alive_handler(self) -> None:
+        """uvicorn's own timer, which one byte stops for good: not needed."""
+
+    # The end.
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._answering:
+            self._cancel()
+        self.pipeline.clear()
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits for an answer of the application."""
+        return self._refused or self.parser is None
+
+    def shutdown(self) -> None:
+        self._draining = True
+        self._since = self._unread_since = self.loop.time()
+        super().shutdown()
+
+
+class Answering:
+    """ASGI middleware: tells a connection which task answers it, and how much was written."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection: Connection | None = scope.get("frn_onnx.connection")
+        if connection is None:  # lifespan
+            await self._app(scope, receive, send)
             return
-        body = orjson.dumps({"error": text})
-        head = (
-            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
-        self.transport.close()
+
+        async def counted_send(message: Message) -> None:
+            await send(message)
+            connection.written += len(message.get("body", b""))
+
+        async def paused_receive() -> Message:
+            message = await receive()
+            connection.pause_for_pipeline()
+            return message
+
+        connection.task = asyncio.current_task()
+        try:
+            await self._app(scope, paused_receive, counted_send)
+        except asyncio.CancelledError:
+            if not connection.is_over:
+                raise
+        finally:
+            connection.task = None
 
 
-def _cancel(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()
+class Server(uvicorn.Server):
+    """Tells when it answers, and watches the time of its connections."""
 
-
-class AnnouncingServer(uvicorn.Server):
-    """Calls a function as soon as it answers."""
-
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, limits: Limits, on_ready: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        shortest = min(limits.head_seconds, limits.body_seconds, limits.idle_seconds)
+        self._period = min(shortest / 8, 0.5)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._watch(asyncio.get_running_loop())
         self._on_ready()
 
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.check()
+        loop.call_later(self._period, self._watch, loop)
 
-def limited(limits: Limits) -> type[LimitedProtocol]:
-    """The protocol with its limits."""
-    return type("Protocol", (LimitedProtocol,), {"limits": limits})
+
+def connection(limits: Limits, on_refusal: OnRefusal) -> type[Connection]:
+    """The class of a server's connections."""
+    attributes = {"limits": limits, "on_refusal": staticmethod(on_refusal)}
+    return type("Connection", (Connection,), attributes)

@@ -14,11 +14,14 @@ from frn_onnx.serving.errors import ModelUnavailableError, NotFoundError, show
 from frn_onnx.serving.metrics import Metrics
 from frn_onnx.serving.model import VERSION, Model
 from frn_onnx.serving.options import ModelOptions
-from frn_onnx.serving.probe import probe
+from frn_onnx.serving.probe import Probe, probe, probe_largest
 from frn_onnx.serving.stats import Statistics
 from frn_onnx.serving.triton_config import client_config
 
 LOG = logging.getLogger("frn_onnx.serving")
+# A CPU has the memory for a large batch or not, whether it is tried or not: no start waits for it
+# longer than this.
+_LONG_WARM_UP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class ServedModel:
         model, signature: the Model, and what it takes and gives.
         max_batch: most samples in one run; 1 where the model takes no batches.
         batching: one line that says whether requests are put together, and why not.
+        health: whether it answers.
         config: Triton's configuration of the model.
     """
 
@@ -63,14 +67,33 @@ class ServedModel:
         self.batching = f"up to {self.max_batch} samples" if probed.stacks else probed.reason
         self.batcher = Batcher(
             self.model.run,
+            stop=self.model.stop,
             max_batch=self.max_batch,
+            max_batch_bytes=options.max_batch_mb * 2**20,
             max_queue=options.max_queue,
+            max_wait=options.max_wait,
+            run_timeout=options.run_timeout,
             observe=self._ran,
         )
+        self.health = self.batcher.health
+        self._warm_up(probed, options.max_batch_mb * 2**20)
         kind = "cpu" if self.model.provider == "CPUExecutionProvider" else "gpu"
         self.config = client_config(self.signature, self.max_batch * probed.stacks, kind)
         metrics.model(self.signature.name, self.model.provider, options.device)
         metrics.watch("frn_onnx_queue_requests", lambda: self.batcher.waiting, self.signature.name)
+
+    def _warm_up(self, probed: Probe, max_batch_bytes: int) -> None:
+        """Runs the largest batch once, and keeps what is known of the model before any request."""
+        for samples, seconds in probed.seconds.items():
+            self.batcher.pace.note(samples, seconds)
+        if not probed.sample:
+            return
+        self.batcher.set_sample(probed.sample, list(self.signature.outputs))
+        size = sum(array.nbytes for array in probed.sample.values())
+        samples = max(1, min(self.max_batch, max_batch_bytes // size))
+        on_cpu = self.model.provider == "CPUExecutionProvider"
+        if samples > 1 and not (on_cpu and samples * probed.seconds[1] > _LONG_WARM_UP_SECONDS):
+            self.batcher.pace.note(samples, probe_largest(self.model, probed.sample, samples))
 
     async def infer(self, body: bytes | memoryview, json_length: int | None) -> Answer:
         """Answers one request.
@@ -146,13 +169,17 @@ class Service:
         return served
 
     async def ready(self) -> bool:
-        """Whether every model that was loaded can answer; this came before the server."""
-        return True
+        """Whether every model that was loaded can answer."""
+        return all(served.health.ready for served in self.models.values())
+
+    def live(self) -> bool:
+        """Whether every model that was loaded answers, or may come to do so again."""
+        return all(served.health.live for served in self.models.values())
 
     async def index(self) -> list[dict[str, str]]:
         """The protocol's repository index: every model's name, version and state."""
         ready = [
-            {"name": name, "version": served.signature.version, "state": "READY", "reason": ""}
+            {"name": name, "version": served.signature.version, **served.health.state()}
             for name, served in self.models.items()
         ]
         return ready + [

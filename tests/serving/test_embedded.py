@@ -31,13 +31,13 @@ X = [[1.0, -2.0, 0.5, 3.0]]
 REQUEST = json.dumps(
     {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": X}]}
 ).encode()
-HEAD = b"POST /v2/models/linear/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
+HEAD = b"POST /v2/models/linear/infer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n"
 
 
 def binary_request(x: np.ndarray, model: str = "linear", *, binary_output: bool = True) -> bytes:
     """A whole request with a raw tensor."""
     request = binary_v2(x, parameters={"binary_data_output": binary_output})
-    headers = {"Host": "x", "Content-Length": len(request["content"]), **request["headers"]}
+    headers = {"Host": "127.0.0.1", "Content-Length": len(request["content"]), **request["headers"]}
     lines = [f"POST /v2/models/{model}/infer HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode() + request["content"]
 
@@ -172,9 +172,8 @@ def test_a_missing_package_is_named_with_its_install_line(tmp_path, package):
 def test_shutdown_answers_what_is_in_flight(tmp_path, number):
     path = example_models.slow(tmp_path)
     answers = []
-    with processes.start(
-        *processes.CLI, "serve", path, "--port", "0", log=tmp_path / "log"
-    ) as server:
+    command = ("serve", path, "--port", "0", "--max-wait", "30", "--max-batch", "8")
+    with processes.start(*processes.CLI, *command, log=tmp_path / "log") as server:
 
         def client(i):
             answers.append((i, *server.infer("slow", [[float(i)]])))
@@ -263,7 +262,7 @@ def test_a_head_behind_a_large_body(linear):
     with socket.create_connection(("127.0.0.1", linear.port), timeout=30) as connection:
         connection.sendall(binary_request(x) + b"GET /v2 HT")
         time.sleep(0.5)
-        connection.sendall(b"TP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        connection.sendall(b"TP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.count(b"HTTP/1.1 200 ") == 2
     assert len(answer) > x.nbytes * 3 / 4
@@ -320,9 +319,9 @@ def test_a_long_name_for_a_request_is_cut_in_the_log(linear):
 
 def test_a_run_without_end_does_not_hold_up_the_end(tmp_path):
     """What runs beyond the time of grace, here 40 samples of half a second, is given up."""
-    code = IMPATIENT.replace("limits =", "embedded.GRACE_SECONDS = 0.5\nlimits =")
     path = example_models.slow(tmp_path)
-    with processes.start("-c", code, path, "9", "9", log=tmp_path / "log") as server:
+    command = ("serve", path, "--port", "0", "--max-batch", "1", "--grace", "1")
+    with processes.start(*processes.CLI, *command, log=tmp_path / "log") as server:
         answers = []
         client = threading.Thread(
             target=lambda: answers.append(
