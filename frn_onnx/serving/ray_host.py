@@ -69,7 +69,8 @@ class FrontService(Service):
     def find(self, model: str, version: str | None = None) -> ServedModel:
         """Only unknown models come here: a known one's prefix is longer than the front's."""
         raise NotFoundError(
-            f"there is no model {show(model)}; POST /v2/repository/index lists those there are"
+            f"Request for unknown model: there is no model {show(model)}; POST "
+            "/v2/repository/index lists those there are"
         )
 
     async def ready(self) -> bool:

@@ -157,8 +157,8 @@ class Service:
         if model in self.broken:
             raise ModelUnavailableError(f"model {model!r} is not served: {self.broken[model]}")
         if served is None:
-            raise NotFoundError(
-                f"there is no model {show(model)}; this server has "
+            raise NotFoundError(  # it begins as Triton's, whose clients look for that
+                f"Request for unknown model: there is no model {show(model)}; this server has "
                 f"{', '.join(map(repr, self.models)) or 'none'}"
             )
         if version is not None and version != served.signature.version:

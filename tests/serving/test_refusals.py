@@ -27,7 +27,8 @@ def test_unknown_model_version_and_page(serve, x):
     for method, path in (("POST", "/infer"), ("GET", "/ready"), ("GET", "")):
         response = client.request(method, f"/v2/models/nope{path}", json=v2(x))
         assert response.status_code == 404
-        assert error_of(response) == "there is no model 'nope'; this server has 'linear'"
+        expected = "there is no model 'nope'; this server has 'linear'"
+        assert error_of(response) == f"Request for unknown model: {expected}"
         response = client.request(method, f"/v2/models/linear/versions/7{path}", json=v2(x))
         assert response.status_code == 404
         assert error_of(response) == "model 'linear' has no version '7'; it has '1'"

@@ -78,6 +78,8 @@ def refusal(call, *arguments):
 error = refusal(infer, client, rng.normal(size=(2, 5)).astype(np.float32))
 assert error.status() == "400", error
 assert "must have shape [-1, 4]" in error.message(), error
+error = refusal(client.get_model_metadata, "nope")
+assert error.message().startswith("Request for unknown model"), error
 for change in (client.load_model, client.unload_model):
     error = refusal(change, "linear")
     assert error.status() == "501", error
