@@ -304,3 +304,90 @@ def test_frn_in_a_subgraph(rng):
         assert transposes(result) == left, layout
         for before, f in zip(expected, feeds, strict=True):
             np.testing.assert_array_equal(run(result, f)[0], before)
+
+
+def nhwc_block(weights, more=(), tail="Neg"):
+    """Between two Transposes: FRN, and what else reads it."""
+    return [
+        transpose("x", "t", (0, 2, 3, 1)),
+        op.node(["t", *weights], "f", axes=(1, 2), epsilon=0.1, name="f"),
+        *more,
+        transpose("f", "u", (0, 3, 1, 2)),
+        helper.make_node(tail, ["u"], ["y"], "y"),
+    ]
+
+
+def test_what_moves_leaves_no_constant_behind(rng):
+    """Parameters in the old shape, unless something else reads them."""
+    weights = parameters(rng, (1, 2), 3)
+    shape = (2, 3, 5, 4)
+    result = arranged(model_of(nhwc_block(weights), weights, {"x": shape}, {"y": shape}))
+    assert {tensor.dims[0] for tensor in result.graph.initializer} == {3}
+    assert not {tensor.name for tensor in result.graph.initializer} & set(weights)
+    shared = [*nhwc_block(weights), helper.make_node("Neg", ["gamma"], ["z"])]
+    model = model_of(shared, weights, {"x": shape}, {"y": shape, "z": weights["gamma"].shape})
+    kept = {tensor.name for tensor in arranged(model).graph.initializer}
+    assert kept & set(weights) == {"gamma"}
+
+
+def test_sizes_cost_less_than_a_transpose(rng):
+    """A Shape of the old layout is put in order by a Gather; with a choice there is none."""
+    weights = parameters(rng, (1, 2), 3)
+    shape = (2, 3, 5, 4)
+    sizes = [
+        helper.make_node("Shape", ["f"], ["s"], "s"),
+        helper.make_node("Cast", ["s"], ["z"], to=1),
+    ]
+    model = model_of(nhwc_block(weights, sizes), weights, {"x": shape}, {"y": shape, "z": (4,)})
+    result = arranged(model)
+    kinds = [node.op_type for node in result.graph.node]
+    assert (kinds.count("Transpose"), kinds.count("Gather")) == (0, 1)
+    x = export_cases.normal(rng, *shape)
+    for after, before in zip(run(result, {"x": x}), run(model, {"x": x}), strict=True):
+        np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)
+    # One Transpose either way: FRN stays on the side that its sizes are read on.
+    nodes = [*nhwc_block(weights, sizes)[:4], helper.make_node("Neg", ["f"], ["y"], "y")]
+    nhwc = (2, 5, 4, 3)
+    model = model_of(nodes, weights, {"x": shape}, {"y": nhwc, "z": (4,)})
+    kinds = [node.op_type for node in arranged(model).graph.node]
+    assert (kinds.count("Transpose"), kinds.count("Gather")) == (1, 0)
+
+
+def test_a_node_that_would_need_a_value_in_two_orders_stays(rng):
+    """A sum of a tensor and its Transpose: what was taken in of it is given back."""
+    weights = parameters(rng, (1, 2), 3)
+    square = (2, 3, 3, 3)
+    nodes = [
+        transpose("x", "t", (0, 2, 3, 1)),
+        op.node(["t", *weights], "f", axes=(1, 2), epsilon=0.1, name="f"),
+        transpose("f", "w", (0, 2, 1, 3)),
+        helper.make_node("Add", ["f", "w"], ["a"], "a"),
+        helper.make_node("Relu", ["a"], ["r"], "r"),
+        transpose("r", "u", (0, 3, 1, 2)),
+        transpose("f", "v", (0, 3, 1, 2)),
+        helper.make_node("Add", ["u", "v"], ["y"], "y"),
+    ]
+    model = model_of(nodes, weights, {"x": square}, {"y": square})
+    result = arranged(model)
+    assert transposes(result) <= transposes(model)
+    x = export_cases.normal(rng, *square)
+    (after,), (before,) = run(result, {"x": x}), run(model, {"x": x})
+    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)
+
+
+def test_an_output_that_moves_keeps_what_is_said_of_it(rng):
+    weights = parameters(rng, (1, 2), 3)
+    shape = (2, 3, 5, 4)
+    model = model_of(nhwc_block(weights)[:4], weights, {"x": shape}, {"u": shape})
+    (output,) = model.graph.output
+    output.doc_string = "probabilities"
+    entry = output.metadata_props.add()
+    entry.key, entry.value = "unit", "1"
+    note = model.graph.quantization_annotation.add(tensor_name="u")
+    entry = note.quant_parameter_tensor_names.add()
+    entry.key, entry.value = "SCALE_TENSOR", "gamma"
+    result = arranged(model)
+    assert transposes(result) == 0
+    assert result.graph.output[0] == output
+    (kept,) = result.graph.quantization_annotation
+    assert kept.tensor_name == "u"
