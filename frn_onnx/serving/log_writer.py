@@ -1,13 +1,14 @@
 """A log that never makes its writer wait.
 
 A pipe that nobody reads (a log shipper that hangs, a supervisor that forgot) fills up, and a
-write to it waits for ever. Here a thread writes; what it cannot get rid of is kept up to a limit,
-and beyond that dropped and counted.
+write to it waits for ever. So a thread writes, unless it is to a file, which waits for nobody;
+what the thread cannot get rid of is kept up to a limit, and beyond that dropped and counted.
 """
 
 import logging
 import os
 import select
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -24,17 +25,19 @@ _ATOMIC_BYTES = select.PIPE_BUF
 
 
 class BackgroundHandler(logging.Handler):
-    """Writes records to a file descriptor in a thread.
+    """Writes records to a file descriptor, in a thread where that may take time.
 
     Args:
         descriptor: for example 2, stderr's.
-        on_drop: called for every record that is dropped, in the thread that logs.
+        on_drop: called for every record that is dropped.
     """
 
     def __init__(self, descriptor: int, on_drop: Callable[[], None] = lambda: None) -> None:
         super().__init__()
         self._descriptor = descriptor
         self._on_drop = on_drop
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self._take = self._write if is_file else self._keep
         self._lines: deque[bytes] = deque()
         self._bytes = 0
         self._dropped = 0
@@ -49,17 +52,20 @@ class BackgroundHandler(logging.Handler):
         try:
             line = self.format(record).encode(errors="backslashreplace") + b"\n"
         except Exception:
-            line = None  # logging's own way is to write about it, to stderr, and to wait
-        with self._changed:
-            kept = line is not None and self._bytes + len(line) <= _KEPT_BYTES
-            if kept:
-                self._lines.append(line)
-                self._bytes += len(line)
-                self._changed.notify_all()
-            else:
-                self._dropped += 1
-        if not kept:
+            line = b""  # logging's own way is to write about it, to stderr, and to wait
+        if not line or not self._take(line):
             self._on_drop()
+
+    def _keep(self, line: bytes) -> bool:
+        """Hands a line to the thread; False if that has too much already."""
+        with self._changed:
+            if self._bytes + len(line) > _KEPT_BYTES:
+                self._dropped += 1
+                return False
+            self._lines.append(line)
+            self._bytes += len(line)
+            self._changed.notify_all()
+            return True
 
     def flush(self) -> None:
         """Waits a moment for what there is to be written."""
@@ -86,7 +92,9 @@ class BackgroundHandler(logging.Handler):
             self._hurry.wait(_PAUSE_SECONDS)
             with self._changed:
                 lines, self._lines = self._lines, deque()
-            lost = sum(not self._write(piece) for piece in _pieces(lines))
+            lost = sum(piece.count(b"\n") for piece in _pieces(lines) if not self._write(piece))
+            for _ in range(lost):
+                self._on_drop()
             with self._changed:
                 self._bytes -= sum(map(len, lines))
                 dropped, self._dropped = self._dropped, 0
@@ -115,7 +123,6 @@ class BackgroundHandler(logging.Handler):
             except BlockingIOError:  # somebody made the descriptor non-blocking
                 select.select([], [self._descriptor], [])
             except OSError:
-                self._on_drop()
                 return False
         return True
 

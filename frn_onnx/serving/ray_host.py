@@ -125,7 +125,14 @@ class ModelReplica:
 
     def __init__(self, options: ModelOptions, limits: Limits) -> None:
         metrics = RayMetrics()
-        self.http = build_app(Service([ServedModel(options, metrics)]), metrics, limits)
+        self._service = Service([ServedModel(options, metrics)])
+        self.http = build_app(self._service, metrics, limits)
+
+    async def check_health(self) -> None:
+        """Asked by Ray every 10 s; a replica that fails this three times in a row is replaced."""
+        for model in await self._service.index():
+            if model["state"] != "READY":
+                raise RuntimeError(f"model {model['name']!r} is not ready: {model['reason']}")
 
 
 @serve.deployment(name=FRONT_DEPLOYMENT)

@@ -98,8 +98,7 @@ def test_manifest_fits_the_server():
     (mount,) = container["volumeMounts"]
     assert args.models == [mount["mountPath"]]
     pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    grace = getattr(args, "grace", 30)
-    assert pod["terminationGracePeriodSeconds"] >= pause + grace + 5
+    assert pod["terminationGracePeriodSeconds"] >= pause + args.grace + 5
     user = argument_of(FOLDER / "Dockerfile", "USER")
     assert str(pod["securityContext"]["runAsUser"]) == user
     labels = deployment["spec"]["template"]["metadata"]["labels"]

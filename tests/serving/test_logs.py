@@ -106,6 +106,16 @@ def test_a_closed_pipe_and_odd_texts_are_survived():
     assert len(drops) == 3
 
 
+def test_a_file_has_every_line_at_once(tmp_path):
+    path = tmp_path / "log"
+    with path.open("wb") as file:
+        handler = handler_on(file.fileno())
+        for index in range(3):
+            handler.emit(record("line", index=index))
+            assert json.loads(path.read_text().splitlines()[-1])["index"] == index
+        handler.close()
+
+
 def test_a_non_blocking_descriptor_is_waited_for(pipe):
     reader, writer = pipe
     os.set_blocking(writer, False)

@@ -147,6 +147,14 @@ def test_the_yaml_is_rays_own(tmp_path):
 
 
 @pytest.mark.ray
+def test_a_replica_whose_runs_fail_is_unhealthy(tmp_path):
+    path = example_models.linear(tmp_path)
+    said, end = environments.run("ray", SCRIPTS / "replica_health.py", path).splitlines()[-2:]
+    assert "model 'linear' is not ready: its runs fail" in said
+    assert end == "ok"
+
+
+@pytest.mark.ray
 def test_same_protocol(server):
     assert server.request("GET", "/v2/health/ready")[0] == 200
     status, _, index = server.request("POST", "/v2/repository/index")
