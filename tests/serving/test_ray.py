@@ -116,7 +116,8 @@ def test_the_yaml_is_rays_own(tmp_path):
     )
     command = ["ray-config", *paths, "-o", tmp_path / "app.yaml", "--replicas=1"]
     command += ["--max-replicas=4", "--num-gpus=0.5", "--device=cuda", "--threads=3"]
-    command += ["--max-batch=8", "--max-queue=50", "--max-body=7", "--host=::1", "--port=81"]
+    command += ["--max-batch=8", "--max-batch-mb=5", "--max-queue=50", "--max-wait=2.5"]
+    command += ["--run-timeout=9", "--max-body=7", "--host=::1", "--port=81"]
     subprocess.run(
         [environments.python("ray"), *processes.CLI, *command],
         check=True,
@@ -136,7 +137,10 @@ def test_the_yaml_is_rays_own(tmp_path):
         "device": "cuda",
         "threads": 3,
         "max_batch": 8,
+        "max_batch_mb": 5,
         "max_queue": 50,
+        "max_wait": 2.5,
+        "run_timeout": 9.0,
         "max_body_mb": 7,
     }
     (deployment,) = frn["deployments"]
@@ -148,8 +152,19 @@ def test_the_yaml_is_rays_own(tmp_path):
 
 @pytest.mark.ray
 def test_a_replica_whose_runs_fail_is_unhealthy(tmp_path):
-    path = example_models.linear(tmp_path)
-    said, end = environments.run("ray", SCRIPTS / "replica_health.py", path).splitlines()[-2:]
+    result = subprocess.run(
+        [
+            environments.python("ray"),
+            SCRIPTS / "replica_health.py",
+            example_models.linear(tmp_path),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(environments.ROOT)},
+    )
+    assert result.returncode == 0, result.stderr
+    said, end = result.stdout.splitlines()[-2:]
     assert "model 'linear' is not ready: its runs fail" in said
     assert end == "ok"
 

@@ -21,7 +21,8 @@ def lost(*_):
 
 
 async def main() -> None:
-    replica = ModelReplica.func_or_class(ModelOptions(sys.argv[1]), Limits())
+    own = ModelReplica.func_or_class.__mro__[1]  # without Ray's wrapper, which is for replicas
+    replica = own(ModelOptions(sys.argv[1]), Limits())
     (served,) = replica._service.models.values()
     await replica.check_health()
     run, served.batcher._run = served.batcher._run, lost
