@@ -32,6 +32,12 @@ def add_parser(subparsers) -> None:
         metavar="S",
         help="what is in flight when the server is stopped may take so long (default: %(default)s)",
     )
+    serve.add_argument(
+        "--max-memory",
+        type=int,
+        metavar="MB",
+        help="most MiB that all requests hold (default: a quarter of the memory, at most 1024)",
+    )
     _add_model_options(serve, threads=0, threads_help="ONNX Runtime's threads (default: automatic)")
     serve.add_argument(
         "--strict",
@@ -160,6 +166,7 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
             print(f"batching: {served.batching}")
         sys.stdout.flush()
 
+    memory = {} if args.max_memory is None else {"memory_bytes": args.max_memory * 2**20}
     embedded.serve(
         _options(args),
         host=args.host,
@@ -170,7 +177,7 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         strict=args.strict,
         metrics=args.metrics,
         log_level=args.log_level,
-        limits=Limits(body_bytes=args.max_body * 2**20),
+        limits=Limits(body_bytes=args.max_body * 2**20, **memory),
         on_ready=announce,
     )
     return 0

@@ -8,7 +8,7 @@ Source: Open Inference Protocol, REST, https://github.com/kserve/open-inference-
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 import frn_onnx
 from frn_onnx.serving import content, openapi
@@ -33,6 +33,7 @@ from frn_onnx.serving.errors import (
     UnsupportedError,
     show,
 )
+from frn_onnx.serving.memory import Budget, Lease, Take, trim
 from frn_onnx.serving.metrics import Metrics, PrometheusMetrics
 from frn_onnx.serving.options import Limits
 from frn_onnx.serving.service import Answer, Service
@@ -60,6 +61,8 @@ class _Handlers:
         self._service = service
         self._metrics = metrics
         self._limits = limits
+        self._budget = Budget(limits.memory_bytes, on_idle=trim)
+        metrics.watch("frn_onnx_bytes_in_flight", lambda: self._budget.used)
         self._page = (resources.files(__package__) / "page.html").read_bytes()
 
     def routes(self) -> list[Route]:
@@ -94,14 +97,15 @@ class _Handlers:
         served = self._service.find(**request.path_params)
         log: dict[str, Any] = request.scope.setdefault("frn_onnx.log", {})
         log["model"] = served.signature.name
-        status, answer = 500, None
+        status, answer, response = 500, None, None
+        lease = Lease(self._budget)
         try:
             served.batcher.check_room()
             json_length = parse_length(request.headers.get(LENGTH_HEADER))
-            body = await self._body(request, json_length)
-            answer = await served.infer(body, json_length)
+            body = await self._body(request, json_length, lease.take)
+            answer = await served.infer(body, json_length, lease.take)
+            response = await _response(answer, request.headers.get("accept-encoding"), lease)
             status = 200
-            response = await _response(answer, request.headers.get("accept-encoding"))
         except RequestError as error:
             status = error.status
             raise
@@ -109,6 +113,8 @@ class _Handlers:
             status = CLIENT_GONE
             raise
         finally:
+            if response is None:
+                lease.close()  # else it does when it is sent
             seconds = time.perf_counter() - start
             # Counted behind the answer's back: it leaves at the end of this turn of the loop.
             asyncio.get_running_loop().call_soon(served.count, status, seconds, answer)
@@ -118,42 +124,37 @@ class _Handlers:
             log["id"] = answer.id[:_LOGGED_ID]
         return response
 
-    async def _body(self, request: Request, json_length: int | None) -> bytes | memoryview:
+    async def _body(self, request: Request, json_length: int | None, take: Take) -> memoryview:
         """The whole body, without its content coding."""
         coding = content.check_coding(request.headers.get("content-encoding"))
         limit = self._limits.body_bytes
         announced = request.headers.get("content-length", "")
-        if announced.isdigit() and int(announced) > limit and "expect" in request.headers:
+        length = int(announced) if announced.isdigit() else 0
+        if length > limit and "expect" in request.headers:
             raise content.too_large(limit)  # the client waits for leave to send it
-        chunks: list[bytes] = []
-        size = 0
+        body = content.Body(length, json_length or 0, limit, take)
         try:
             async with asyncio.timeout(self._limits.body_seconds):
+                # What is too much is read all the same, and dropped: a client that is still
+                # sending would find the connection broken in place of the answer.
                 async for chunk in request.stream():
-                    size += len(chunk)
-                    # What is too much is read all the same, and dropped: a client that is still
-                    # sending would find the connection broken in place of the answer.
-                    if size > limit:
-                        chunks.clear()
-                    else:
-                        chunks.append(chunk)
+                    body.append(chunk)
         except TimeoutError:
-            if size <= limit:
+            if body.size <= limit:
                 raise RequestTimeoutError(
-                    f"the body must arrive within {self._limits.body_seconds:g} s; {size} bytes "
-                    f"came of {announced or 'an unknown number'}"
+                    f"the body must arrive within {self._limits.body_seconds:g} s; {body.size} "
+                    f"bytes came of {announced or 'an unknown number'}"
                 ) from None
         except ClientDisconnect:
             raise RequestError("the client went before the whole body had come") from None
-        request.scope.setdefault("frn_onnx.log", {})["bytes_in"] = size
-        if size > limit:
+        request.scope.setdefault("frn_onnx.log", {})["bytes_in"] = body.size
+        if body.size > limit:
             raise content.too_large(limit)
         if coding is None:
-            return content.join(chunks, json_length or 0)
-        body = b"".join(chunks)
-        if len(body) < _INLINE_BYTES:
-            return content.decompress(body, coding, limit)
-        return await asyncio.to_thread(content.decompress, body, coding, limit)
+            return body.whole()
+        if body.size < _INLINE_BYTES:
+            return content.decompress(body.whole(), coding, limit, take)
+        return await asyncio.to_thread(content.decompress, body.whole(), coding, limit, take)
 
     async def model_ready(self, request: Request) -> Response:
         name = request.path_params["model"]
@@ -201,13 +202,21 @@ class _Handlers:
 
     async def index(self, request: Request) -> Response:
         try:
-            message = orjson.loads(bytes(await self._body(request, None)) or b"{}")
+            message = orjson.loads(await self._small_body(request) or b"{}")
         except orjson.JSONDecodeError as error:
             raise RequestError(f"the body must be JSON, or empty, and is not: {error}") from None
         models = await self._service.index()
         if isinstance(message, dict) and message.get("ready") is True:
             models = [model for model in models if model["state"] == "READY"]
         return _json(models)
+
+    async def _small_body(self, request: Request) -> bytes:
+        """A body that only says what is wanted."""
+        lease = Lease(self._budget)
+        try:
+            return bytes(await self._body(request, None, lease.take))
+        finally:
+            lease.close()
 
     async def openapi(self, request: Request) -> Response:
         return _json(openapi.describe(self._service, self._metrics))
@@ -255,20 +264,46 @@ def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = Non
     return Response(orjson.dumps(value), status, headers, media_type=_JSON)
 
 
-async def _response(answer: Answer, accept: str | None) -> Response:
-    body, has_binary = answer.body, answer.json_length is not None
+class _Answer(Response):
+    """An answer in pieces, which are held until they are sent."""
+
+    def __init__(
+        self, pieces: Sequence[bytes | memoryview], headers: Mapping[str, str], lease: Lease
+    ) -> None:
+        super().__init__(headers=headers)
+        self.headers["Content-Length"] = str(sum(map(len, pieces)))
+        self._pieces = pieces
+        self._lease = lease
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        try:
+            await send(start)
+            before = b""
+            for part in content.in_parts(self._pieces):
+                if before:
+                    await send({"type": "http.response.body", "body": before, "more_body": True})
+                before = part
+            await send({"type": "http.response.body", "body": before, "more_body": False})
+        finally:
+            self._lease.close()
+
+
+async def _response(answer: Answer, accept: str | None, lease: Lease) -> Response:
+    pieces, has_binary = answer.pieces, answer.json_length is not None
     headers = {"Content-Type": "application/octet-stream" if has_binary else _JSON}
     if has_binary:
         headers[LENGTH_HEADER] = str(answer.json_length)
-    coding = content.choose_coding(accept, length=len(body), has_binary=has_binary)
+    length = sum(map(len, pieces))
+    coding = content.choose_coding(accept, length=length, has_binary=has_binary)
     if coding:
         headers["Content-Encoding"] = coding
         headers["Vary"] = "Accept-Encoding"
-        if len(body) < _INLINE_BYTES:
-            body = content.compress(body, coding)
+        if length < _INLINE_BYTES:
+            pieces = content.compress(pieces, coding, lease.take)
         else:
-            body = await asyncio.to_thread(content.compress, body, coding)
-    return Response(body, headers=headers)
+            pieces = await asyncio.to_thread(content.compress, pieces, coding, lease.take)
+    return _Answer(pieces, headers, lease)
 
 
 def error_response(scope: Scope, error: RequestError, metrics: Metrics | None = None) -> Response:

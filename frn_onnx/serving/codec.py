@@ -12,6 +12,7 @@ Source: Open Inference Protocol, REST, https://github.com/kserve/open-inference-
 its binary tensor data extension as in Triton Inference Server.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-from frn_onnx.serving import tensors
+from frn_onnx.serving import datatypes, tensors
 from frn_onnx.serving.errors import RequestError, show
+from frn_onnx.serving.json_numbers import SMALL_BYTES, Run, cut
+from frn_onnx.serving.memory import Take
 from frn_onnx.serving.signature import Signature, TensorSpec
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
@@ -29,6 +32,8 @@ LENGTH_HEADER = "Inference-Header-Content-Length"
 _REFUSED_INPUT = ("shared_memory_region",)
 _REFUSED_OUTPUT = ("shared_memory_region", "classification")
 _REFUSED_REQUEST = ("sequence_id",)
+# What a short string takes in Python.
+_TEXT_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,19 @@ def parse_length(header: str | None) -> int | None:
     return int(header)
 
 
-def decode(body: bytes | memoryview, json_length: int | None, signature: Signature) -> InferRequest:
+def decode(
+    body: bytes | memoryview,
+    json_length: int | None,
+    signature: Signature,
+    take: Take = lambda size: None,
+) -> InferRequest:
     """The request in a body.
 
     Args:
         body: the whole body, without content coding.
         json_length: length of its JSON part; None where it is all JSON.
         signature: what the request must fit.
+        take: told about the memory that is about to be used.
 
     Raises: RequestError.
     """
@@ -75,22 +86,29 @@ def decode(body: bytes | memoryview, json_length: int | None, signature: Signatu
         raise RequestError(
             f"{LENGTH_HEADER} is {split}, and the whole body has only {len(body)} bytes"
         )
-    message = _json(body[:split], split < len(body))
+    view = memoryview(body)
+    text: bytes | memoryview = view[:split]
+    runs: dict[str, Run] = {}
+    if split > SMALL_BYTES:
+        text, runs = cut(view[:split])
+    message = _json(text, split < len(body))
     parameters = _parameters(message, "the request", _REFUSED_REQUEST)
     identity = message.get("id")
     if identity is not None and not isinstance(identity, str):
         raise RequestError(f"'id' must be a string, received {show(identity)}")
-    binary = memoryview(body)[split:]
     return InferRequest(
         id=identity,
-        inputs=_inputs(message, binary, signature),
+        inputs=_inputs(message, runs, view[split:], signature, take),
         outputs=_outputs(message, parameters.get("binary_data_output", False), signature),
     )
 
 
 def encode(
-    request: InferRequest, arrays: Mapping[str, np.ndarray], signature: Signature
-) -> tuple[bytes, int | None]:
+    request: InferRequest,
+    arrays: Mapping[str, np.ndarray],
+    signature: Signature,
+    take: Take = lambda size: None,
+) -> tuple[list[bytes | memoryview], int | None]:
     """The body of the response.
 
     NaN and infinity, which JSON cannot write, become ``null`` in JSON data; raw tensors keep them.
@@ -99,28 +117,35 @@ def encode(
         request: the request answered.
         arrays: output name -> array, all that the request asks for.
         signature: of the model that gave them.
+        take: told about the memory that is about to be used.
 
-    Returns: the body, and the length of its JSON part where raw tensors follow, else None.
+    Returns: the body in pieces, and the length of its JSON part where raw tensors follow, else
+    None.
     """
-    outputs: list[dict[str, Any]] = []
-    chunks: list[bytes] = []
+    message: dict[str, Any] = {"model_name": signature.name, "model_version": signature.version}
+    if request.id is not None:
+        message["id"] = request.id
+    pieces: list[bytes | memoryview] = [orjson.dumps(message)[:-1], b',"outputs":[']
+    raw: list[bytes | memoryview] = []
     for name, as_binary in request.outputs.items():
         array, datatype = arrays[name], signature.outputs[name].datatype
         output: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype}
         if as_binary:
-            chunks.append(tensors.to_bytes(array, datatype))
-            output["parameters"] = {"binary_data_size": len(chunks[-1])}
-        else:
-            output["data"] = tensors.to_json(array, datatype)
-        outputs.append(output)
-    message: dict[str, Any] = {"model_name": signature.name, "model_version": signature.version}
-    if request.id is not None:
-        message["id"] = request.id
-    message["outputs"] = outputs
-    header = orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY)
+            raw.append(tensors.to_bytes(array, datatype))
+            output["parameters"] = {"binary_data_size": len(raw[-1])}
+        if len(pieces) > 2:
+            pieces.append(b",")
+        pieces.append(orjson.dumps(output)[:-1])
+        if not as_binary:
+            pieces.append(b',"data":')
+            for piece in tensors.to_json(array, datatype):
+                take(len(piece))
+                pieces.append(piece)
+        pieces.append(b"}")
+    pieces.append(b"]}")
     if True not in request.outputs.values():
-        return header, None
-    return b"".join((header, *chunks)), len(header)
+        return pieces, None
+    return [*pieces, *raw], sum(map(len, pieces))
 
 
 def _json(data: bytes | memoryview, has_binary: bool) -> dict[str, Any]:
@@ -197,7 +222,11 @@ def _outputs(message: dict[str, Any], default: Any, signature: Signature) -> dic
 
 
 def _inputs(
-    message: dict[str, Any], binary: memoryview, signature: Signature
+    message: dict[str, Any],
+    runs: Mapping[str, Run],
+    binary: memoryview,
+    signature: Signature,
+    take: Take,
 ) -> dict[str, np.ndarray]:
     """All inputs of the model as arrays."""
     arrays = {}
@@ -213,7 +242,11 @@ def _inputs(
                 f"and has {'neither' if size is None else 'both'}"
             )
         if size is None:
-            arrays[name] = tensors.from_json(entry["data"], shape, spec)
+            data = entry["data"]
+            if isinstance(data, str) and data in runs:
+                data = runs[data]
+                take(data.cost(shape, datatypes.NUMPY[spec.datatype].itemsize))
+            arrays[name] = tensors.from_json(data, shape, spec)
             continue
         if type(size) is not int or size < 0:
             raise RequestError(
@@ -225,6 +258,8 @@ def _inputs(
                 f"input {name!r} announces {size} bytes, and the body has {len(binary) - used} "
                 "left for it"
             )
+        if spec.datatype == "BYTES":
+            take(_TEXT_BYTES * min(math.prod(shape), size // 4) + size)
         arrays[name] = tensors.from_bytes(binary[used : used + size], shape, spec)
         used += size
     missing = [name for name in signature.inputs if name not in arrays]

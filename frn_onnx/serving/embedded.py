@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frn_onnx.errors import ArgumentError, missing_dependency
+from frn_onnx.serving import memory
 from frn_onnx.serving.metrics import Metrics, PrometheusMetrics
 from frn_onnx.serving.options import Limits, ModelOptions
 
@@ -66,6 +67,7 @@ def serve(
         from frn_onnx.serving.service import load
     except ImportError as error:
         raise missing_dependency(error.name or "uvicorn", "serve", "frn-onnx serve") from error
+    memory.return_what_is_free()
     limits = limits or Limits()
     kept: Metrics = PrometheusMetrics() if metrics else Metrics()
     models = [options] if isinstance(options, ModelOptions) else list(options)

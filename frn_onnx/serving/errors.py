@@ -104,6 +104,12 @@ class WaitError(UnavailableError):
     rejection = "max_wait"
 
 
+class MemoryFullError(UnavailableError):
+    """The requests in flight hold as much as they may."""
+
+    rejection = "max_memory"
+
+
 class RunTimeoutError(UnavailableError):
     """The model's run does not end."""
 

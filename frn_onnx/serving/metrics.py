@@ -12,6 +12,7 @@ frn_onnx_batch_samples           histogram samples in one run
 frn_onnx_queue_requests          gauge     requests that wait for a run
 frn_onnx_queue_seconds           histogram how long an answered request waited for its run
 frn_onnx_rejections              counter   requests refused, by reason
+frn_onnx_bytes_in_flight         gauge     bytes that requests and their answers hold
 frn_onnx_log_drops               counter   log lines that nobody took
 frn_onnx_info                    gauge     1 for each model: versions, provider, device asked for
 ================================ ========= ===================================================
@@ -57,6 +58,12 @@ FIGURES: dict[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]] = {
         (),
     ),
     "frn_onnx_log_drops": ("counter", "Log lines that nobody took.", (), ()),
+    "frn_onnx_bytes_in_flight": (
+        "gauge",
+        "Bytes that requests and their answers hold.",
+        (),
+        (),
+    ),
     "frn_onnx_info": (
         "gauge",
         "1 for each model: what serves it.",

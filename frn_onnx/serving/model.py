@@ -76,7 +76,8 @@ class Model:
         specs = (*inputs.values(), *outputs.values())
         used = {spec.datatype for spec in specs}
         self._has_bfloat16 = "BF16" in used
-        self._run_options = _run_options(0)
+        self._run_options = _run_options()
+        self._was_large = False
         if {"BF16", "BYTES"} <= used:
             raise ModelError(
                 f"{os.fspath(path)!r} cannot be served: ONNX Runtime's Python API takes bfloat16 "
@@ -93,7 +94,10 @@ class Model:
 
         Returns: output name -> array.
         """
-        self._run_options = _run_options(sum(array.nbytes for array in feeds.values()))
+        is_large = sum(array.nbytes for array in feeds.values()) >= _LARGE_FEED_BYTES
+        # The run after a large one gives back what that one's outputs were in.
+        self._run_options = _run_options(shrink=is_large or self._was_large)
+        self._was_large = is_large
         if not self._has_bfloat16:
             arrays = self._session.run(list(outputs), dict(feeds), self._run_options)
             return dict(zip(outputs, arrays, strict=True))
@@ -114,13 +118,13 @@ class Model:
         self._run_options.terminate = True
 
 
-def _run_options(feed_bytes: int) -> Any:
+def _run_options(*, shrink: bool = False) -> Any:
     """Options for one run: its failure is told by its exception alone, not on stderr as well."""
     import onnxruntime as ort
 
     options = ort.RunOptions()
     options.log_severity_level = 4  # fatal
-    if feed_bytes >= _LARGE_FEED_BYTES:
+    if shrink:
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options
 

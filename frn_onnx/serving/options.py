@@ -1,10 +1,11 @@
 """What can be chosen about a served model, and what a client may ask for."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from frn_onnx.errors import ArgumentError
+from frn_onnx.serving.memory import default_bytes
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,15 @@ class ModelOptions:
         return Path(self.model).stem if self.name is None else self.name
 
     def __post_init__(self) -> None:
-        for field in ("max_wait", "run_timeout"):
-            if not getattr(self, field) > 0:
+        for name in ("max_wait", "run_timeout"):
+            if not getattr(self, name) > 0:
                 raise ArgumentError(
-                    f"{field} must be more than 0 seconds, received {getattr(self, field)}"
+                    f"{name} must be more than 0 seconds, received {getattr(self, name)}"
                 )
-        for field in ("max_batch", "max_batch_mb", "max_queue"):
-            if getattr(self, field) < 1:
+        for name in ("max_batch", "max_batch_mb", "max_queue"):
+            if getattr(self, name) < 1:
                 raise ArgumentError(
-                    f"{field} must be at least 1, received {getattr(self, field)}; "
+                    f"{name} must be at least 1, received {getattr(self, name)}; "
                     "max_batch=1 puts no requests together"
                 )
 
@@ -63,19 +64,26 @@ class Limits:
         body_bytes: most bytes of a body, before and after a content coding is undone.
         body_seconds: within this time a body must have arrived, and an answer been taken.
         head_seconds: within this time the head of a request must have arrived.
+        memory_bytes: most bytes that all requests in flight may hold together.
         idle_seconds: so long a connection is kept between two requests.
 
-    Raises: ArgumentError if ``body_bytes`` is below 1.
+    Raises: ArgumentError if ``body_bytes`` or ``memory_bytes`` is below 1.
     """
 
     body_bytes: int = 64 * 2**20
     body_seconds: float = 60.0
     head_seconds: float = 15.0
     idle_seconds: float = 75.0
+    memory_bytes: int = field(default_factory=default_bytes)
 
     def __post_init__(self) -> None:
         if self.body_bytes < 1:
             raise ArgumentError(
                 f"the largest body must have at least 1 byte, received {self.body_bytes}; "
                 "--max-body takes MiB"
+            )
+        if self.memory_bytes < 1:
+            raise ArgumentError(
+                f"requests must be allowed at least 1 byte of memory, received "
+                f"{self.memory_bytes}; --max-memory takes MiB"
             )

@@ -1,8 +1,9 @@
 """The models of a server, from a body to a body; no HTTP here."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +12,8 @@ from frn_onnx.errors import ArgumentError, FrnError, ModelError
 from frn_onnx.serving import codec
 from frn_onnx.serving.batcher import Batcher, Result
 from frn_onnx.serving.errors import ModelUnavailableError, NotFoundError, show
+from frn_onnx.serving.json_numbers import SMALL_BYTES
+from frn_onnx.serving.memory import Take
 from frn_onnx.serving.metrics import Metrics
 from frn_onnx.serving.model import VERSION, Model
 from frn_onnx.serving.options import ModelOptions
@@ -22,6 +25,8 @@ LOG = logging.getLogger("frn_onnx.serving")
 # A CPU has the memory for a large batch or not, whether it is tried or not: no start waits for it
 # longer than this.
 _LONG_WARM_UP_SECONDS = 5.0
+# Fewer are written as JSON in the event loop.
+_MANY_ELEMENTS = 8192
 
 
 @dataclass(frozen=True)
@@ -29,14 +34,14 @@ class Answer:
     """The answer to an inference request.
 
     Attributes:
-        body: as it goes out, but for a content coding.
+        pieces: the body as it goes out, but for a content coding.
         json_length: length of its JSON part where raw tensors follow, else None.
         id: the client's name for the request, or None.
         result: how it was computed.
         decode_seconds, encode_seconds: what reading the request and writing the answer took.
     """
 
-    body: bytes
+    pieces: list[bytes | memoryview]
     json_length: int | None
     id: str | None
     result: Result
@@ -76,6 +81,8 @@ class ServedModel:
             observe=self._ran,
         )
         self.health = self.batcher.health
+        datatypes = {spec.datatype for spec in self.signature.inputs.values()}
+        self._takes_texts = "BYTES" in datatypes
         self._warm_up(probed, options.max_batch_mb * 2**20)
         kind = "cpu" if self.model.provider == "CPUExecutionProvider" else "gpu"
         self.config = client_config(self.signature, self.max_batch * probed.stacks, kind)
@@ -95,23 +102,33 @@ class ServedModel:
         if samples > 1 and not (on_cpu and samples * probed.seconds[1] > _LONG_WARM_UP_SECONDS):
             self.batcher.pace.note(samples, probe_largest(self.model, probed.sample, samples))
 
-    async def infer(self, body: bytes | memoryview, json_length: int | None) -> Answer:
+    async def infer(self, body: memoryview, json_length: int | None, take: Take) -> Answer:
         """Answers one request.
 
         Args:
             body: without content coding.
             json_length: length of its JSON part; None where it is all JSON.
+            take: told about the memory that is about to be used.
 
         Raises: RequestError or one of its subclasses.
         """
         start = time.perf_counter()
-        request = codec.decode(body, json_length, self.signature)
+        text_bytes = len(body) if json_length is None or self._takes_texts else json_length
+        decode = (codec.decode, body, json_length, self.signature, take)
+        request = await _call(*decode, elsewhere=text_bytes > SMALL_BYTES)
         decode_seconds = time.perf_counter() - start
         result = await self.batcher.submit(request.inputs, list(request.outputs))
         start = time.perf_counter()
-        answer, length = codec.encode(request, result.outputs, self.signature)
+        take(sum(array.nbytes for array in result.outputs.values()))
+        written = sum(
+            result.outputs[name].size
+            for name, as_binary in request.outputs.items()
+            if not as_binary or self.signature.outputs[name].datatype == "BYTES"
+        )
+        encode = (codec.encode, request, result.outputs, self.signature, take)
+        pieces, length = await _call(*encode, elsewhere=written > _MANY_ELEMENTS)
         encode_seconds = time.perf_counter() - start
-        return Answer(answer, length, request.id, result, decode_seconds, encode_seconds)
+        return Answer(pieces, length, request.id, result, decode_seconds, encode_seconds)
 
     def count(self, status: int, seconds: float, answer: Answer | None) -> None:
         """A request was answered, with an error where there is no ``answer``."""
@@ -130,6 +147,11 @@ class ServedModel:
     def _ran(self, samples: int, seconds: float) -> None:
         self._metrics.run(self.signature.name, samples, seconds)
         self._statistics.ran(samples, seconds)
+
+
+async def _call(function: Callable, *args: Any, elsewhere: bool) -> Any:
+    """Calls a function, in a thread where it would keep the event loop for long."""
+    return await asyncio.to_thread(function, *args) if elsewhere else function(*args)
 
 
 class Service:

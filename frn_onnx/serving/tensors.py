@@ -9,29 +9,43 @@ https://github.com/kserve/open-inference-protocol
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import orjson
 
 from frn_onnx.serving import datatypes
 from frn_onnx.serving.errors import RequestError, show
+from frn_onnx.serving.json_numbers import Run
 from frn_onnx.serving.signature import TensorSpec
 
+# Elements that are written as JSON at one go.
+_PIECE = 32 * 1024
 
-def to_bytes(array: np.ndarray, datatype: str) -> bytes:
-    """A tensor as the binary extension sends it."""
+
+def to_bytes(array: np.ndarray, datatype: str) -> bytes | memoryview:
+    """A tensor as the binary extension sends it; shares memory with ``array`` where it can."""
     if datatype != "BYTES":
-        return array.astype(datatypes.NUMPY[datatype], copy=False).tobytes()
+        plain = np.ascontiguousarray(array, datatypes.NUMPY[datatype])
+        return plain.reshape(-1).view(np.uint8).data
     texts = [str(text).encode() for text in array.ravel()]
     return b"".join(part for text in texts for part in (len(text).to_bytes(4, "little"), text))
 
 
-def to_json(array: np.ndarray, datatype: str) -> Any:
-    """A tensor as JSON data: flat, as a list or an array that orjson can write."""
-    flat = np.ascontiguousarray(array).ravel()
-    if datatype == "BF16":
-        return datatypes.bfloat16_values(flat)
-    return [str(text) for text in flat] if datatype == "BYTES" else flat
+def to_json(array: np.ndarray, datatype: str) -> Iterator[bytes]:
+    """A tensor as flat JSON data, in pieces that each take a few milliseconds."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    yield b"["
+    for start in range(0, flat.size, _PIECE):
+        part: Any = flat[start : start + _PIECE]
+        if datatype == "BF16":
+            part = datatypes.bfloat16_values(part)
+        elif datatype == "BYTES":
+            part = [str(text) for text in part]
+        text = orjson.dumps(part, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+        yield b"," + text if start else text
+    yield b"]"
 
 
 def from_bytes(data: memoryview, shape: tuple[int, ...], spec: TensorSpec) -> np.ndarray:
@@ -83,8 +97,23 @@ def _as_array(texts: list[str], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def from_json(data: Any, shape: tuple[int, ...], spec: TensorSpec) -> np.ndarray:
-    """A tensor from JSON data, flat or nested as its shape."""
-    flat = _flatten(data, shape, spec)
+    """A tensor from JSON data, flat or nested as its shape; perhaps cut out of its request."""
+    if not isinstance(data, Run):
+        return _from_list(_flatten(data, shape, spec), spec).reshape(shape)
+    tensor: np.ndarray | None = None
+    at = 0
+    for part in data.lists(shape):
+        values = _from_list(part, spec)
+        if tensor is None:  # now it is known that the text is long enough for it
+            tensor = np.empty(math.prod(shape), values.dtype)
+        tensor[at : at + len(values)] = values
+        at += len(values)
+    assert tensor is not None
+    return tensor.reshape(shape)
+
+
+def _from_list(flat: list, spec: TensorSpec) -> np.ndarray:
+    """Elements as JSON has them in an array of the input's type."""
     kind = datatypes.kind(spec.datatype)
     allowed, words = datatypes.JSON_TYPES[kind]
     wrong = set(map(type, flat)) - allowed
@@ -95,18 +124,18 @@ def from_json(data: Any, shape: tuple[int, ...], spec: TensorSpec) -> np.ndarray
             f"{show(first)}"
         )
     if kind == "O":
-        return _as_array(flat, shape)
+        return _as_array(flat, (len(flat),))
     if kind == "f":
-        return _floats(np.array(flat, dtype=np.float64), spec).reshape(shape)
+        return _floats(np.array(flat, dtype=np.float64), spec)
     dtype = datatypes.NUMPY[spec.datatype]
-    if kind in "iu":
+    if kind in "iu" and flat:
         limits = np.iinfo(dtype)
         if min(flat) < limits.min or max(flat) > limits.max:
             raise RequestError(
                 f"'data' of input {spec.name!r} must be within {limits.min}..{limits.max} "
                 f"({spec.datatype}), received {min(flat)}..{max(flat)}"
             )
-    return np.array(flat, dtype=dtype).reshape(shape)
+    return np.array(flat, dtype=dtype)
 
 
 def _floats(wide: np.ndarray, spec: TensorSpec) -> np.ndarray:

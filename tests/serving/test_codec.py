@@ -30,8 +30,9 @@ def pack(message, binary=b""):
     return head + binary, len(head) if binary else None
 
 
-def parse(body: bytes, json_length: int | None, signature: Signature) -> dict[str, np.ndarray]:
+def parse(pieces, json_length: int | None, signature: Signature) -> dict[str, np.ndarray]:
     """What a client makes of a response; written from the protocol's text alone."""
+    body = b"".join(pieces)
     head = json.loads(body[:json_length])
     at, arrays = json_length or 0, {}
     for output in head["outputs"]:
@@ -130,7 +131,7 @@ def test_nan_and_infinity_pass_as_binary_and_become_null_in_json():
     np.testing.assert_array_equal(request.inputs["x"], x)
     body, length = codec.encode(request, {"x": x}, ONE)
     assert length is None
-    assert json.loads(body)["outputs"][0]["data"] == [None, None]
+    assert json.loads(b"".join(body))["outputs"][0]["data"] == [None, None]
 
 
 def test_default_is_all_outputs_as_json_and_binary_data_output_turns_that():

@@ -11,7 +11,7 @@ from serving.bodies import INFER, binary_v2, v2
 from serving.example_models import WEIGHTS
 
 from frn_onnx.serving.codec import LENGTH_HEADER
-from frn_onnx.serving.content import join
+from frn_onnx.serving.content import Body
 from frn_onnx.serving.options import Limits
 
 
@@ -79,12 +79,17 @@ def test_bad_content_coding(serve, content, coding, status, expected):
 
 
 @pytest.mark.parametrize("split", [0, 1, 7, 63, 64, 100, 10**17])
-def test_joined_bodies_are_aligned_behind_their_json(split):
+def test_bodies_are_aligned_behind_their_json(split):
     chunks = [b"", b"abc", bytes(range(100)), b"z"]
-    body = join(chunks, split)
-    assert bytes(body) == b"".join(chunks)
-    assert (np.frombuffer(body, np.uint8).ctypes.data + split) % 64 == 0
-    assert len(join([], split)) == 0
+    for announced in (0, 50, 104, 10**9):
+        taken = []
+        body = Body(announced, split, 2**20, taken.append)
+        for chunk in chunks:
+            body.append(chunk)
+        assert bytes(body.whole()) == b"".join(chunks)
+        assert (np.frombuffer(body.whole(), np.uint8).ctypes.data + split) % 64 == 0
+        assert sum(taken) == body.size == 104
+    assert len(Body(0, split, 1, taken.append).whole()) == 0
 
 
 def test_slow_body_is_408(serve):

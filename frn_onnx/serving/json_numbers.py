@@ -1,0 +1,166 @@
+"""Large JSON without a long breath: arrays of numbers are cut out and read piece by piece.
+
+A JSON parser holds Python's lock until it is through: half a second for 63 MiB, in which no other
+client is answered, whatever thread it runs in. And it makes an object of every two bytes. So the
+arrays under ``"data"``, which are nearly all of a large request, are cut out of the text, and
+read in windows straight into their tensor. What is left is small, or refused.
+"""
+
+import re
+import secrets
+from collections.abc import Iterator
+
+import numpy as np
+import orjson
+
+from frn_onnx.serving.errors import RequestError, TooLargeError
+
+# JSON below this is parsed at one go.
+SMALL_BYTES = 64 * 1024
+# So much may remain when the arrays are cut out: names, shapes, strings.
+TEXT_BYTES = 2**20
+# A shorter array stays where it is.
+_LONG_BYTES = 4096
+# Read at one go: a few milliseconds.
+_WINDOW_BYTES = 256 * 1024
+_DATA = re.compile(rb'(?<!\\)"data"\s{0,64}:\s{0,64}(?=\[)')
+_SPACE = b" \t\r\n"
+# What is deleted to see an array's structure; the letters are those of true, false and null.
+_ELEMENTS = b"0123456789.+-eEtrufalsn" + _SPACE
+_OPEN, _CLOSE, _COMMA = b"[],"
+# Stands in a request for an array; no client knows it.
+_MARK = f"numbers {secrets.token_hex(8)} "
+
+
+class Run:
+    """The text of an array of numbers, ``[1, 2]`` or ``[[1], [2]]``, cut out of a request."""
+
+    def __init__(self, text: memoryview) -> None:
+        self._text = text
+
+    def cost(self, shape: tuple[int, ...], itemsize: int) -> int:
+        """Bytes that reading it as a tensor takes: the tensor and the structure of its text."""
+        count = min(int(np.prod(shape, dtype=object)), len(self._text))
+        return count * itemsize + min(3 * count, len(self._text))
+
+    def lists(self, shape: tuple[int, ...]) -> Iterator[list]:
+        """The elements in order, some at a time; as many as the shape says.
+
+        Raises: RequestError where the text is not JSON, or not of the shape.
+        """
+        count = int(np.prod(shape, dtype=object))
+        nested = bytes(self._text[1:_WINDOW_BYTES]).lstrip(_SPACE).startswith(b"[")
+        structure = self._structure(shape if nested else (count,), shape)
+        at = found = 0
+        for piece in self._windows():
+            own = piece.translate(None, _ELEMENTS)
+            if own != structure[at : at + len(own)] or (nested and not _is_separated(piece)):
+                raise _misfit(shape)
+            at += len(own)
+            values = _parse(piece.translate(None, b"[]"))
+            found += len(values)
+            yield values
+        if at != len(structure) or found != count:
+            raise _misfit(shape)
+
+    def _structure(self, dims: tuple[int, ...], shape: tuple[int, ...]) -> bytes:
+        """The brackets and commas that an array of these lengths has."""
+        brackets = sum(2 * int(np.prod(dims[:axis], dtype=object)) for axis in range(len(dims)))
+        if brackets + int(np.prod(dims, dtype=object)) > len(self._text) + 1:
+            raise _misfit(shape)
+        whole = b","  # of which the innermost lists have one less than elements
+        for length in reversed(dims):
+            whole = b"[" + (whole * length)[:-1] + b"],"
+        return whole[:-1]
+
+    def _windows(self) -> Iterator[bytes]:
+        """The text in pieces, each but the last ending behind a comma."""
+        at = 0
+        while at < len(self._text):
+            piece = bytes(self._text[at : at + _WINDOW_BYTES])
+            if at + len(piece) < len(self._text):
+                piece = piece[: piece.rfind(b",") + 1]
+                if not piece:
+                    raise RequestError(f"there is no element in {_WINDOW_BYTES} bytes of 'data'")
+            yield piece
+            at += len(piece)
+
+
+def cut(text: memoryview) -> tuple[bytes, dict[str, Run]]:
+    """A large request's JSON without its arrays of numbers.
+
+    Returns: the JSON with a string in place of each, and the arrays by these strings.
+
+    Raises: TooLargeError where too much is left.
+    """
+    kept: list[bytes] = []
+    runs: dict[str, Run] = {}
+    room, at, start = TEXT_BYTES, 0, 0
+    while found := _DATA.search(text, at, min(len(text), start + room + 1)):
+        at = found.end()
+        end = _end_of_numbers(text, at)
+        if end is None:
+            continue
+        name = f"{_MARK}{len(runs)}"
+        runs[name] = Run(text[at:end])
+        kept += [bytes(text[start:at]), b'"%s"' % name.encode()]
+        room -= at - start
+        at = start = end
+    if len(text) - start > room:
+        raise TooLargeError(
+            f"the JSON has more than {TEXT_BYTES} bytes besides the numbers in 'data'; send "
+            "strings and other large tensors as binary data"
+        )
+    kept.append(bytes(text[start:]))
+    return b"".join(kept), runs
+
+
+def _end_of_numbers(text: memoryview, at: int) -> int | None:
+    """Where a long array ends that holds neither strings nor objects; None where it does."""
+    start, size = at, _LONG_BYTES
+    while start < len(text):
+        window = bytes(text[start : start + size])
+        ends = [end for end in map(window.find, (b'"', b"}", b"{")) if end >= 0]
+        if ends:
+            break
+        start, size = start + len(window), _WINDOW_BYTES
+    else:
+        return None
+    end = start + min(ends)
+    tail = bytes(text[max(at, end - 256) : end])
+    close = tail.rfind(b"]")
+    if start == at or close < 0 or tail[close + 1 :].strip(_SPACE + b","):
+        return None
+    return end - len(tail) + close + 1
+
+
+def _is_separated(piece: bytes) -> bool:
+    """Whether lists open only behind a list or a comma, and end only in front of one."""
+    text = np.frombuffer(piece.translate(None, _SPACE), np.uint8)
+    opened = np.flatnonzero(text == _OPEN)
+    closed = np.flatnonzero(text == _CLOSE)
+    before = text[opened[opened > 0] - 1]
+    behind = text[closed[closed < len(text) - 1] + 1]
+    return bool(
+        ((before == _OPEN) | (before == _COMMA)).all()
+        and ((behind == _CLOSE) | (behind == _COMMA)).all()
+    )
+
+
+def _parse(elements: bytes) -> list:
+    """The elements between commas; the last comma may have nothing behind it."""
+    text = elements.rstrip(_SPACE)
+    try:
+        return orjson.loads(b"[" + text.removesuffix(b",") + b"]")
+    except orjson.JSONDecodeError as error:
+        raise RequestError(
+            f"'data' must hold JSON, and does not: {error}; NaN and Infinity are not JSON, binary "
+            "tensors carry them"
+        ) from None
+
+
+def _misfit(shape: tuple[int, ...]) -> RequestError:
+    return RequestError(
+        f"'data' must hold the {int(np.prod(shape, dtype=object))} elements of shape "
+        f"{list(shape)}, in one flat list or in lists nested as the shape says"
+    )
