@@ -4,6 +4,8 @@ import argparse
 import functools
 import sys
 
+from frn_onnx.serving.options import LOG_LEVELS
+
 
 def add_parser(subparsers) -> None:
     serve = subparsers.add_parser(
@@ -52,7 +54,7 @@ def add_parser(subparsers) -> None:
     )
     serve.add_argument(
         "--log-level",
-        choices=("debug", "info", "warning", "error"),
+        choices=LOG_LEVELS,
         default="info",
         help="debug shows probes too, warning only what failed (default: %(default)s)",
     )

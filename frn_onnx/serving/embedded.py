@@ -51,7 +51,7 @@ def serve(
         strict: whether one of several models that cannot be served is an error; else it is
             logged, and the others are served.
         metrics: whether ``/metrics`` is there.
-        log_level: one of ``logs.LEVELS``; probes are logged at ``"debug"`` alone.
+        log_level: one of ``options.LOG_LEVELS``; probes are logged at ``"debug"`` alone.
         limits: on what a client may send; None takes the defaults.
         on_ready: told the URL, and then each ``ServedModel``, when the server answers.
 

@@ -12,13 +12,14 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from frn_onnx.errors import ArgumentError
 from frn_onnx.serving.errors import CLIENT_GONE
 from frn_onnx.serving.log_writer import BackgroundHandler
 from frn_onnx.serving.metrics import Metrics
+from frn_onnx.serving.options import LOG_LEVELS
 
 LOG = logging.getLogger("frn_onnx.serving")
 ACCESS = logging.getLogger("frn_onnx.serving.access")
-LEVELS = ("debug", "info", "warning", "error")
 # What asks again and again, and whose answers nobody wants to read.
 _PROBE = re.compile(r"/metrics|/v2/health/(live|ready)|/v2/models/.*/ready|/v2/repository/index")
 # The trace that the request at hand is a part of.
@@ -52,9 +53,13 @@ def configure(level: str = "info", metrics: Metrics | None = None) -> None:
     """Sends the server's and uvicorn's records to stderr, as JSON lines.
 
     Args:
-        level: one of ``LEVELS``; uvicorn's records are shown from warnings on.
+        level: one of ``options.LOG_LEVELS``; uvicorn's records are shown from warnings on.
         metrics: told of lines that nobody takes.
+
+    Raises: ArgumentError for another level.
     """
+    if level not in LOG_LEVELS:
+        raise ArgumentError(f"log_level must be one of {', '.join(LOG_LEVELS)}, received {level!r}")
     metrics = metrics or Metrics()
     handler = BackgroundHandler(
         sys.stderr.fileno(), on_drop=lambda: metrics.add("frn_onnx_log_drops", 1)

@@ -7,6 +7,8 @@ from pathlib import Path
 from frn_onnx.errors import ArgumentError
 from frn_onnx.serving.memory import default_bytes
 
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
 
 @dataclass(frozen=True)
 class ModelOptions:

@@ -8,6 +8,7 @@ import time
 import pytest
 from serving import example_models, processes
 
+from frn_onnx.errors import ArgumentError
 from frn_onnx.serving import log_writer, logs
 from frn_onnx.serving.log_writer import BackgroundHandler
 
@@ -137,6 +138,11 @@ def start(tmp_path, *options, model="linear"):
 def requests_logged(server):
     time.sleep(0.3)
     return [r for r in server.records() if r["event"] == "request"]
+
+
+def test_an_unknown_level_is_refused():
+    with pytest.raises(ArgumentError, match="log_level must be one of debug, info, warning, error"):
+        logs.configure("loud")
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,26 @@ def test_two_of_one_name(folder, tmp_path):
     assert "received 'a b'; pass another with --name, or as NAME=FILE.onnx" in refused(odd)
 
 
+PYTHON = """
+import sys
+from frn_onnx.serving import embedded
+from frn_onnx.serving.options import ModelOptions
+models = [ModelOptions(path) for path in sys.argv[1:]]
+embedded.serve(models, port=0, on_ready=lambda url, *served: print(
+    url, *(model.signature.name for model in served), flush=True))
+"""
+
+
+def test_from_python(folder, tmp_path):
+    paths = (folder / "linear.onnx", folder / "lookup.onnx")
+    with processes.start("-c", PYTHON, *paths, log=tmp_path / "log") as server:
+        assert server.infer("linear", X)[0] == 200
+        assert [m["name"] for m in get(server, "/v2/repository/index", "POST")[1]] == [
+            "linear",
+            "lookup",
+        ]
+
+
 def test_each_has_a_queue_of_its_own(tmp_path):
     slow, linear = example_models.slow(tmp_path), example_models.linear(tmp_path)
     with start(tmp_path, slow, linear, "--max-queue", "1", "--max-batch", "1") as server:
