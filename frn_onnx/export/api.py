@@ -17,9 +17,9 @@ from frn_onnx.export import conversion, open_sizes, verification
 from frn_onnx.export.source import load
 from frn_onnx.export.trace import Source
 from frn_onnx.graph import guard, model_io
-from frn_onnx.graph.forms import Form, check_form, form_of, lower_nodes
+from frn_onnx.graph.forms import Form, check_form, form_of, set_form
 from frn_onnx.graph.fusion import Skipped, fuse_in_place
-from frn_onnx.graph.half import convert as convert_types
+from frn_onnx.graph.half import convert_loaded
 from frn_onnx.graph.lowering import lower
 from frn_onnx.graph.protos import graph_protos
 from frn_onnx.graph.report import Report
@@ -167,12 +167,11 @@ def _run(model, path, form, layout, opset, dtype, signature, verify, inputs) -> 
     source = load(model, signature)
     model = ir.from_proto(conversion.to_onnx(source, opset))
     fused, skipped = fuse_in_place(model, layout)
-    result = ir.to_proto(model)
-    open_sizes.name(result, source)
-    lower_nodes(result, form)
+    open_sizes.name(model, source)
     if dtype is not None:
-        result = convert_types(result, dtype)
-        lower_nodes(result, form)
+        model = convert_loaded(model, dtype, keep_io_types=True)
+    set_form(model, form)
+    result = ir.to_proto(model)
     report = _verified(source, result, inputs) if verify else None
     result.producer_name, result.producer_version = "frn_onnx", frn_onnx.__version__
     if path is not None:

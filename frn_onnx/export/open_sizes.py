@@ -1,12 +1,15 @@
 """Names for the sizes that an exported model leaves open."""
 
-import onnx
+from collections.abc import Iterable, Sequence
+
+import onnx_ir as ir
 
 from frn_onnx.export.trace import Source
-from frn_onnx.graph.forms import lower_nodes
+from frn_onnx.graph import infer
+from frn_onnx.graph.forms import set_form
 
 
-def name(model: onnx.ModelProto, source: Source) -> None:
+def name(model: ir.Model, source: Source) -> None:
     """Names the open sizes of inputs and outputs, in place.
 
     tf2onnx numbers them, each time from where it stopped before. Sizes of one name must be
@@ -14,27 +17,35 @@ def name(model: onnx.ModelProto, source: Source) -> None:
     known, and of those of an output only what ONNX infers.
 
     Args:
-        model: with canonical FRN nodes.
+        model: the exported model.
         source: what it was made from.
     """
-    for value in model.graph.input:
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-            if not dim.HasField("dim_value"):
-                is_batch = axis == 0 and source.is_keras_model
-                dim.dim_param = "batch" if is_batch else f"{value.name}_{axis}"
-    for value in model.graph.output:
-        for dim in value.type.tensor_type.shape.dim:
-            dim.ClearField("dim_param")
-    lower_nodes(model, "custom")
-    inferred = onnx.shape_inference.infer_shapes(model)
-    for value, known in zip(model.graph.output, inferred.graph.output, strict=True):
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-            if not dim.HasField("dim_value"):
-                dim.CopyFrom(known.type.tensor_type.shape.dim[axis])
-                if not dim.HasField("dim_value") and not _tells(dim.dim_param):
-                    dim.dim_param = f"{value.name}_{axis}"
+    for value in model.graph.inputs:
+        if value.shape is not None:
+            names = [f"{value.name}_{axis}" for axis in range(len(value.shape))]
+            if source.is_keras_model:
+                names = ["batch", *names[1:]][: len(names)]
+            _state(value, value.shape, names)
+    stated = [value for value in model.graph.outputs if value.shape is not None]
+    for value in stated:
+        _state(value, value.shape, [None] * len(value.shape))
+    set_form(model, "custom")
+    known = infer.types(model)
+    for value in stated:
+        sizes = (value in known and infer.dims(known[value])) or infer.sizes(value.shape)
+        names = [
+            size if isinstance(size, str) and _tells(size) else f"{value.name}_{axis}"
+            for axis, size in enumerate(sizes)
+        ]
+        _state(value, sizes, names)
+
+
+def _state(value: ir.Value, sizes: Iterable, names: Sequence[str | None]) -> None:
+    """The sizes that are numbers, and names in place of the others."""
+    pairs = zip(sizes, names, strict=True)
+    value.shape = ir.Shape([size if isinstance(size, int) else name for size, name in pairs])
 
 
 def _tells(symbol: str) -> bool:
     # ONNX's shape inference writes unk__0, unk__1, ... for what it cannot tell.
-    return bool(symbol) and not symbol.startswith("unk__")
+    return not symbol.startswith("unk__")

@@ -201,7 +201,7 @@ def _body_opset(model: ir.Model, form: str) -> int:
     if version < _OLDEST_OPSET:
         raise ModelError(
             f"the form {form!r} needs standard opset {_OLDEST_OPSET} or newer, the model has "
-            f"{version or 'none'}; convert it with onnx.version_converter.convert_version(model, "
+            f"{version}; convert it with onnx.version_converter.convert_version(model, "
             f"{_OLDEST_OPSET}) before fusing, or choose the form 'custom'"
         )
     return version
@@ -226,10 +226,3 @@ def _set_imports(model: ir.Model) -> None:
         graph.opset_imports.pop(op.DOMAIN, None)
         if sites and graph in using:
             graph.opset_imports[op.DOMAIN] = op.VERSION
-
-
-def lower_nodes(model: onnx.ModelProto, form: Form) -> None:
-    """:func:`set_form` for a message."""
-    graph = protos.from_proto(model)
-    set_form(graph, form)
-    model.CopyFrom(protos.to_proto(graph))

@@ -13,12 +13,11 @@ import onnx_ir as ir
 from onnx import helper, numpy_helper
 
 from frn_onnx import op
-from frn_onnx.graph import model_io
+from frn_onnx.graph import model_io, sites
 from frn_onnx.graph.comparison import Report, verify
 from frn_onnx.graph.cut import cut
-from frn_onnx.graph.forms import lower_nodes
 from frn_onnx.graph.fusion import Fusion
-from frn_onnx.graph.matcher.constants import standard_opset
+from frn_onnx.graph.lowering import lower
 from frn_onnx.graph.matcher.match import Match
 
 # The oldest opset that a function, which the node is run as, may be written in.
@@ -59,8 +58,7 @@ def prove(model: model_io.Source, *, samples: int = 2, seed: int = 0) -> list[No
         # A size that came from another tensor is one the node does not need.
         taken = {value.name for value in after.graph.input}
         after.graph.input.extend(v for v in before.graph.input if v.name not in taken)
-        lower_nodes(after, "portable")
-        report = verify(before, after, samples=samples, seed=seed)
+        report = verify(before, lower(after, "portable"), samples=samples, seed=seed)
         proofs.append(NodeProof(made.node.name, made.replaced, report))
     return proofs
 
@@ -75,7 +73,7 @@ def _cut(fusion: Fusion, match: Match, y: ir.Value) -> onnx.ModelProto:
         [_value_info(fusion, y)],
         [numpy_helper.from_array(array, value.name) for value, array in part.constants.items()],
     )
-    opset = standard_opset(fusion.model.opset_imports)
+    opset = sites.opset(fusion.model)
     imports = [helper.make_opsetid("", opset)]
     if any(node.domain == op.DOMAIN for node in part.nodes):
         imports = [

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from frn_onnx import op
+from frn_onnx.graph import sites
 from frn_onnx.graph.matcher.anchor import REDUCTIONS, Anchor, AnchorFinder
-from frn_onnx.graph.matcher.constants import Constants, standard_opset
+from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.leftovers import LeftoverFinder
 from frn_onnx.graph.matcher.match import Match, Miss, find
 from frn_onnx.graph.matcher.shapes import Shapes
@@ -50,7 +51,7 @@ class Search:
         self.missed: list[Miss] = []
         self._finder = AnchorFinder(self.constants, self.shapes)
         self._tracer = Tracer(self.constants, self.shapes, self.order)
-        opset = standard_opset(model.opset_imports)
+        opset = sites.opset(model)
         self._prober = Prober(self.constants, self.shapes, self.order, opset)
         self._leftovers = LeftoverFinder(self.constants, self.shapes, self._tracer, self.order)
         self._understood: set[ir.Value] = set()

@@ -114,8 +114,8 @@ def frn_function(model: ir.Model) -> ir.Function | None:
 
 
 def opset(model: ir.Model) -> int:
-    """Version of the model's standard opset; 0 where it has none."""
-    return model.opset_imports.get("", model.opset_imports.get("ai.onnx", 0))
+    """Version of the standard ops, which an import may also call by their full name."""
+    return model.opset_imports.get("", model.opset_imports.get("ai.onnx", 1))
 
 
 def initializers(model: ir.Model) -> Iterator[ir.Value]:

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from frn_onnx import op, reference
 from frn_onnx.graph import lower
 from frn_onnx.graph.edit import FreeNames
-from frn_onnx.graph.forms import lower_nodes
+from frn_onnx.graph.forms import set_form
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.transposes import arrange
@@ -35,9 +35,9 @@ def model_of(nodes, initializers, inputs, outputs, opset=18):
         [numpy_helper.from_array(value, name) for name, value in initializers.items()],
     )
     imports = [helper.make_opsetid("", opset), helper.make_opsetid(op.DOMAIN, op.VERSION)]
-    model = helper.make_model(graph, opset_imports=imports, ir_version=8)
-    lower_nodes(model, "custom")
-    return model
+    model = ir.from_proto(helper.make_model(graph, opset_imports=imports, ir_version=8))
+    set_form(model, "custom")
+    return ir.to_proto(model)
 
 
 def arranged(model, layout="auto"):

@@ -3,13 +3,15 @@ of nodes over them, which many exporters leave unfolded."""
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
+
+from frn_onnx.graph import sites
 
 # Parameters of an FRN layer are one value per channel. Anything larger than this is a weight
 # or an activation, and is left unread, on disk if it is there.
@@ -36,7 +38,7 @@ class Constants:
 
     def __init__(self, model: ir.Model) -> None:
         self._inputs_override = (model.ir_version or 0) >= 4
-        self._opset = standard_opset(model.opset_imports)
+        self._opset = sites.opset(model)
         self._known: dict[ir.Value, np.ndarray | None] = {}
 
     def get(self, value: ir.Value | None, depth: int = 0) -> np.ndarray | None:
@@ -90,11 +92,6 @@ class Constants:
         except Exception:  # an op the evaluator does not have, or an invalid node: not constant
             return None
         return result if isinstance(result, np.ndarray) and result.size <= _LARGEST else None
-
-
-def standard_opset(imports: Mapping[str, int]) -> int:
-    """The version of the standard ops, which an import may also call by their full name."""
-    return imports.get("", imports.get("ai.onnx", 1))
 
 
 def _least_size(node: ir.Node, args: Sequence[Any]) -> float:

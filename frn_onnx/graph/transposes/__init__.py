@@ -21,8 +21,9 @@ from typing import Literal
 import onnx_ir as ir
 
 from frn_onnx import op
+from frn_onnx.graph import sites
 from frn_onnx.graph.edit import FreeNames
-from frn_onnx.graph.matcher.constants import Constants, standard_opset
+from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.transposes import rewrite
 from frn_onnx.graph.transposes.region import Mover, Region
@@ -55,7 +56,7 @@ def arrange(
     """
     nodes = list(model.graph.all_nodes())
     layers = [node for node in nodes if _is_frn(node)]
-    opset = standard_opset(model.opset_imports)
+    opset = sites.opset(model)
     if not layers or opset < _OLDEST_OPSET:
         return
 

@@ -1,13 +1,12 @@
 """What is constant in a graph, and what is left unread or uncomputed."""
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import pytest
 from matcher_graphs import Lines, floats, ints
 from onnx import numpy_helper
 
-from frn_onnx.graph.matcher.constants import _NOT_FOLDED, Constants, standard_opset
+from frn_onnx.graph.matcher.constants import _NOT_FOLDED, Constants
 
 ARRAYS = {"a": floats(1, 2, 4), "shape": ints(3, 1, 1), "i": ints(0, 1), "k": ints(300, 300)}
 ARRAYS |= {"n": np.int64(70000), "m": np.int64(-70000), "zero64": np.int64(0), "one64": np.int64(1)}
@@ -171,10 +170,3 @@ class TestFold:
     def test_no_warning_for_numbers_that_overflow(self):
         with np.errstate(all="raise"):
             assert np.isinf(self.fold("y = Div(a, i)", floats(1, 2), floats(0, 0))).all()
-
-
-def test_standard_opset():
-    assert standard_opset({"": 17, "other": 3}) == 17
-    assert standard_opset({"ai.onnx": 12}) == 12
-    assert standard_opset({"other": 3}) == 1
-    assert onnx.defs.onnx_opset_version() >= 18
