@@ -1,4 +1,4 @@
-"""Serving an ONNX model over the Open Inference Protocol (V2, REST, binary tensors).
+"""Serving ONNX models over the Open Inference Protocol (V2, REST, binary tensors).
 
 One core, two hosts:
 

@@ -40,6 +40,13 @@ def test_every_option_is_documented():
                     assert f"`{option}" in TEXT or f" {option}" in TEXT, option
 
 
+def test_every_module_has_its_place():
+    listed = TEXT.split("## Where things are")[1]
+    for module in (environments.ROOT / "frn_onnx" / "serving").glob("[!_]*"):
+        if module.is_file():
+            assert module.name in listed
+
+
 def test_every_metric_and_status_is_documented():
     for name, (kind, *_) in FIGURES.items():
         assert f"`{name}{'_total' if kind == 'counter' else ''}`" in TEXT
