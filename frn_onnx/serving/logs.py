@@ -50,10 +50,10 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str = "info", metrics: Metrics | None = None) -> None:
-    """Sends the server's and uvicorn's records to stderr, as JSON lines.
+    """Sends the records of the server, of uvicorn and of asyncio to stderr, as JSON lines.
 
     Args:
-        level: one of ``options.LOG_LEVELS``; uvicorn's records are shown from warnings on.
+        level: one of ``options.LOG_LEVELS``; others' records are shown from warnings on.
         metrics: told of lines that nobody takes.
 
     Raises: ArgumentError for another level.
@@ -66,10 +66,10 @@ def configure(level: str = "info", metrics: Metrics | None = None) -> None:
     )
     handler.setFormatter(JsonFormatter())
     lowest = logging.getLevelNamesMapping()[level.upper()]
-    for name, own in (("frn_onnx.serving", lowest), ("uvicorn", max(lowest, logging.WARNING))):
+    for name in (LOG.name, "uvicorn", "asyncio"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(own)
+        logger.setLevel(lowest if logger is LOG else max(lowest, logging.WARNING))
 
 
 class AccessLog:

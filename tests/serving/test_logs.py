@@ -204,6 +204,25 @@ def test_the_trace_of_a_request_is_in_its_line(tmp_path):
     assert traces == [TRACE, TRACE, *[None] * 7]
 
 
+ASYNCIO = """
+import logging, sys
+from frn_onnx.serving import embedded
+from frn_onnx.serving.options import ModelOptions
+def ready(url, *_):
+    logging.getLogger("asyncio").error("Task exception was never retrieved")
+    print(url, flush=True)
+embedded.serve(ModelOptions(sys.argv[1]), port=0, on_ready=ready)
+"""
+
+
+def test_what_asyncio_says_is_a_line_too(tmp_path):
+    path = example_models.linear(tmp_path)
+    with processes.start("-c", ASYNCIO, path, log=tmp_path / "log") as server:
+        (line,) = server.records()
+    assert (line["logger"], line["level"]) == ("asyncio", "error")
+    assert line["event"] == "Task exception was never retrieved"
+
+
 def test_the_last_request_before_the_end_is_logged(tmp_path):
     with start(tmp_path) as server:
         for index in range(3):
