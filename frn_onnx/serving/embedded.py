@@ -97,9 +97,12 @@ def serve(
             timeout_graceful_shutdown=grace_seconds,
         )
         where = f"unix:{os.fspath(uds)}" if uds is not None else url(*address[:2])
-        server.Server(config, limits, lambda: on_ready(where, *service.models.values())).run(
-            [listener]
-        )
+        server.Server(
+            config,
+            limits,
+            on_ready=lambda: on_ready(where, *service.models.values()),
+            on_stop=lambda: Path(uds).unlink(missing_ok=True) if uds is not None else None,
+        ).run([listener])
 
 
 @contextlib.contextmanager
@@ -141,11 +144,11 @@ def _listen_path(path: str | os.PathLike) -> Iterator[socket.socket]:
             f"cannot listen on the socket {os.fspath(path)!r}: {error}; choose another path with "
             "--uds"
         ) from error
-    try:
-        with listener:
+    with listener:
+        try:
             yield listener
-    finally:
-        Path(path).unlink(missing_ok=True)
+        finally:
+            Path(path).unlink(missing_ok=True)
 
 
 def url(host: str, port: int) -> str:

@@ -278,13 +278,18 @@ class Answering:
 
 
 class Server(uvicorn.Server):
-    """Tells when it answers, and watches the time of its connections."""
+    """Tells when it answers and when it stops, and watches the time of its connections."""
 
     def __init__(
-        self, config: uvicorn.Config, limits: Limits, on_ready: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        limits: Limits,
+        on_ready: Callable[[], None],
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_stop = on_stop  # the signal that ends the server may end the process behind it
         shortest = min(limits.head_seconds, limits.body_seconds, limits.idle_seconds)
         self._period = min(shortest / 8, 0.5)
 
@@ -292,6 +297,10 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._watch(asyncio.get_running_loop())
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         for connection in list(self.server_state.connections):

@@ -1,0 +1,379 @@
+"""One connection as raw bytes: HTTP as it should be, as it should not, in any pieces and pace.
+
+The server answers every request with what it understood of it, so a lost, a doubled and a
+misunderstood request all show.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+import socket
+import threading
+import time
+
+import pytest
+import uvicorn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from frn_onnx.serving.options import Limits
+from frn_onnx.serving.server import Answering, Server, connection
+
+LIMITS = Limits(head_seconds=0.8, body_seconds=1.0, idle_seconds=0.9)
+# The longest that a connection can be open without a request: its time, the clock's period, and
+# the time in which a client can read why it is refused.
+SOON = 4.5
+ANSWER = re.compile(
+    rb"HTTP/1\.1 (\d{3}) [^\r]*\r\n(?:[^\r]+\r\n)*?content-length: (\d+)\r\n(?:[^\r]+\r\n)*\r\n",
+    re.IGNORECASE,
+)
+
+
+class Echo:
+    """Answers with method, path and body; /wait answers when it is told to.
+
+    Attributes:
+        refused: (status, text) of what was refused before it was a request.
+        gone: paths of requests whose client went.
+    """
+
+    def __init__(self):
+        self.refused = []
+        self.gone = []
+        self.go_on = threading.Event()
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan":
+            for event in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{event}.complete"})
+            return
+        body, more = b"", True
+        try:
+            while more and scope["path"] != "/early":
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return
+                body, more = body + message["body"], message["more_body"]
+            while scope["path"] == "/wait" and not self.go_on.is_set():
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            self.gone.append(scope["path"])
+            raise
+        names = sorted({name.decode() for name, _ in scope["headers"]} - {"host"})
+        said = [scope["method"], scope["path"], body.decode("latin-1"), names]
+        text = json.dumps(said).encode() if scope["path"] != "/large" else bytes(2**20)
+        headers = [(b"content-length", b"%d" % len(text))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": text})
+
+
+@pytest.fixture(scope="module")
+def server():
+    echo, ready = Echo(), threading.Event()
+    config = uvicorn.Config(
+        Answering(echo),
+        http=connection(LIMITS, lambda client, status, text: echo.refused.append((status, text))),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    host = Server(config, LIMITS, ready.set)
+    thread = threading.Thread(target=host.run, args=([listener],))
+    thread.start()
+    assert ready.wait(10)
+    echo.port = listener.getsockname()[1]
+    echo.state = host.server_state
+    yield echo
+    host.should_exit = True
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def connected(server, timeout=10):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=timeout) as client:
+        yield client
+
+
+def read_all(client) -> bytes:
+    """What comes until the server closes; a reset counts as that."""
+    got = b""
+    with contextlib.suppress(ConnectionError):
+        while part := client.recv(1 << 16):
+            got += part
+    return got
+
+
+def answers(data: bytes) -> list:
+    """Each answer: what the server understood, or the status of its refusal."""
+    found, at = [], 0
+    while at < len(data):
+        head = ANSWER.match(data, at)
+        assert head, data[at : at + 200]
+        body = data[head.end() : head.end() + int(head[2])]
+        assert len(body) == int(head[2])
+        found.append(json.loads(body) if head[1] == b"200" else int(head[1]))
+        at = head.end() + len(body)
+    return found
+
+
+def exchange(server, *pieces: bytes, pause: float = 0.03) -> list:
+    """The answers to bytes that are sent in pieces; the last request must close."""
+    with connected(server) as client:
+        with contextlib.suppress(ConnectionError):
+            for piece in pieces:
+                client.sendall(piece)
+                time.sleep(pause)
+        return answers(read_all(client))
+
+
+def request(method="POST", path="/", body=b"", *headers: str, chunks=0, trailers=()) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
+    if chunks:
+        lines.append("Transfer-Encoding: chunked")
+        size = max(1, -(-len(body) // chunks))
+        parts = [body[at : at + size] for at in range(0, len(body), size)]
+        ends = "".join(f"{trailer}\r\n" for trailer in trailers).encode()
+        body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+        body += b"0\r\n" + ends + b"\r\n"
+    elif body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+CLOSE = "Connection: close"
+UPGRADE = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQ")
+INNER = request("GET", "/smuggled")
+
+
+@pytest.mark.parametrize("chunks", [0, 2])
+@pytest.mark.parametrize("pieces", ["one", "two", "bytes"])
+def test_an_upgrade_is_declined_and_the_body_served(server, chunks, pieces):
+    """The head that Java's HttpClient sends; the body is a request, which it must not become."""
+    sent = request("POST", "/a", INNER, *UPGRADE, chunks=chunks) + request("GET", "/b", b"", CLOSE)
+    end = sent.index(b"\r\n\r\n") + 4
+    split = {"one": [sent], "two": [sent[:end], sent[end:]], "bytes": [bytes([b]) for b in sent]}
+    first, second = exchange(server, *split[pieces], pause=0.03 if pieces == "two" else 0.0002)
+    assert first[:3] == ["POST", "/a", INNER.decode()]
+    assert "upgrade" not in first[3]
+    assert "http2-settings" in first[3]
+    assert second[:2] == ["GET", "/b"]
+
+
+def test_two_upgrades_in_one_packet(server):
+    offer = request("GET", "/a", b"", *UPGRADE)
+    found = exchange(server, offer + offer + request("GET", "/c", b"", CLOSE))
+    assert [answer[1] for answer in found] == ["/a", "/a", "/c"]
+
+
+def test_this_is_no_proxy(server):
+    sent = b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n" + INNER
+    assert exchange(server, sent) == [400]
+
+
+def test_trailers_are_no_headers(server):
+    trailers = ("Content-Encoding: br", "X-Name: a")
+    sent = request("POST", "/", b"abc", chunks=1, trailers=trailers)
+    found = exchange(server, sent + request("GET", "/b", b"", CLOSE))
+    assert found[0] == ["POST", "/", "abc", ["transfer-encoding"]]
+    assert found[1][1] == "/b"
+
+
+@pytest.mark.parametrize(
+    "endless", [b"a: \r\n" * 4000, b"1;" + b"x" * 20_000, b"a: " + b"b" * 20_000]
+)
+def test_what_lies_between_bodies_is_bounded(server, endless):
+    """Trailers, extensions of a chunk, one long trailer: 431 after 64 KiB, and a packet."""
+    start = request("POST", "/", b"abc", chunks=1)
+    start = start[: -len(b"0\r\n\r\n")] + (b"0\r\n" if endless[:1] == b"a" else b"")
+    with connected(server) as client:
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            client.sendall(start)
+            while sent < 200:
+                client.sendall(endless)
+                time.sleep(0.002)
+                sent += 1
+        assert sent < 200 or answers(read_all(client)) == [431]
+    assert server.refused[-1][0] == 431
+
+
+def test_pipelined_requests_are_answered_in_order_and_then_what_is_wrong(server):
+    sent = b"".join(request("POST", f"/{i}", b"x" * i, chunks=i % 3) for i in range(30))
+    found = exchange(server, sent + b"\x00nonsense\r\n\r\n" + INNER)
+    assert [answer[1] for answer in found[:-1]] == [f"/{i}" for i in range(30)]
+    assert found[-1] == 400
+
+
+def test_a_refusal_waits_for_the_answer_before_it(server):
+    server.go_on.clear()
+    with connected(server) as client:
+        client.sendall(request("GET", "/wait") + b"\x16\x03\x01 TLS\r\n\r\n")
+        time.sleep(0.2)
+        server.go_on.set()
+        first, second = answers(read_all(client))
+    assert first[1] == "/wait"
+    assert second == 400
+
+
+def test_a_body_that_is_none_is_one_400(server):
+    head = request("POST", "/", b"abc", chunks=1)[: -len(b"0\r\n\r\n")]
+    assert exchange(server, head, b"nonsense\r\n") == [400]
+    first, second = exchange(server, request("GET", "/a") + head, b"nonsense\r\n")
+    assert (first[1], second) == ("/a", 400)
+
+
+def test_an_early_answer_and_the_rest_of_its_body(server):
+    early = request("POST", "/early", b"12345")
+    found = exchange(server, early[:-3], early[-3:] + request("GET", "/b", b"", CLOSE), pause=0.2)
+    assert [answer[1] for answer in found] == ["/early", "/b"]
+
+
+def seconds_open(client, drip: bytes = b"", every: float = 0.15) -> float:
+    """How long the server keeps a connection on which now and then a byte comes."""
+    begin = time.monotonic()
+    client.settimeout(every)
+    while time.monotonic() - begin < 12:
+        try:
+            if not client.recv(1 << 16):
+                break
+        except TimeoutError:
+            with contextlib.suppress(ConnectionError):
+                client.sendall(drip)
+        except ConnectionError:
+            break
+    return time.monotonic() - begin
+
+
+@pytest.mark.parametrize(
+    ("start", "drip"),
+    [
+        (b"", b""),
+        (b"", b"\r\n"),
+        (request("GET", "/"), b""),
+        (request("GET", "/"), b"\r\n"),
+        (request("GET", "/") + b"GET / HTTP/1.1\r\nX: ", b"a"),
+        (request("POST", "/", b"abc")[:-3] + b"", b""),
+        (request("POST", "/", b"a" * 999)[:-999], b"a"),
+        (request("POST", "/early", b"a" * 999)[:-999], b"a"),
+        (request("POST", "/", b"abc", chunks=1)[:-2], b"a: b\r\n"),
+        (b"\x00", b"a"),
+    ],
+)
+def test_nothing_that_is_sent_keeps_a_connection(server, start, drip):
+    with connected(server) as client:
+        client.sendall(start)
+        assert seconds_open(client, drip) < SOON
+
+
+def test_a_slow_head_behind_a_request_that_runs_is_timed_from_its_answer(server):
+    server.go_on.clear()
+    with connected(server) as client:
+        client.sendall(request("GET", "/wait") + b"GET /b HTTP/1.1\r\n")
+        time.sleep(1.5)
+        server.go_on.set()
+        time.sleep(0.3)
+        client.sendall(b"Host: localhost\r\nConnection: close\r\n\r\n")
+        first, second = answers(read_all(client))
+    assert (first[1], second[1]) == ("/wait", "/b")
+
+
+@pytest.mark.parametrize("path", ["/", "/large"])
+def test_answers_that_nobody_reads_end_the_connection(server, path):
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.connect(("127.0.0.1", server.port))
+        client.settimeout(0.2)
+        with contextlib.suppress(OSError):
+            for _ in range(400):
+                client.sendall(request("GET", path) * 100)
+        name = client.getsockname()
+        end = time.monotonic() + 4 * SOON  # thousands of answers fit into the system's buffers
+        while time.monotonic() < end and any(c.client == name for c in server.state.connections):
+            time.sleep(0.05)
+        assert not any(c.client == name for c in server.state.connections)
+
+
+def test_an_answer_that_is_read_slowly_but_in_time_arrives(server):
+    with connected(server) as client:
+        client.sendall(request("GET", "/large", b"", CLOSE))
+        got = b""
+        for _ in range(8):
+            time.sleep(0.08)
+            got += client.recv(1 << 17)
+        got += read_all(client)
+    assert len(got) > 2**20
+
+
+def test_a_client_that_goes_ends_the_work_for_it(server):
+    server.go_on.clear()
+    server.gone.clear()
+    with connected(server) as client:
+        client.sendall(request("GET", "/wait"))
+        time.sleep(0.2)
+    time.sleep(0.3)
+    assert server.gone == ["/wait"]
+
+
+REQUESTS = st.builds(
+    lambda method, path, body, chunks, headers, trailers: (
+        request(
+            method,
+            path,
+            body if method == "POST" else b"",
+            *headers,
+            chunks=chunks if method == "POST" else 0,
+            trailers=trailers,
+        ),
+        [method, path, body.decode("latin-1") if method == "POST" else ""],
+    ),
+    st.sampled_from(["GET", "POST"]),
+    st.sampled_from(["/a", "/b", "/c?d"]),
+    st.binary(max_size=40) | st.sampled_from([INNER, b"0\r\n\r\n", b"a" * 70_000]),
+    st.integers(0, 3),
+    st.sampled_from([(), UPGRADE, ("X: y",), ("Expect: nothing",)]),
+    st.lists(st.sampled_from(["A: b", "Content-Encoding: br"]), max_size=2),
+)
+ENDS = st.sampled_from([b"", b"\x00", b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(requests=st.lists(REQUESTS, min_size=1, max_size=5), end=ENDS, data=st.data())
+def test_fuzz_requests_in_any_pieces(server, requests, end, data):
+    """No answer is lost, doubled or another's, however the bytes are split."""
+    sent = b"".join(raw for raw, _ in requests) + (end or request("GET", "/end", b"", CLOSE))
+    cuts = data.draw(st.lists(st.integers(1, len(sent)), max_size=6))
+    pieces = [
+        sent[a:b] for a, b in zip([0, *sorted(cuts)], [*sorted(cuts), len(sent)], strict=True)
+    ]
+    found = exchange(server, *pieces, pause=0.001)
+    expected = [[m, path.partition("?")[0], body] for _, (m, path, body) in requests]
+    assert [answer[:3] for answer in found[:-1]] == expected
+    assert found[-1] == 400 if end else found[-1][1] == "/end"
+
+
+@settings(max_examples=60, deadline=None)
+@given(requests=st.lists(REQUESTS, min_size=1, max_size=3), data=st.data())
+def test_fuzz_broken_bytes(server, requests, data):
+    """Bytes changed anywhere: whole answers of 200 or 4xx, and the connection ends."""
+    sent = bytearray(b"".join(raw for raw, _ in requests) + request("GET", "/end", b"", CLOSE))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(sent) - 1))
+        sent[at] = data.draw(st.integers(0, 255))
+    with connected(server) as client:
+        client.sendall(bytes(sent))
+        client.shutdown(socket.SHUT_WR)
+        found = answers(read_all(client))
+    assert all(isinstance(answer, list) or answer in (400, 408, 431) for answer in found)
+
+
+def test_nothing_is_left(server):
+    end = time.monotonic() + SOON
+    while server.state.connections and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not server.state.connections
+    assert not server.state.tasks

@@ -1,0 +1,111 @@
+"""On the loopback only own names, and no foreign pages; the Unix socket, which no page reaches."""
+
+import json
+import socket
+import subprocess
+import sys
+
+import anyio
+import httpx
+import pytest
+from serving import example_models, processes
+from serving.bodies import v2
+
+from frn_onnx.serving.guard import Guard, is_loopback
+from frn_onnx.serving.metrics import PrometheusMetrics
+
+OWN = "127.0.0.1:8000"
+
+
+def status(serve, headers, *allowed):
+    """What a POST with these headers is answered."""
+    client = serve("linear")
+    metrics = PrometheusMetrics()
+    guard = Guard(client.app, allowed, metrics)
+
+    async def ask():
+        transport = httpx.ASGITransport(guard)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{OWN}") as http:
+            return await http.post("/v2/repository/index", headers=headers)
+
+    answer = anyio.run(ask)
+    if answer.status_code == 403:
+        assert "--allowed-host" in answer.json()["error"]
+        assert b'frn_onnx_rejections_total{reason="foreign"} 1.0' in metrics.render()
+    return answer.status_code
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Host": "localhost"},
+        {"Host": "LOCALHOST:8000"},
+        {"Host": "127.0.0.2:9"},
+        {"Host": "[::1]:8000"},
+        {"Origin": f"http://{OWN}"},
+        {"Host": "localhost:8000", "Origin": "http://localhost:8000"},
+    ],
+)
+def test_own_names_and_pages_are_served(serve, headers):
+    assert status(serve, headers) == 200
+
+
+FOREIGN = [
+    {"Host": "evil.example"},
+    {"Host": "evil.example:8000", "Origin": "http://evil.example:8000"},
+    {"Host": "localhost.evil.example"},
+    {"Host": "127.0.0.1.evil.example"},
+    {"Host": "0.0.0.0:8000"},
+    {"Host": ""},
+    {"Origin": "http://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://127.0.0.1:3000"},
+    {"Origin": "http://localhost:8000"},
+    {"Origin": f"ftp://{OWN}"},
+    {"Origin": ""},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+def test_foreign_names_and_pages_are_not(serve, headers):
+    assert status(serve, headers) == 403
+
+
+def test_a_name_that_is_allowed(serve):
+    assert status(serve, {"Host": "models.example"}, "models.example") == 200
+    headers = {"Host": "models.example", "Origin": "https://models.example"}
+    assert status(serve, headers, "Models.Example") == 200
+    assert status(serve, {"Host": "other.example"}, "models.example") == 403
+
+
+def test_what_is_loopback():
+    assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.0.2.1", "example.org", "")))
+
+
+def test_a_unix_socket(tmp_path, x):
+    """Served, its file gone afterwards; a file that is left over is no obstacle, a server is."""
+    model, path = example_models.linear(tmp_path), tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(str(path))
+    command = [sys.executable, *processes.CLI, "serve", model, "--uds", path]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        assert f"unix:{path}" in process.stdout.readline()
+        transport = httpx.HTTPTransport(uds=str(path))
+        with httpx.Client(transport=transport, base_url="http://any.name") as http:
+            answer = http.post("/v2/models/linear/infer", json=v2(x))
+            assert answer.status_code == 200
+        second = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert second.returncode == 1
+        assert "another server listens there" in second.stderr
+        assert path.exists()
+    finally:
+        process.terminate()
+        process.wait(30)
+        process.stdout.close()
+    assert not path.exists()
+    records = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [record["status"] for record in records if record["event"] == "request"] == [200]
