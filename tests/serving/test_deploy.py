@@ -1,6 +1,7 @@
 """docs/deploy against the command line, the routes and the package; and other projects' checks."""
 
 import argparse
+import functools
 import json
 import re
 import shlex
@@ -38,9 +39,10 @@ def argument_of(path, name):
 
 
 def parse(command):
-    """What ``frn-onnx`` understands; ends the test where it does not."""
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    serve.add_parser(parser.add_subparsers())
+    """What ``frn-onnx`` understands, with options in full; ends the test where it does not."""
+    parser = argparse.ArgumentParser()
+    whole = functools.partial(argparse.ArgumentParser, allow_abbrev=False)
+    serve.add_parser(parser.add_subparsers(parser_class=whole))
     return parser.parse_args(command)
 
 

@@ -15,7 +15,9 @@ from serving import example_models
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.runtime.library import get_library_path
 from frn_onnx.serving import pbtxt
+from frn_onnx.serving.signature import Signature, TensorSpec
 from frn_onnx.serving.triton import write_repository
+from frn_onnx.serving.triton_config import client_config
 
 PARSE = environments.ROOT / "tests" / "serving" / "scripts" / "parse_config.py"
 
@@ -199,3 +201,22 @@ def test_the_check_can_fail(tmp_path):
     bad.write_text('name: "x"\nmax_batchsize: 3\n')
     with pytest.raises(AssertionError, match="max_batchsize"):
         environments.run("clients", PARSE, os.fspath(bad))
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((-1, 3, 224, 224), "FORMAT_NCHW"),
+        ((-1, 1, -1, -1), "FORMAT_NCHW"),
+        ((-1, 224, 224, 3), "FORMAT_NHWC"),
+        ((-1, -1, -1, 4), "FORMAT_NHWC"),
+        ((-1, 3, 224, 3), "FORMAT_NONE"),
+        ((-1, 16, 32, 64), "FORMAT_NONE"),
+        ((-1, 3), "FORMAT_NONE"),
+    ],
+)
+def test_clients_hear_where_the_channels_are(shape, expected):
+    spec = TensorSpec("x", "FP32", shape)
+    config = client_config(Signature("m", "1", {"x": spec}, {"x": spec}), 8, "gpu")
+    assert config["input"][0]["format"] == expected
+    assert config["instance_group"][0]["kind"] == "KIND_GPU"
