@@ -22,15 +22,20 @@ def find(arguments: Iterable[str | os.PathLike], name: str | None = None) -> lis
     A file that cannot be served under its own name is one broken model among others.
 
     Raises: ArgumentError for a given name that cannot be served, a folder without models, and a
-        ``name`` for several models.
+        ``name`` for several models or one that has a name already.
     """
     sources = [source for argument in arguments for source in _sources(os.fspath(argument))]
-    if name is not None and len(sources) != 1:
-        raise ArgumentError(
-            f"--name names one model, and there are {len(sources)}; name each: NAME=FILE.onnx"
-        )
     if name is not None:
-        sources = [(name, sources[0][1])]
+        if len(sources) != 1:
+            raise ArgumentError(
+                f"--name names one model, and there are {len(sources)}; name each: NAME=FILE.onnx"
+            )
+        ((given, file),) = sources
+        if given is not None:
+            raise ArgumentError(
+                f"the model has two names, {given!r} and --name {name!r}; leave one"
+            )
+        sources = [(name, file)]
     for chosen, file in sources:
         if chosen is not None:
             model_name(file, chosen)

@@ -74,6 +74,7 @@ def test_files_names_and_folders(folder, tmp_path):
     ("arguments", "name", "expected"),
     [
         (["a.onnx", "b.onnx"], "c", "--name names one model, and there are 2"),
+        (["b=a.onnx"], "c", "two names, 'b' and --name 'c'"),
         (["a b=a.onnx"], None, "received 'a b'"),
         (["stats=a.onnx"], None, "received 'stats'"),
         (["."], None, r"there is no \*.onnx in the folder '.'"),
