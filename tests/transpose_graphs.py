@@ -24,6 +24,7 @@ class RandomGraph:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.targets: dict[tuple[int, ...], str] = {}
         self.rank = int(self.rng.choice(op.RANKS))
         # Sizes that are alike hide no mistake where some of them are 1.
         alike = self.rng.random() < 0.3
@@ -112,7 +113,19 @@ class RandomGraph:
     def _transpose(self) -> None:
         name = self.pick(self.rank)
         perm = self.perms[self.rng.integers(len(self.perms))]
-        self.add("Transpose", [name], [self.shapes[name][a] for a in perm], perm=perm)
+        shape = self.shapes[name]
+        after = [shape[axis] for axis in perm]
+        order = [axis for axis in perm if shape[axis] != 1]
+        if order == sorted(order) and self.rng.random() < 0.5:
+            # As tf2onnx writes it, the shape shared by all Reshapes to it.
+            self.add("Reshape", [name, self._target(after)], after)
+        else:
+            self.add("Transpose", [name], after, perm=perm)
+
+    def _target(self, shape: list[int]) -> str:
+        if tuple(shape) not in self.targets:
+            self.targets[tuple(shape)] = self.const(np.array(shape, np.int64))
+        return self.targets[tuple(shape)]
 
     def _frn(self) -> None:
         name = self.pick(self.rank)

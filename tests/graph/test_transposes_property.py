@@ -12,6 +12,8 @@ import transpose_graphs
 from frn_onnx import op
 from frn_onnx.graph import lower
 from frn_onnx.graph.edit import FreeNames
+from frn_onnx.graph.forms import form_of, set_form
+from frn_onnx.graph.fusion import fuse_in_place
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.sites import frn_sites
@@ -27,8 +29,10 @@ def run(model: onnx.ModelProto, feeds: dict) -> list[np.ndarray]:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
+    if form_of(model) == "custom":
+        model = lower(model, "portable")
     return ort.InferenceSession(
-        lower(model, "portable").SerializeToString(), options, providers=["CPUExecutionProvider"]
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     ).run(None, feeds)
 
 
@@ -55,6 +59,24 @@ def check(seed: int, layout: str = "auto", *, open_sizes: bool = False) -> int:
         # Sums are taken in another order.
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4 * np.abs(a).max(initial=1))
     return before["Transpose"] - after["Transpose"]
+
+
+@pytest.mark.parametrize("layout", ["auto", "NCHW", "NHWC"])
+def test_random_graphs_of_standard_ops(layout):
+    """From the nodes that fuse finds FRN in, Reshapes among them that stand for Transposes."""
+    reshapes = 0
+    for seed in (*range(1000, 1015), 1138):
+        graph = transpose_graphs.RandomGraph(seed)
+        plain = lower(graph.model, "primitives")
+        fused = ir.from_proto(plain)
+        fuse_in_place(fused, layout)
+        set_form(fused, "portable")
+        result = ir.to_proto(fused)
+        onnx.checker.check_model(result, full_check=True)
+        reshapes += any(node.op_type == "Reshape" for node in result.graph.node)
+        for a, b in zip(run(plain, graph.feeds), run(result, graph.feeds), strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4 * np.abs(a).max(initial=1))
+    assert reshapes > 3
 
 
 @pytest.mark.parametrize("open_sizes", [False, True])

@@ -64,6 +64,14 @@ def test_they_stay_transposes_with_another_perm_or_input():
         assert "nhwc" not in made.model.graph.initializers
 
 
+def test_one_whose_input_is_in_another_order_now_stays_a_transpose():
+    made = lines(BODY, "float[N,3,1,1]")
+    reshape = made.values["y"].producer()
+    with turned(made):
+        made.shapes.moved(made.values["a"], (0, 2, 1, 3))
+    assert reshape.op_type == "Transpose"
+
+
 def test_one_that_is_gone_takes_its_shape_along():
     made = lines(BODY, "float[N,3,1,1]")
     reshape = made.values["y"].producer()

@@ -22,24 +22,25 @@ def as_transposes(nodes: Iterable[ir.Node], constants: Constants, shapes: Shapes
         perm = _perm(node, constants, shapes)
         if perm is not None:
             x, shape = node.inputs
-            turned.append((node, x, shape, perm))
+            turned.append((node, x, shapes.of(x), shape, perm))
             node.op_type = "Transpose"
             node.attributes["perm"] = ir.AttrInt64s("perm", perm)
             node.resize_inputs(1)
     # In no graph; keeps a shape, which other Reshapes may share, from being removed as unused.
-    holder = ir.node("Hold", [shape for _, _, shape, _ in turned])
+    holder = ir.node("Hold", [shape for *_, shape, _ in turned])
     try:
         yield
     finally:
-        for node, x, shape, perm in turned:
-            unchanged = node.graph is not None and node.inputs[0] is x
-            if unchanged and tuple(node.attributes["perm"].as_ints()) == perm:
+        for node, x, dims, shape, perm in turned:
+            # What makes x may give it out in another order now.
+            same_x = node.graph is not None and node.inputs[0] is x and shapes.of(x) == dims
+            if same_x and tuple(node.attributes["perm"].as_ints()) == perm:
                 node.op_type = "Reshape"
                 del node.attributes["perm"]
                 node.resize_inputs(2)
                 node.replace_input_with(1, shape)
         holder.resize_inputs(0)
-        for _, _, shape, _ in turned:
+        for *_, shape, _ in turned:
             remove_unused(shape)
 
 
