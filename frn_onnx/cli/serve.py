@@ -103,6 +103,9 @@ def _add_model_options(parser: argparse.ArgumentParser, *, threads: int, threads
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, default=threads, help=threads_help)
     parser.add_argument(
+        "--gpu-mem-limit", type=int, metavar="MB", help="most MiB of GPU memory (default: all)"
+    )
+    parser.add_argument(
         "--max-batch",
         type=int,
         default=32,
@@ -213,6 +216,7 @@ def _options(args: argparse.Namespace) -> list:
             name=name,
             device=args.device,
             threads=args.threads,
+            gpu_mem_limit_mb=args.gpu_mem_limit,
             max_batch=args.max_batch,
             max_batch_mb=args.max_batch_mb,
             max_queue=args.max_queue,

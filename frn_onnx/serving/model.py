@@ -18,8 +18,9 @@ VERSION = "1"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _TAKEN = "stats"  # /v2/models/stats are the statistics of all models
 _BFLOAT16_ONNX = 16  # onnx.TensorProto.BFLOAT16
+_CUDA = "CUDAExecutionProvider"
 # cuDNN's exhaustive search, ONNX Runtime's default, would run again for every new batch size.
-_CUDA = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
+_CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
 _CPU = "CPUExecutionProvider"
 # After a run with so much input, ONNX Runtime gives back what its arena took for it.
 _LARGE_FEED_BYTES = 8 * 2**20
@@ -48,6 +49,7 @@ class Model:
         name: served name; None takes the file's.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where ONNX Runtime has it.
         threads: ONNX Runtime's threads inside one run; 0 leaves the number to it.
+        gpu_mem_limit_mb: most MiB that the CUDA provider's arena takes; None is all there are.
 
     Attributes:
         signature: its name and tensors.
@@ -66,9 +68,10 @@ class Model:
         name: str | None = None,
         device: str = "auto",
         threads: int = 0,
+        gpu_mem_limit_mb: int | None = None,
     ) -> None:
         chosen = model_name(path, name)
-        self._session = _session(path, device, threads)
+        self._session = _session(path, device, threads, gpu_mem_limit_mb)
         self.provider: str = self._session.get_providers()[0]
         inputs = _specs(path, "input", self._session.get_inputs())
         outputs = _specs(path, "output", self._session.get_outputs())
@@ -138,7 +141,9 @@ def _to_numpy(value: Any) -> np.ndarray:
     return np.frombuffer(raw, datatypes.NUMPY["BF16"]).reshape(shape)
 
 
-def _session(path: str | os.PathLike, device: str, threads: int) -> Any:
+def _session(
+    path: str | os.PathLike, device: str, threads: int, gpu_mem_limit_mb: int | None
+) -> Any:
     """A session on the device asked for."""
     if device not in DEVICES:
         raise ArgumentError(f"device must be one of {', '.join(DEVICES)}, received {device!r}")
@@ -148,14 +153,20 @@ def _session(path: str | os.PathLike, device: str, threads: int) -> Any:
         raise ModelError(f"there is no model file at {os.fspath(path)!r}")
     from frn_onnx.runtime.session import InferenceSession, ort
 
-    has_cuda = _CUDA[0] in ort.get_available_providers()
+    has_cuda = _CUDA in ort.get_available_providers()
     if device == "cuda" and not has_cuda:
         raise DependencyError(
             "device 'cuda' needs an ONNX Runtime with CUDA, and this one has only "
             f"{', '.join(ort.get_available_providers())}; install it with: "
             "pip uninstall onnxruntime && pip install 'frn_onnx[gpu]'"
         )
-    providers: list[Any] = [_CUDA, _CPU] if has_cuda and device != "cpu" else [_CPU]
+    cuda_options = dict(_CUDA_OPTIONS)
+    if gpu_mem_limit_mb is not None:
+        # The arena takes what it is asked for and no power of two, which would soon be over it.
+        cuda_options["gpu_mem_limit"] = str(gpu_mem_limit_mb * 2**20)
+        cuda_options["arena_extend_strategy"] = "kSameAsRequested"
+    uses_cuda = has_cuda and device != "cpu"
+    providers: list[Any] = [(_CUDA, cuda_options), _CPU] if uses_cuda else [_CPU]
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     # Else the threads spin for milliseconds after each run, on cores that the host needs to read
@@ -167,7 +178,7 @@ def _session(path: str | os.PathLike, device: str, threads: int) -> Any:
         raise
     except Exception as error:
         raise ModelError(f"ONNX Runtime cannot load {os.fspath(path)!r}: {error}") from error
-    if device == "cuda" and session.get_providers()[0] != _CUDA[0]:
+    if device == "cuda" and session.get_providers()[0] != _CUDA:
         raise ModelError(
             "device 'cuda' was asked for, and ONNX Runtime could not start its CUDA provider and "
             "took the CPU; `frn-onnx doctor` shows what is missing, --device cpu serves anyway"

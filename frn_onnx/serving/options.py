@@ -19,6 +19,7 @@ class ModelOptions:
         name: served name; None takes the file's.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         threads: ONNX Runtime's threads in one run; 0 leaves the number to it.
+        gpu_mem_limit_mb: most MiB that ONNX Runtime's arena takes on a GPU; None is all there are.
         max_batch: most samples put together in one run.
         max_batch_mb: most MiB of inputs put together in one run.
         max_queue: most requests that wait for a run.
@@ -33,6 +34,7 @@ class ModelOptions:
     name: str | None = None
     device: str = "auto"
     threads: int = 0
+    gpu_mem_limit_mb: int | None = None
     max_batch: int = 32
     max_batch_mb: int = 16
     max_queue: int = 128
@@ -50,6 +52,10 @@ class ModelOptions:
                 raise ArgumentError(
                     f"{name} must be more than 0 seconds, received {getattr(self, name)}"
                 )
+        if self.gpu_mem_limit_mb is not None and self.gpu_mem_limit_mb < 1:
+            raise ArgumentError(
+                f"gpu_mem_limit_mb must be at least 1, received {self.gpu_mem_limit_mb}"
+            )
         for name in ("max_batch", "max_batch_mb", "max_queue"):
             if getattr(self, name) < 1:
                 raise ArgumentError(

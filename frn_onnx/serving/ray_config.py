@@ -45,6 +45,7 @@ _MODEL = """\
     name: {name}
     device: {device}
     threads: {threads}
+    gpu_mem_limit_mb: {gpu_mem_limit_mb}
     max_batch: {max_batch}
     max_batch_mb: {max_batch_mb}
     max_queue: {max_queue}
@@ -155,6 +156,7 @@ def render(
             model=json.dumps(str(path)),
             device=options.device,
             threads=options.threads,
+            gpu_mem_limit_mb=json.dumps(options.gpu_mem_limit_mb),
             max_batch=options.max_batch,
             max_batch_mb=options.max_batch_mb,
             max_queue=options.max_queue,

@@ -28,7 +28,7 @@ from frn_onnx.serving.options import Limits
 HEAD_BYTES = 64 * 1024
 # So long has a client to read why it is refused, and when the server stops all that is waited for.
 CLOSING_SECONDS = 2.0
-DRAIN_SECONDS = 4.0
+DRAIN_SECONDS = 3.0
 # (client, status, text): what was refused before it was a request.
 OnRefusal = Callable[[str | None, int, str], None]
 

@@ -64,7 +64,11 @@ class ServedModel:
         self._metrics = metrics
         self._statistics = Statistics()
         self.model = Model(
-            options.model, name=options.name, device=options.device, threads=options.threads
+            options.model,
+            name=options.name,
+            device=options.device,
+            threads=options.threads,
+            gpu_mem_limit_mb=options.gpu_mem_limit_mb,
         )
         self.signature = self.model.signature
         probed = probe(self.model)

@@ -108,3 +108,40 @@ def test_bfloat16_beside_other_types(tmp_path):
 def test_bfloat16_beside_strings_is_an_error(tmp_path):
     with pytest.raises(ModelError, match="cast one of them inside the model"):
         Model(example_models.texts(tmp_path, with_bfloat16=True))
+
+
+def test_a_batch_that_is_too_large_is_told_at_the_start(tmp_path, monkeypatch):
+    """A GPU with too little memory takes one sample, and not as many as --max-batch allows."""
+    run = Model.run
+
+    def small(self, feeds, outputs):
+        if len(feeds["x"]) > 4:
+            raise RuntimeError("Failed to allocate memory for requested buffer")
+        return run(self, feeds, outputs)
+
+    monkeypatch.setattr(Model, "run", small)
+    path = example_models.linear(tmp_path)
+    with pytest.raises(ModelError, match="fails on 8 at once, which --max-batch allows"):
+        ServedModel(ModelOptions(path, max_batch=8), Metrics())
+    served = ServedModel(ModelOptions(path, max_batch=4), Metrics())
+    assert served.batcher.pace.expect(4) > 0
+    served.batcher.close()
+
+
+def test_the_limit_on_gpu_memory_reaches_the_provider(tmp_path, monkeypatch):
+    from frn_onnx.runtime import session as sessions
+
+    asked = []
+
+    class Session:
+        def __init__(self, path, options, providers):
+            asked.append(providers)
+            raise RuntimeError("no GPU")
+
+    monkeypatch.setattr(sessions, "InferenceSession", Session)
+    monkeypatch.setattr(sessions.ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(ModelError, match="no GPU"):
+        Model(example_models.linear(tmp_path), device="cuda", gpu_mem_limit_mb=512)
+    (name, options), _ = asked[0]
+    assert name == "CUDAExecutionProvider"
+    assert options["gpu_mem_limit"] == str(512 * 2**20)
