@@ -85,7 +85,8 @@ class Body:
         self._take(len(chunk))
         if self.size > len(self._place):  # in chunks, and of unknown length
             larger = self._room_for(max(2 * self.size, _SHORTEST))
-            larger[:start] = self._place[:start]
+            # By NumPy, which lets other threads go on meanwhile.
+            np.copyto(np.asarray(larger[:start]), np.asarray(self._place[:start]))
             self._place = larger
         self._place[start : self.size] = chunk
 
