@@ -56,6 +56,8 @@ Reference ComputeReference(const Problem& p) {
         Wide y = scaled + p.beta[c];
         Wide magnitude = std::fabs(scaled) + std::fabs(p.beta[c]);
         Wide allowed = magnitude * (relative * lost + u_out) + format.smallest();
+        // Of one element x / root is a float of its own, and may be a subnormal one.
+        if (plane == 1 && p.type != kDouble) allowed += std::fabs(p.gamma[c]) * 0x1p-149L;
         if (!p.tau.empty()) {
           y = std::isnan(p.tau[c]) || y < p.tau[c] ? Wide{p.tau[c]} : y;
           if (std::isfinite(p.tau[c])) allowed += std::fabs(p.tau[c]) * u_out;
