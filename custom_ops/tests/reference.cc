@@ -56,17 +56,18 @@ Reference ComputeReference(const Problem& p) {
         Wide y = scaled + p.beta[c];
         Wide magnitude = std::fabs(scaled) + std::fabs(p.beta[c]);
         Wide allowed = magnitude * (relative * lost + u_out) + format.smallest();
-        // Of one element x / root is a float of its own, and may be a subnormal one.
+        // Of one element x / root is a float of its own, and may be a subnormal one, or become 0.
         if (plane == 1 && p.type != kDouble) allowed += std::fabs(p.gamma[c]) * 0x1p-149L;
+        const Wide unit = std::fabs(Load(p.type, p.x, at(i)) / root);
+        const bool vanishes = plane == 1 && unit > 0 && unit < 0x1p-149L && std::isinf(p.gamma[c]);
         if (!p.tau.empty()) {
           y = std::isnan(p.tau[c]) || y < p.tau[c] ? Wide{p.tau[c]} : y;
           if (std::isfinite(p.tau[c])) allowed += std::fabs(p.tau[c]) * u_out;
         }
         reference.y[at(i)] = static_cast<double>(y);
+        const bool judged = Representable(p.type, radicand, p.gamma[c], scaled) && !vanishes;
         reference.allowed[at(i)] =
-            Representable(p.type, radicand, p.gamma[c], scaled) && lost * relative < 0.1
-                ? static_cast<double>(allowed)
-                : -1;
+            judged && lost * relative < 0.1 ? static_cast<double>(allowed) : -1;
       }
     }
   }
