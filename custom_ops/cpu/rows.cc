@@ -231,7 +231,8 @@ void SharedRows(const Rows<T>& cut, int64_t sample_bytes) {
       factored[g] = cut.Scales(0, columns, sums, spare.data(), &factor[g * columns],
                                &scale[g * columns], sum_again);
     }
-    call.Run(count * slices, [&](int64_t i) {
+    call.Run(count * slices, [&](int64_t task) {
+      const int64_t i = count * slices - 1 - task;  // what was summed last is still in cache
       const int64_t g = i / slices, row = i % slices * length;
       const int64_t at = (first + g) * cut.sample;
       const A* factors = factored[g] ? &factor[g * columns] : nullptr;
@@ -273,7 +274,7 @@ void ComputeRows(const FrnCall<T>& call) {
     const int64_t worth = std::max<int64_t>(1, sample_bytes / (kTaskBytes / 2));
     most = std::max(fewest, std::min(narrowest, worth));
   }
-  const bool few = batch * most < kFewTasks && sample_bytes > 2 * kTaskBytes;
+  const bool few = batch * most < kFewestStrips && sample_bytes > 2 * kTaskBytes;
   if (sample_bytes > kOwnBytes || few) {
     SharedRows(cut, sample_bytes);
   } else {

@@ -11,38 +11,49 @@ namespace {
 // How a call is cut: `samples` samples together, or `channels` channels of one. The channels of a
 // cut are those of its samples one behind the other.
 struct Cut {
+  static constexpr int64_t kPad = 8;
+  static constexpr int64_t kRoom = kMaxColumns + kPad;  // for the elements, or channels, of one cut
+
   explicit Cut(const FrnShape& shape) : plane(shape.plane()), rows(shape.inner == 1) {
     samples = std::clamp<int64_t>(kMaxColumns / (plane * shape.channels), 1, shape.batch);
     channels = std::min(shape.channels, kMaxColumns / plane);
   }
 
-  // visit(channel, element) for each element of `count` samples of `width` channels, those of one
-  // channel in the order of memory. The innermost loop is the longest.
-  template <class F>
-  void ForEach(int64_t count, int64_t width, F&& visit) const {
-    if (rows) {
-      const int64_t sample = plane * width;
-      for (int64_t i = 0; i < sample; i += width) {
-        for (int64_t c = 0; c < width; ++c) {
-          for (int64_t n = 0; n < count; ++n) visit(n * width + c, n * sample + i + c);
-        }
-      }
-    } else {
+  // Sets sums, one per channel, to those of the values of their elements, for `count` samples of
+  // `width` channels. Of rows, kPad channels are taken at once: values and sums have kPad more.
+  void Reduce(const double* values, int64_t count, int64_t width, double* sums) const {
+    if (!rows) {
+      std::fill_n(sums, count * width, 0.0);
       for (int64_t i = 0; i < plane; ++i) {
-        for (int64_t p = 0; p < count * width; ++p) visit(p, p * plane + i);
+        for (int64_t p = 0; p < count * width; ++p) sums[p] += values[p * plane + i];
+      }
+      return;
+    }
+    for (int64_t n = 0; n < count; ++n, values += plane * width, sums += width) {
+      for (int64_t c = 0; c < width; c += kPad) {
+        double sum[kPad] = {};
+        for (int64_t i = 0; i < plane; ++i) {
+          for (int64_t k = 0; k < kPad; ++k) sum[k] += values[i * width + c + k];
+        }
+        std::copy_n(sum, kPad, sums + c);  // those beyond are set anew by the next
       }
     }
   }
 
-  // Adds to sums, one per channel, the values of their elements.
-  void Reduce(const double* values, int64_t count, int64_t width, double* sums) const {
-    ForEach(count, width, [&](int64_t channel, int64_t i) { sums[channel] += values[i]; });
-  }
-
-  // The other way.
+  // The other way, with the same room.
   template <class A>
   void Spread(const A* values, int64_t count, int64_t width, A* out) const {
-    ForEach(count, width, [&](int64_t channel, int64_t i) { out[i] = values[channel]; });
+    if (!rows) {
+      for (int64_t i = 0; i < plane; ++i) {
+        for (int64_t p = 0; p < count * width; ++p) out[p * plane + i] = values[p];
+      }
+      return;
+    }
+    for (int64_t n = 0; n < count; ++n, values += width) {
+      for (int64_t i = 0; i < plane; ++i, out += width) {
+        for (int64_t c = 0; c < width; c += kPad) std::copy_n(values + c, kPad, out + c);
+      }
+    }
   }
 
   int64_t plane;  // elements
@@ -53,7 +64,7 @@ struct Cut {
 
 template <class A>
 std::vector<A> Repeated(const A* values, int64_t count, int64_t times) {
-  std::vector<A> all(count * times);
+  std::vector<A> all(count * times + Cut::kPad);
   for (int64_t t = 0; t < times; ++t) std::copy_n(values, count, &all[t * count]);
   return all;
 }
@@ -72,7 +83,7 @@ Parameters<A> RepeatedParameters(const Parameters<A>& params, int64_t channels, 
 template <class A>
 std::vector<A> SpreadParameter(const Cut& cut, const A* values, int64_t channels) {
   const std::vector<A> all = Repeated(values, channels, cut.samples);
-  std::vector<A> spread(all.size() * cut.plane);
+  std::vector<A> spread(cut.samples * channels * cut.plane + Cut::kPad);
   cut.Spread(all.data(), cut.samples, channels, spread.data());
   return spread;
 }
@@ -84,7 +95,7 @@ bool IsTiny(const FrnCall<T>& call) {
   const FrnShape& shape = call.shape;
   if (shape.plane() == 1) return false;
   const int64_t lanes = call.kernels.narrow_columns / 4;
-  const bool small = shape.plane() * shape.channels <= kTinySample;
+  const bool small = shape.batch > 1 && shape.plane() * shape.channels <= kTinySample;
   if (shape.inner == 1) return small && shape.channels % lanes != 0;
   // Parts of vectors of two-byte elements are slow, whatever the size of a sample.
   return shape.outer == 1 && shape.inner < lanes && (small || sizeof(T) == 2);
@@ -108,18 +119,16 @@ void ComputeTiny(const FrnCall<T>& call) {
     const int64_t width = std::min(cut.channels, shape.channels - c);
     const int64_t channels = samples * width, columns = channels * shape.plane();
     const int64_t at = call.Offset(n, 0, c), from = c * shape.plane();
-    double squares[kMaxColumns], sums[kMaxColumns], spare[kMaxColumns];
-    A factor[kMaxColumns], scale[kMaxColumns], factors[kMaxColumns], scales[kMaxColumns];
+    double squares[Cut::kRoom], sums[Cut::kRoom], spare[Cut::kRoom];
+    A factor[Cut::kRoom], scale[Cut::kRoom], factors[Cut::kRoom], scales[Cut::kRoom];
 
-    std::fill_n(squares, columns, 0.0);
+    std::fill_n(squares, columns + Cut::kPad, 0.0);
     call.kernels.sum_rows(call.x + at, 1, columns, columns, squares, call.large);
-    std::fill_n(sums, channels, 0.0);
     cut.Reduce(squares, samples, width, sums);
     const auto sum_again = [&](const A* factor, double* again) {
       cut.Spread(factor, samples, width, factors);
       std::fill_n(squares, columns, 0.0);
       call.kernels.sum_rows_scaled(call.x + at, 1, columns, columns, factors, squares);
-      std::fill_n(again, channels, 0.0);
       cut.Reduce(squares, samples, width, again);
     };
     const bool factored = ScalesOf(all, c, channels, sums, spare, factor, scale, sum_again);
