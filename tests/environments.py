@@ -34,14 +34,10 @@ def _needs(*extras: str) -> tuple[str, ...]:
     return tuple(package for package in needed if not package.startswith("frn_onnx"))
 
 
-def oldest(extra: str) -> dict[str, str]:
-    """Each package of an extra, and the oldest version that it allows."""
-    packages = _PROJECT["optional-dependencies"][extra]
-    return {name: version for name, _, version in (p.partition(">=") for p in packages)}
-
-
 def _oldest(extra: str) -> tuple[str, ...]:
-    return tuple(f"{name}=={version}" for name, version in oldest(extra).items())
+    """The packages of an extra, in the oldest versions that it allows."""
+    listed = _PROJECT["optional-dependencies"][extra]
+    return tuple(package.replace(">=", "==") for package in listed)
 
 
 # ONNX Runtime before 1.19 was built against NumPy 1.
