@@ -391,3 +391,38 @@ def test_an_output_that_moves_keeps_what_is_said_of_it(rng):
     assert result.graph.output[0] == output
     (kept,) = result.graph.quantization_annotation
     assert kept.tensor_name == "u"
+
+
+def test_a_transpose_without_a_perm_stays(rng):
+    """It reverses all axes, the batch among them."""
+    weights = parameters(rng, (1, 2), 3)
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], "t"),
+        op.node(["t", *weights], "f", axes=(1, 2), epsilon=0.1, name="f"),
+        helper.make_node("Transpose", ["f"], ["b"], "b"),
+        helper.make_node("Neg", ["b"], ["y"], "y"),
+    ]
+    shape = (3, 5, 4, 2)
+    model = model_of(nodes, weights, {"x": shape}, {"y": shape})
+    assert transposes(arranged(model)) == 2
+
+
+def test_a_value_that_is_given_out_twice_takes_a_node_to_say_so(rng):
+    """FRN's Transposes go, and what stood between them is the graph's input, or an output twice."""
+    weights = parameters(rng, (1, 2), 3)
+    nodes = [
+        transpose("x", "t", (0, 2, 3, 1)),
+        transpose("t", "same", (0, 3, 1, 2)),
+        op.node(["t", *weights], "f", axes=(1, 2), epsilon=0.1, name="f"),
+        transpose("f", "u", (0, 3, 1, 2)),
+        transpose("f", "again", (0, 3, 1, 2)),
+    ]
+    nchw = (2, 3, 5, 4)
+    model = model_of(nodes, weights, {"x": nchw}, {"same": nchw, "u": nchw, "again": nchw})
+    result = arranged(model)
+    onnx.checker.check_model(lower(result, "portable"), full_check=True)
+    assert transposes(result) == 0
+    assert [value.name for value in result.graph.output] == ["same", "u", "again"]
+    x = export_cases.normal(rng, *nchw)
+    for after, before in zip(run(result, {"x": x}), run(model, {"x": x}), strict=True):
+        np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)

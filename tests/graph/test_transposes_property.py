@@ -42,9 +42,11 @@ def check(seed: int, layout: str = "auto", *, open_sizes: bool = False) -> int:
     expected = run(graph.model, graph.feeds)
     model = ir.from_proto(graph.model)
     before = kinds(model)
+    unnamed = sum(not node.name for node in model.graph.all_nodes())
     arrange(model, layout, Constants(model), Shapes(model, []), FreeNames(model))
     after = kinds(model)
     assert after[op.OP_TYPE] == before[op.OP_TYPE]
+    assert sum(not node.name for node in model.graph.all_nodes()) == unnamed
     result = ir.to_proto(model)
     if layout == "auto":
         assert after["Transpose"] <= before["Transpose"]

@@ -135,6 +135,7 @@ MOVED = [
     "y = Tile(x, repeats)",
     "y = QuantizeLinear<axis = 1>(x, scales, zeros8)",
     "y = QuantizeLinear(x, half, zero8)",
+    "y = QuantizeLinear<axis = 3>(x, nhwc)",
     "y = QuantizeLinear<axis = -3>(x, scales)",
 ]
 

@@ -16,7 +16,7 @@ FRN works in any layout: its axes move, its parameters are reshaped, and both Tr
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import onnx_ir as ir
 
@@ -30,7 +30,7 @@ from frn_onnx.graph.transposes.region import Mover, Region
 from frn_onnx.graph.transposes.rules import Facts, Perm, is_identity, transpose_perm
 
 Layout = Literal["auto", "NCHW", "NHWC"]
-LAYOUTS: tuple[Layout, ...] = ("auto", "NCHW", "NHWC")
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 # Before that, operands were not broadcast as NumPy does it.
 _OLDEST_OPSET = 7
