@@ -46,7 +46,7 @@ def check(seed: int, layout: str = "auto", *, open_sizes: bool = False) -> int:
     arrange(model, layout, Constants(model), Shapes(model, []), FreeNames(model))
     after = kinds(model)
     assert after[op.OP_TYPE] == before[op.OP_TYPE]
-    assert sum(not node.name for node in model.graph.all_nodes()) == unnamed
+    assert sum(not node.name for node in model.graph.all_nodes()) <= unnamed
     result = ir.to_proto(model)
     if layout == "auto":
         assert after["Transpose"] <= before["Transpose"]
