@@ -214,14 +214,14 @@ def _sizes(match: Match, constants: Iterable[np.ndarray]) -> Iterator[Sizes]:
         return
     yield stated
     if open_axes:
-        # Sizes that the graph forces without saying so: to be equal, or those of a constant.
-        yield tuple(dim if isinstance(dim, int) else match.gamma.size for dim in dims)
+        # Sizes that the graph forces without saying so: those of a constant, or to be equal.
         forced = list(stated)
         for array in constants:
             for axis, size in zip(range(len(dims))[::-1], array.shape[::-1], strict=False):
                 if axis in open_axes and size > 1:
                     forced[axis] = size
         yield tuple(forced)
+        yield tuple(dim if isinstance(dim, int) else match.gamma.size for dim in dims)
 
 
 def _distinct(dims: Dims, channel: int, axes: Collection[int]) -> Sizes:

@@ -263,12 +263,13 @@ class TestStatistic:
             bound(x, params, NCHW).transpose(0, 2, 3, 1),
         )
 
-    def test_rms_normalization_over_the_plane(self, rng):
+    @pytest.mark.parametrize("shape", [(5, 4), (5, 1), (4,), (1,)])
+    def test_rms_normalization_over_the_plane(self, rng, shape):
         """Opset 23."""
         params = Params.random(rng)
         graph = Build(NCHW, params, opset=23)
         graph.ir_version = 11
-        ones = graph.const(np.ones((5, 4), np.float32))
+        ones = graph.const(np.ones(shape, np.float32))
         graph.normal = lambda: graph(
             "RMSNormalization", graph.x, ones, axis=2, epsilon=float(params.epsilon)
         )

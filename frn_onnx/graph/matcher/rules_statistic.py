@@ -114,9 +114,10 @@ def _rms_normalization(context, node, args):
     scale = args[1]
     dims = context.shapes.of(node.inputs[0])
     if isinstance(scale, np.ndarray) and scale.size and dims is not None:
-        # One value for the whole plane, unless x is stretched to the shape of the scale.
-        fits = zip(reversed(scale.shape), reversed(dims), strict=False)
-        if np.all(scale == scale.flat[0]) and all(size in (1, dim) for size, dim in fits):
+        # One value for the whole plane, to which the op does not let it be larger.
+        sizes = zip(reversed(scale.shape), reversed(dims), strict=False)
+        larger = any(isinstance(dim, int) and size not in (1, dim) for size, dim in sizes)
+        if np.all(scale == scale.flat[0]) and not larger:
             scale = np.asarray(scale.flat[0])
     both = normal and pair(context, [normal, scale])
     return both and fm.multiply(frame, *both)

@@ -159,12 +159,11 @@ class TestRmsNormalization:
         scale = np.full((5, 4), 3, np.float32)
         assert self.norm("RMSNormalization<axis = 2>(x, s)", s=scale).scale == 3
 
-    @pytest.mark.parametrize("x", ["float[N,3,H,4]", "float[N,3,1,4]"])
-    def test_a_scale_to_which_x_may_be_stretched_is_none(self, x):
+    def test_a_scale_larger_than_x_is_none(self):
         scale = np.full((5, 4), 3, np.float32)
-        assert self.norm("RMSNormalization<axis = 2>(x, s)", x=x, s=scale) is None
-        scale = np.full((1, 4), 3, np.float32)
-        assert self.norm("RMSNormalization<axis = 2>(x, s)", x=x, s=scale).scale == 3
+        norm = "RMSNormalization<axis = 2>(x, s)"
+        assert self.norm(norm, x="float[N,3,1,4]", s=scale) is None
+        assert self.norm(norm, x="float[N,3,H,4]", s=scale).scale == 3
 
     def test_a_scale_that_varies_over_the_plane_is_none(self):
         scale = np.arange(20, dtype=np.float32).reshape(5, 4)
