@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import onnx
-import onnx_ir as ir
 
 import frn_onnx
 from frn_onnx.errors import ArgumentError, FrnWarning
@@ -21,7 +20,7 @@ from frn_onnx.graph.forms import Form, check_form, form_of, set_form
 from frn_onnx.graph.fusion import Skipped, fuse_in_place
 from frn_onnx.graph.half import convert_loaded
 from frn_onnx.graph.lowering import lower
-from frn_onnx.graph.protos import graph_protos
+from frn_onnx.graph.protos import from_proto, graph_protos, to_proto
 from frn_onnx.graph.report import Report
 from frn_onnx.graph.samples import Inputs
 from frn_onnx.graph.transposes import LAYOUTS, Layout
@@ -165,13 +164,13 @@ def _run(model, path, form, layout, opset, dtype, signature, verify, inputs) -> 
         verification.check_available()
 
     source = load(model, signature)
-    model = ir.from_proto(conversion.to_onnx(source, opset))
+    model = from_proto(conversion.to_onnx(source, opset))
     fused, skipped = fuse_in_place(model, layout)
     open_sizes.name(model, source)
     if dtype is not None:
         model = convert_loaded(model, dtype, keep_io_types=True)
     set_form(model, form)
-    result = ir.to_proto(model)
+    result = to_proto(model)
     report = _verified(source, result, inputs) if verify else None
     result.producer_name, result.producer_version = "frn_onnx", frn_onnx.__version__
     if path is not None:

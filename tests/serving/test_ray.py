@@ -48,7 +48,7 @@ def server(tmp_path_factory):
     text = ray_config.render([options(example_models.linear(folder))], Scale(2), port=port)
     others = [
         options(example_models.lookup(folder)),
-        options(example_models.slow(folder), max_queue=2),
+        options(example_models.slow(folder), max_queue=2, max_wait=60),
     ]
     _, _, *applications = ray_config.render(others, Scale()).split("\n- name: ")
     text = "\n- name: ".join([text.rstrip(), *applications])
@@ -117,7 +117,7 @@ def test_the_yaml_is_rays_own(tmp_path):
     command = ["ray-config", *paths, "-o", tmp_path / "app.yaml", "--replicas=1"]
     command += ["--max-replicas=4", "--num-gpus=0.5", "--device=cuda", "--threads=3"]
     command += ["--max-batch=8", "--max-batch-mb=5", "--max-queue=50", "--max-wait=2.5"]
-    command += ["--run-timeout=9", "--max-body=7", "--host=::1", "--port=81"]
+    command += ["--run-timeout=9", "--max-body=7", "--gpu-mem-limit=900", "--host=::1", "--port=81"]
     subprocess.run(
         [environments.python("ray"), *processes.CLI, *command],
         check=True,
@@ -141,6 +141,7 @@ def test_the_yaml_is_rays_own(tmp_path):
         "max_queue": 50,
         "max_wait": 2.5,
         "run_timeout": 9.0,
+        "gpu_mem_limit_mb": 900,
         "max_body_mb": 7,
     }
     (deployment,) = frn["deployments"]
