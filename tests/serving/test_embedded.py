@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -358,6 +359,9 @@ def test_too_large_a_body_is_read_and_answered(tmp_path):
 
 def test_a_thousand_connections(linear):
     """Half of them never finish their request; the others are answered: 200, or 503 at worst."""
+    # Most accounts have a limit of 1024 files, which they may raise.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
 
     async def stalled():
         _, writer = await asyncio.open_connection("127.0.0.1", linear.port)
