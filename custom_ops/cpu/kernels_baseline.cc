@@ -6,6 +6,8 @@
 namespace frn {
 namespace {
 
+#include "cpu/parts_inl.h"
+
 using Float4 = float __attribute__((vector_size(16)));
 using Double2 = double __attribute__((vector_size(16)));
 using Int4 = int32_t __attribute__((vector_size(16)));
@@ -147,19 +149,11 @@ struct FloatVec {
 
   template <class T>
   static Reg LoadPart(const T* p, int n) {
-    T buffer[kLanes] = {};
-    for (int i = 0; i < kLanes; ++i) {
-      if (i < n) __builtin_memcpy(buffer + i, p + i, sizeof(T));
-    }
-    return Load(buffer);
+    return LoadElements<FloatVec>(p, n);
   }
   template <class T>
   static void StorePart(T* p, Reg r, int n) {
-    T buffer[kLanes];
-    Store(buffer, r);
-    for (int i = 0; i < kLanes; ++i) {
-      if (i < n) __builtin_memcpy(p + i, buffer + i, sizeof(T));
-    }
+    StoreElements<FloatVec>(p, r, n);
   }
 
   struct Sum {

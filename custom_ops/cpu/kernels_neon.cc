@@ -10,6 +10,8 @@
 namespace frn {
 namespace {
 
+#include "cpu/parts_inl.h"
+
 struct FloatVec {
   using Elem = float;
   using Reg = float32x4_t;
@@ -74,22 +76,13 @@ struct FloatVec {
     StoreBits(p, vaddhn_u32(vsubq_u32(bits, odd), vdupq_n_u32(0x7fff)));
   }
 
-  // NEON has no masks: parts go through a vector of elements on the stack.
   template <class T>
   static Reg LoadPart(const T* p, int n) {
-    T buffer[kLanes] = {};
-    for (int i = 0; i < kLanes; ++i) {
-      if (i < n) __builtin_memcpy(buffer + i, p + i, sizeof(T));
-    }
-    return Load(buffer);
+    return LoadElements<FloatVec>(p, n);
   }
   template <class T>
   static void StorePart(T* p, Reg r, int n) {
-    T buffer[kLanes];
-    Store(buffer, r);
-    for (int i = 0; i < kLanes; ++i) {
-      if (i < n) __builtin_memcpy(p + i, buffer + i, sizeof(T));
-    }
+    StoreElements<FloatVec>(p, r, n);
   }
   template <class T>
   static Reg LoadLast(const T* end, int n) {
