@@ -6,29 +6,27 @@ from onnx import numpy_helper, parser
 
 from frn_onnx.graph import fuse
 
+# From c, the output of a convolution, to f, as exporters write it.
+FRN = """
+  s{i} = Mul (c{i}, c{i})
+  n{i} = ReduceMean (s{i}, axes)
+  e{i} = Add (n{i}, epsilon)
+  r{i} = Sqrt (e{i})
+  d{i} = Div (c{i}, r{i})
+  g{i} = Mul (gamma{i}, d{i})
+  b{i} = Add (g{i}, beta{i})
+  f{i} = Max (b{i}, tau{i})
+"""
+
 BODY = """
 <ir_version: 8, opset_import: ["": 18]>
 decisions (float[N, 3, H, W] image) => ({outputs})
 {{
   axes = Constant <value_ints = [2, 3]> ()
   c1 = Conv <kernel_shape = [3,3], pads = [1,1,1,1]> (image, w1)
-  s1 = Mul (c1, c1)
-  n1 = ReduceMean (s1, axes)
-  e1 = Add (n1, epsilon)
-  r1 = Sqrt (e1)
-  d1 = Div (c1, r1)
-  g1 = Mul (gamma1, d1)
-  b1 = Add (g1, beta1)
-  f1 = Max (b1, tau1)
+  {frn1}
   c2 = Conv <kernel_shape = [3,3], pads = [1,1,1,1]> (f1, w2)
-  s2 = Mul (c2, c2)
-  n2 = ReduceMean (s2, axes)
-  e2 = Add (n2, epsilon)
-  r2 = Sqrt (e2)
-  d2 = Div (c2, r2)
-  g2 = Mul (gamma2, d2)
-  b2 = Add (g2, beta2)
-  f2 = Max (b2, tau2)
+  {frn2}
   y = Conv <kernel_shape = [1,1]> (f2, w3)
   {head}
 }}
@@ -70,7 +68,9 @@ def network(head: str, seed: int, width: int = 8) -> onnx.ModelProto:
     """FRN as an exporter writes it, out of random parameters, and one of the heads."""
     rng = np.random.default_rng(seed)
     output, nodes = HEADS[head]
-    model = parser.parse_model(BODY.format(outputs=output, head=nodes))
+    model = parser.parse_model(
+        BODY.format(outputs=output, head=nodes, frn1=FRN.format(i=1), frn2=FRN.format(i=2))
+    )
     arrays = {
         "w1": rng.normal(size=(width, 3, 3, 3)) / 27**0.5,
         "w2": rng.normal(size=(width, width, 3, 3)) / (9 * width) ** 0.5,
