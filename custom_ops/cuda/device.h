@@ -38,15 +38,21 @@ __device__ inline void ArriveCluster() {
   cooperative_groups::this_cluster().barrier_arrive();
 #endif
 }
+// The same for threads with nothing to show to the other blocks: orders no memory.
+__device__ inline void ArriveClusterRelaxed() {
+#if __CUDA_ARCH__ >= 900
+  __cluster_barrier_arrive_relaxed();
+#endif
+}
 __device__ inline void WaitCluster() {
 #if __CUDA_ARCH__ >= 900
   cooperative_groups::this_cluster().barrier_wait();
 #endif
 }
 // What `local`, in shared memory, is in block `rank` of this cluster.
-__device__ inline const float* ClusterPeer(const float* local, int rank) {
+__device__ inline float* ClusterPeer(float* local, int rank) {
 #if __CUDA_ARCH__ >= 900
-  return cooperative_groups::this_cluster().map_shared_rank(const_cast<float*>(local), rank);
+  return cooperative_groups::this_cluster().map_shared_rank(local, rank);
 #else
   return local;
 #endif

@@ -13,22 +13,9 @@
 #ifndef FRN_ONNX_CUDA_NCHW_PLANE_CUH_
 #define FRN_ONNX_CUDA_NCHW_PLANE_CUH_
 
-#include "cuda/elements.h"
+#include "cuda/cluster.cuh"
 
 namespace frn::cuda {
-
-// The sum of `value` over the blocks of a cluster, every thread holding its block's value.
-// The blocks stay until all have read: the caller ends with WaitCluster.
-__device__ inline float SumOverCluster(float value, float* shared, int blocks) {
-  if (threadIdx.x == 0) *shared = value;
-  ArriveCluster();
-  WaitCluster();
-  float sum = 0.0f;
-#pragma unroll 1
-  for (int rank = 0; rank < blocks; ++rank) sum += *ClusterPeer(shared, rank);
-  ArriveCluster();
-  return sum;
-}
 
 template <class T>
 __device__ inline uint4 MapPack(const Affine& map, uint4 pack) {
@@ -42,9 +29,10 @@ __device__ inline uint4 MapPack(const Affine& map, uint4 pack) {
 template <class T>
 __global__ void __launch_bounds__(1024, 1) NchwPlane(KernelParams p, Cut cut) {
   constexpr int kPack = kPackElements<T>;
+  EnterCluster(cut.cluster);
   const int threads = static_cast<int>(blockDim.x);
   const int thread = static_cast<int>(threadIdx.x);
-  float* sums = reinterpret_cast<float*>(SharedMemory());  // a float per warp, then the block's
+  float* sums = reinterpret_cast<float*>(SharedMemory());  // a float per warp, then per block
   uint4* stage = reinterpret_cast<uint4*>(SharedMemory() + cut.stage_offset);
 
   const uint32_t plane = blockIdx.x / cut.cluster;
@@ -85,7 +73,9 @@ __global__ void __launch_bounds__(1024, 1) NchwPlane(KernelParams p, Cut cut) {
     }
   }
   squares = SumOverBlock(squares, sums);
-  if (cut.cluster > 1) squares = SumOverCluster(squares, sums + threads / kWarp, cut.cluster);
+  if (cut.cluster > 1) {
+    squares = SumOverCluster(squares, sums + threads / kWarp, rank, cut.cluster, 1);
+  }
 
   // Pass 2, beginning with what pass 1 read last.
   const Affine map = MapOf(channel, squares, p);
@@ -115,8 +105,6 @@ __global__ void __launch_bounds__(1024, 1) NchwPlane(KernelParams p, Cut cut) {
     }
   }
   for (int k = thread; k < staged; k += threads) store(k, MapPack<T>(map, stage[k]));
-
-  if (cut.cluster > 1) WaitCluster();
 }
 
 }  // namespace frn::cuda

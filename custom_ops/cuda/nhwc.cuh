@@ -16,27 +16,27 @@
 #ifndef FRN_ONNX_CUDA_NHWC_CUH_
 #define FRN_ONNX_CUDA_NHWC_CUH_
 
-#include "cuda/elements.h"
+#include "cuda/cluster.cuh"
 
 namespace frn::cuda {
 
 // The sums of the strip's channels over the block and its cluster, from each thread's own;
-// thread c < strip returns that of channel c. Ends, with a cluster, in ArriveCluster: the
-// blocks stay until all have read, so the caller ends with WaitCluster.
+// thread c < strip returns that of channel c. `shared` holds, per channel, a float per warp and
+// one per block of the cluster.
 template <int kSize>
-__device__ inline float SumOverStrip(float (&squares)[kSize], float* shared, const Cut& cut) {
+__device__ inline float SumOverStrip(float (&squares)[kSize], float* shared, int rank,
+                                     const Cut& cut) {
   const int thread = static_cast<int>(threadIdx.x);
   const int warps = static_cast<int>(blockDim.x) / kWarp;
   const int lane = thread % kWarp;
   const int strip = cut.strip_columns * kSize;
-  float* warp_sums = shared + strip;
 
   for (int mask = kWarp / 2; mask >= cut.strip_columns; mask /= 2) {
 #pragma unroll
     for (int e = 0; e < kSize; ++e) squares[e] += ShuffleXor(squares[e], mask);
   }
   if (lane < cut.strip_columns) {
-    float* own = warp_sums + thread / kWarp * strip + lane * kSize;
+    float* own = shared + thread / kWarp * strip + lane * kSize;
 #pragma unroll
     for (int e = 0; e < kSize; ++e) own[e] = squares[e];
   }
@@ -45,25 +45,16 @@ __device__ inline float SumOverStrip(float (&squares)[kSize], float* shared, con
   float sum = 0.0f;
   if (thread < strip) {
 #pragma unroll 4
-    for (int warp = 0; warp < warps; ++warp) sum += warp_sums[warp * strip + thread];
+    for (int warp = 0; warp < warps; ++warp) sum += shared[warp * strip + thread];
   }
-  if (cut.cluster > 1) {
-    if (thread < strip) shared[thread] = sum;
-    ArriveCluster();
-    WaitCluster();
-    if (thread < strip) {
-      sum = 0.0f;
-#pragma unroll 1
-      for (int rank = 0; rank < cut.cluster; ++rank) sum += *ClusterPeer(shared + thread, rank);
-    }
-    ArriveCluster();
-  }
-  return sum;
+  if (cut.cluster == 1) return sum;
+  return SumOverCluster(sum, shared + warps * strip, rank, cut.cluster, strip);
 }
 
 template <class T, int kSize>
 __global__ void __launch_bounds__(512, 2) Nhwc(KernelParams p, Cut cut) {
   using Vec = typename Vector<T, kSize>::Type;
+  EnterCluster(cut.cluster);
   const int threads = static_cast<int>(blockDim.x);
   const int thread = static_cast<int>(threadIdx.x);
   const int column = thread % cut.strip_columns;
@@ -119,7 +110,7 @@ __global__ void __launch_bounds__(512, 2) Nhwc(KernelParams p, Cut cut) {
     }
   }
 
-  const float sum = SumOverStrip(squares, sums, cut);
+  const float sum = SumOverStrip(squares, sums, rank, cut);
   if (thread < strip) maps[thread] = MapOf(channel, sum, p);
   SyncBlock();
   Affine map[kSize];
@@ -146,8 +137,6 @@ __global__ void __launch_bounds__(512, 2) Nhwc(KernelParams p, Cut cut) {
   for (int step = 0, i = row; step < cut.stage && i < pixels; ++step, i += rows) {
     store(i, stage[step * threads]);
   }
-
-  if (cut.cluster > 1) WaitCluster();
 }
 
 }  // namespace frn::cuda

@@ -66,7 +66,7 @@ Plan NchwPlanePlan(const Problem& problem, int cluster, int threads, int64_t rou
   Plan plan{Kernel::kNchwPlane, problem.shape.batch * problem.shape.channels * cluster, threads};
   plan.cut.cluster = cluster;
   plan.cut.stage = static_cast<int>(rounds * threads);
-  plan.cut.stage_offset = FloatBytes(threads / kWarp + 1);  // a sum per warp, and the block's
+  plan.cut.stage_offset = FloatBytes(threads / kWarp + cluster);  // a sum per warp, and per block
   plan.smem_bytes =
       plan.cut.stage_offset +
       kPackBytes * std::min<int64_t>(plan.cut.stage, NchwPlaneShare(problem, cluster));
@@ -91,8 +91,8 @@ Plan NhwcPlan(const Problem& problem, int columns, int cluster, int threads, int
   plan.cut.cluster = cluster;
   plan.cut.strip_columns = columns;
   plan.cut.stage = static_cast<int>(stage);
-  // Per channel: a map of three floats, the block's sum, and a sum per warp.
-  plan.cut.stage_offset = FloatBytes(int64_t{threads / kWarp + 4} * strip);
+  // Per channel: a map of three floats, a sum per warp, and per block of the cluster.
+  plan.cut.stage_offset = FloatBytes(int64_t{3 + threads / kWarp + cluster} * strip);
   plan.smem_bytes = plan.cut.stage_offset + stage * threads * size * ElementSize(problem.type);
   return plan;
 }

@@ -52,7 +52,8 @@ struct Warp {
 
 struct Block {
   uint32_t index = 0;
-  int running = 0;  // threads that have not ended
+  bool started = false;  // one of its threads ran
+  int running = 0;       // threads that have not ended
   Meeting barrier;
   std::vector<Warp> warps;
   std::vector<char> memory;  // aligned by hand
@@ -117,6 +118,7 @@ void FiberMain() {
 void Resume(Fiber* fiber) {
   device.current = fiber;
   fiber->waits_for = nullptr;
+  fiber->block->started = true;
   threadIdx.x = fiber->thread;
   blockIdx.x = fiber->block->index;
   if (_setjmp(device.scheduler) != 0) return;
@@ -166,6 +168,7 @@ void PoisonShared(Block* block) { std::memset(block->shared, kPoison, device.gri
 void StartBlock(Block* block, uint32_t index) {
   const Grid& grid = device.grid;
   block->index = index;
+  block->started = false;
   block->running = grid.threads;
   block->barrier = Meeting{grid.threads};
   block->warps.assign(grid.threads / kWarp, Warp{Meeting{kWarp}, {}});
@@ -310,11 +313,12 @@ void WaitCluster() {
   WaitFor(device.cluster, fiber.cluster_round, "a cluster barrier");
 }
 
-const void* ClusterPeer(const void* local, int rank) {
+void* ClusterPeer(void* local, int rank) {
   if (rank < 0 || rank >= device.grid.cluster) Fail("no block " + std::to_string(rank));
   const Block& peer = device.blocks[rank];
+  if (!peer.started) Fail("shared memory of a block that has not started");
   if (peer.running == 0) Fail("shared memory of a block that has ended");
-  const std::ptrdiff_t offset = static_cast<const char*>(local) - SharedMemory();
+  const std::ptrdiff_t offset = static_cast<char*>(local) - SharedMemory();
   if (offset < 0 || offset >= device.grid.smem_bytes) Fail("not in shared memory");
   return peer.shared + offset;
 }

@@ -6,8 +6,9 @@
 // cluster run together, clusters one after the other.
 //
 // Reported, as an Error: barriers and shuffles that not all threads reach, or reach at different
-// lines; deadlock; vectors off their alignment; writes past a block's shared memory; use of an
-// ended block's shared memory. Shared memory begins as NaN, and is NaN again once its block ended.
+// lines; deadlock; vectors off their alignment; writes past a block's shared memory; use of the
+// shared memory of a block that has ended, or has not started. Shared memory begins as NaN, and is
+// NaN again once its block ended.
 //
 // Not modelled: speed, weak memory ordering, launch limits, the rounding of rsqrtf.
 
@@ -47,7 +48,7 @@ float ShuffleXor(float value, int mask, int line = __builtin_LINE());
 void ArriveCluster();
 void WaitCluster();
 // The address in block `rank`'s shared memory that `local` is in this block's.
-const void* ClusterPeer(const void* local, int rank);
+void* ClusterPeer(void* local, int rank);
 [[noreturn]] void Fail(const std::string& what);
 
 }  // namespace simt

@@ -110,7 +110,7 @@ void TestClusters() {
     simt::ArriveCluster();
     simt::WaitCluster();
     if (Thread() == 0) {
-      out[blockIdx.x] = *static_cast<const float*>(simt::ClusterPeer(SharedFloats(), 1 - rank));
+      out[blockIdx.x] = *static_cast<float*>(simt::ClusterPeer(SharedFloats(), 1 - rank));
     }
     simt::ArriveCluster();
     simt::WaitCluster();
@@ -122,6 +122,8 @@ void TestClusters() {
     simt::WaitCluster();
     simt::ClusterPeer(SharedFloats(), 1 - static_cast<int>(blockIdx.x) % 2);
   });
+  ExpectError("early", MakeGrid(2, 32, 2), "shared memory of a block that has not started",
+              [] { simt::ClusterPeer(SharedFloats(), 1 - static_cast<int>(blockIdx.x) % 2); });
   ExpectError("no such block", MakeGrid(2, 32, 2), "no block 2",
               [] { simt::ClusterPeer(SharedFloats(), 2); });
   ExpectError("wait alone", MakeGrid(1, 32), "WaitCluster without ArriveCluster",
