@@ -27,6 +27,8 @@ bool IsMultiple(const void* pointer, int bytes) {
 
 void SetShape(const FrnShape& shape, KernelParams* params) {
   params->shape = Canonical(shape);
+  params->channels = FastDivisor::Of(params->shape.channels);
+  params->inner = FastDivisor::Of(params->shape.inner);
   params->inverse_spatial = 1.0f / static_cast<float>(shape.plane());
 }
 

@@ -31,6 +31,19 @@ __device__ inline float ShuffleXor(float value, int mask) {
   return __shfl_xor_sync(0xffffffffu, value, mask);
 }
 
+// The exponent of a power of two.
+__device__ inline int Log2(int power) { return 31 - __clz(power); }
+// The larger of the two; NaN where `v` is NaN, which fmaxf would drop.
+__device__ inline float AtLeast(float v, float floor) {
+#if __CUDA_ARCH__ >= 800
+  float larger;  // one instruction, where a comparison and a selection would be two
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(larger) : "f"(v), "f"(floor));
+  return larger;
+#else
+  return v < floor ? floor : v;
+#endif
+}
+
 // Clusters exist from sm_90 on. The planner asks for them only where the kernel in use was
 // compiled for that (LaunchFrn), so elsewhere these are never reached.
 __device__ inline void ArriveCluster() {

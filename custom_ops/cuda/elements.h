@@ -35,6 +35,20 @@ __device__ inline BF16 FromFloat<BF16>(float v) {
   return ToBF16(v);
 }
 
+// n / d, for n below 2^32 - 1. With r = (2^64 - 1) mod d, the product below is (n + 1) / d less
+// (n + 1) * (r + 1) / (d * 2^64), which is more than 0 and at most 1 / d: exact.
+__device__ inline uint32_t Quotient(uint32_t n, FastDivisor d) {
+  const uint64_t low = uint64_t{n + 1} * static_cast<uint32_t>(d.reciprocal) >> 32;
+  return static_cast<uint32_t>((uint64_t{n + 1} * (d.reciprocal >> 32) + low) >> 32);
+}
+__device__ inline uint32_t Remainder(uint32_t n, FastDivisor d) {
+  return n - Quotient(n, d) * d.divisor;
+}
+// The same with half of the reciprocal, where (n + 1) * d is at most 2^32.
+__device__ inline int SmallQuotient(int n, FastDivisor d) {
+  return static_cast<int>(uint64_t{static_cast<uint32_t>(n) + 1} * (d.reciprocal >> 32) >> 32);
+}
+
 // What a thread loads and stores at once: a pack or, for kSize = 1, a single element.
 template <class T, int kSize>
 struct Vector {
@@ -95,20 +109,19 @@ struct Lines {
   int tail;
 
   template <class T>
-  __device__ static Lines Of(const T* begin, int64_t count) {
-    const int to_line = (kPackElements<T> - Lead(begin)) % kPackElements<T>;
-    const int head = to_line < count ? to_line : static_cast<int>(count);
-    return {head, static_cast<int>((count - head) / kPackElements<T>),
-            static_cast<int>((count - head) % kPackElements<T>)};
+  __device__ static Lines Of(const T* begin, int count) {
+    constexpr unsigned kPack = kPackElements<T>;
+    const int head = Min(static_cast<int>(-static_cast<unsigned>(Lead(begin)) % kPack), count);
+    const unsigned rest = static_cast<unsigned>(count - head);
+    return {head, static_cast<int>(rest / kPack), static_cast<int>(rest % kPack)};
   }
 
   // The `thread`-th element that is in no whole pack, as an offset from the run's begin;
   // -1 where there are fewer.
   template <class T>
-  __device__ int64_t Edge(int thread) const {
-    if (thread < head) return thread;
-    if (thread < head + tail) return thread + int64_t{packs} * kPackElements<T>;
-    return -1;
+  __device__ int Edge(int thread) const {
+    if (thread >= head + tail) return -1;
+    return thread < head ? thread : thread + packs * kPackElements<T>;
   }
 };
 
@@ -118,39 +131,49 @@ struct Affine {
   float shift;
   float floor;
 
-  __device__ float operator()(float x) const {
-    const float v = fmaf(scale, x, shift);
-    return v < floor ? floor : v;  // not fmaxf, which would drop a NaN
-  }
+  __device__ float operator()(float x) const { return AtLeast(fmaf(scale, x, shift), floor); }
 };
 
-template <class T>
-__device__ inline float Value(ChannelVector vector, int64_t channel) {
-  return vector.is_float ? static_cast<const float*>(vector.values)[channel]
-                         : ToFloat(static_cast<const T*>(vector.values)[channel]);
-}
-
-// The parameters of one channel. Loaded before x is summed, so that one wait covers both.
+// The parameters of one channel as they lie in memory: 32 bits or, of a half type, 16. To widen one
+// is to wait for it, so MapOf does that, and the kernel has asked for x by then.
 struct Channel {
-  float gamma;
-  float beta;
-  float tau;
+  uint32_t gamma;
+  uint32_t beta;
+  uint32_t tau;  // 0 where there is none
   float epsilon;
 };
 
 template <class T>
-__device__ inline Channel LoadChannel(const KernelParams& p, int64_t channel) {
-  return {Value<T>(p.gamma, channel), Value<T>(p.beta, channel),
-          p.tau.values ? Value<T>(p.tau, channel) : -INFINITY,
+__device__ inline uint32_t LoadBits(ChannelVector vector, uint32_t channel) {
+  if constexpr (sizeof(T) == 2) {
+    if (!vector.is_float) return static_cast<const T*>(vector.values)[channel].bits;
+  }
+  return static_cast<const uint32_t*>(vector.values)[channel];
+}
+
+template <class T>
+__device__ inline float Widen(ChannelVector vector, uint32_t bits) {
+  if constexpr (sizeof(T) == 2) {
+    if (!vector.is_float) return ToFloat(T{static_cast<uint16_t>(bits)});
+  }
+  return __uint_as_float(bits);
+}
+
+template <class T>
+__device__ inline Channel LoadChannel(const KernelParams& p, uint32_t channel) {
+  return {LoadBits<T>(p.gamma, channel), LoadBits<T>(p.beta, channel),
+          p.tau.values ? LoadBits<T>(p.tau, channel) : 0,
           p.epsilon ? p.epsilon[channel] : p.epsilon_value};
 }
 
 // The map of one channel of one sample, from the sum of x * x over its plane.
+template <class T>
 __device__ inline Affine MapOf(const Channel& c, float squares, const KernelParams& p) {
   Affine map;
-  map.scale = c.gamma * rsqrtf(fmaf(squares, p.inverse_spatial, c.epsilon));
-  map.shift = c.tau == c.tau ? c.beta : c.tau;  // a NaN tau makes y NaN, as Max does in ONNX
-  map.floor = c.tau;
+  map.scale = Widen<T>(p.gamma, c.gamma) * rsqrtf(fmaf(squares, p.inverse_spatial, c.epsilon));
+  map.shift = Widen<T>(p.beta, c.beta);
+  map.floor = p.tau.values ? Widen<T>(p.tau, c.tau) : -INFINITY;
+  if (map.floor != map.floor) map.shift = map.floor;  // a NaN tau makes y NaN, as Max in ONNX
   return map;
 }
 

@@ -21,6 +21,16 @@ enum class ElementType { kFloat, kF16, kBF16 };
 
 inline constexpr int ElementSize(ElementType type) { return type == ElementType::kFloat ? 4 : 2; }
 
+// Division by `divisor`, at least 1, as a multiplication: Quotient in elements.h.
+struct FastDivisor {
+  uint32_t divisor = 1;
+  uint64_t reciprocal = ~uint64_t{0};  // floor((2^64 - 1) / divisor)
+
+  static FastDivisor Of(int64_t divisor) {
+    return {static_cast<uint32_t>(divisor), ~uint64_t{0} / static_cast<uint64_t>(divisor)};
+  }
+};
+
 // gamma, beta or tau: one value per channel.
 struct ChannelVector {
   const void* values = nullptr;  // on the device; null: the parameter is absent
@@ -29,7 +39,7 @@ struct ChannelVector {
 
 // How the planner cut the work (planner.h). Each kernel reads the fields named for it.
 struct Cut {
-  int cluster = 1;        // plane, nhwc: blocks sharing one plane or strip, 1 to 8
+  int cluster = 1;        // plane, nhwc: blocks sharing one plane or strip: 1, 2, 4 or 8
   int stage = 0;          // plane: packs, nhwc: steps, that stay in shared memory between
                           // the two passes; plane: a multiple of the threads
   int stage_offset = 0;   // plane, nhwc: where the stage begins in shared memory, in bytes
@@ -42,6 +52,8 @@ struct KernelParams {
   const void* x = nullptr;         // aligned to its element
   void* y = nullptr;               // aligned to its element; may be x
   FrnShape shape;                  // of x and y
+  FastDivisor channels;            // shape.channels
+  FastDivisor inner;               // shape.inner
   ChannelVector gamma;             // never absent
   ChannelVector beta;              // never absent
   ChannelVector tau;               // absent: no threshold

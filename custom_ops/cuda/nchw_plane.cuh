@@ -35,25 +35,26 @@ __global__ void __launch_bounds__(1024, 1) NchwPlane(KernelParams p, Cut cut) {
   float* sums = reinterpret_cast<float*>(SharedMemory());  // a float per warp, then per block
   uint4* stage = reinterpret_cast<uint4*>(SharedMemory() + cut.stage_offset);
 
-  const uint32_t plane = blockIdx.x / cut.cluster;
-  const int rank = static_cast<int>(blockIdx.x % cut.cluster);
-  const Channel channel = LoadChannel<T>(p, plane % static_cast<uint32_t>(p.shape.channels));
+  const int log2_cluster = Log2(cut.cluster);
+  const uint32_t plane = blockIdx.x >> log2_cluster;
+  const int rank = static_cast<int>(blockIdx.x) & (cut.cluster - 1);
   const T* x = static_cast<const T*>(p.x) + plane * p.shape.inner;
   T* y = static_cast<T*>(p.y) + plane * p.shape.inner;
 
   // This block's packs, and the element outside of all packs that is this thread's.
-  const Lines lines = Lines::Of(x, p.shape.inner);
-  const int share = (lines.packs + cut.cluster - 1) / cut.cluster;
+  const Lines lines = Lines::Of(x, static_cast<int>(p.shape.inner));
+  const int share = (lines.packs + cut.cluster - 1) >> log2_cluster;
   const int begin = rank * share;
   const int packs = Min(share, lines.packs - begin);  // none if 0 or less
   const int staged = Min(packs, cut.stage);
-  const int64_t edge = rank == 0 ? lines.Edge<T>(thread) : -1;
+  const int edge = rank == 0 ? lines.Edge<T>(thread) : -1;
   const int64_t offset = lines.head + static_cast<int64_t>(begin) * kPack;
   const uint4* x_packs = reinterpret_cast<const uint4*>(x + offset);
 
+  const Channel channel = LoadChannel<T>(p, Remainder(plane, p.channels));
+
   // Pass 1.
-  const float edge_value = edge >= 0 ? ToFloat(x[edge]) : 0.0f;
-  float squares = edge_value * edge_value;
+  float squares = 0.0f;
   for (int i = thread; i < packs; i += kUnroll * threads) {
     uint4 pack[kUnroll];
 #pragma unroll
@@ -72,13 +73,16 @@ __global__ void __launch_bounds__(1024, 1) NchwPlane(KernelParams p, Cut cut) {
       if (k < staged) stage[k] = pack[u];
     }
   }
+  float edge_value = 0.0f;  // not asked for before the packs: the first use would wait for it
+  if (edge >= 0) edge_value = ToFloat(x[edge]);
+  squares = fmaf(edge_value, edge_value, squares);
   squares = SumOverBlock(squares, sums);
   if (cut.cluster > 1) {
     squares = SumOverCluster(squares, sums + threads / kWarp, rank, cut.cluster, 1);
   }
 
   // Pass 2, beginning with what pass 1 read last.
-  const Affine map = MapOf(channel, squares, p);
+  const Affine map = MapOf<T>(channel, squares, p);
   if (edge >= 0) y[edge] = FromFloat<T>(map(edge_value));
   const bool same_lines = Lead(x) == Lead(y);
   const auto store = [&](int k, uint4 pack) {

@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(256, 4) NchwTile(KernelParams p, Cut cut) {
 
   const Lines lines = Lines::Of(x, count);
   const int packs = lines.packs;
-  const int64_t edge = lines.Edge<T>(thread);
+  const int edge = lines.Edge<T>(thread);
   uint4* tile_packs = reinterpret_cast<uint4*>(tile + lines.head);
 
   // 1. Copy in. All loads of a round are issued before the first value is used, and clamping the
@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(256, 4) NchwTile(KernelParams p, Cut cut) {
       squares = fmaf(v, v, squares);
     }
     squares = SumOverLanes(squares, cut.lanes);
-    const Affine map = MapOf(channel, squares, p);
+    const Affine map = MapOf<T>(channel, squares, p);
 #pragma unroll 4
     for (int i = lane; i < size; i += cut.lanes) {
       values[i] = FromFloat<T>(map(ToFloat(values[i])));

@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(512, 2) Nhwc(KernelParams p, Cut cut) {
   }
 
   const float sum = SumOverStrip(squares, sums, rank, cut);
-  if (thread < strip) maps[thread] = MapOf(channel, sum, p);
+  if (thread < strip) maps[thread] = MapOf<T>(channel, sum, p);
   SyncBlock();
   Affine map[kSize];
 #pragma unroll

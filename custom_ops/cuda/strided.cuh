@@ -20,14 +20,15 @@ __global__ void __launch_bounds__(256, 4) Strided(KernelParams p, Cut) {
   float* sums = reinterpret_cast<float*>(SharedMemory());
 
   const int channels = static_cast<int>(p.shape.channels);
-  const int64_t sample = blockIdx.x / channels;
-  const int index = static_cast<int>(blockIdx.x % channels);
+  const int64_t sample = Quotient(blockIdx.x, p.channels);
+  const int index = static_cast<int>(blockIdx.x - sample * channels);
   const Channel channel = LoadChannel<T>(p, index);
   const int inner = static_cast<int>(p.shape.inner);
   const int size = static_cast<int>(p.shape.outer * p.shape.inner);
   const auto offset = [&](int i) {
-    const int64_t row = (sample * p.shape.outer + i / inner) * channels + index;
-    return row * inner + i % inner;
+    const int segment = static_cast<int>(Quotient(static_cast<uint32_t>(i), p.inner));
+    const int64_t row = (sample * p.shape.outer + segment) * channels + index;
+    return row * inner + (i - segment * inner);
   };
   const T* x = static_cast<const T*>(p.x);
   T* y = static_cast<T*>(p.y);
@@ -37,7 +38,7 @@ __global__ void __launch_bounds__(256, 4) Strided(KernelParams p, Cut) {
     const float v = ToFloat(x[offset(i)]);
     squares = fmaf(v, v, squares);
   }
-  const Affine map = MapOf(channel, SumOverBlock(squares, sums), p);
+  const Affine map = MapOf<T>(channel, SumOverBlock(squares, sums), p);
   for (int i = thread; i < size; i += threads) {
     y[offset(i)] = FromFloat<T>(map(ToFloat(x[offset(i)])));
   }

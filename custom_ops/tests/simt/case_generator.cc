@@ -99,7 +99,7 @@ FrnCase CaseGenerator::RandomCut(Kernel kernel, int64_t elements) {
       test.plan.cut.lanes = PowerOfTwo(kWarp);
       break;
     case Kernel::kNchwPlane: {
-      const int cluster = Chance(50) ? 1 : static_cast<int>(Between(2, 8));
+      const int cluster = PowerOfTwo(8);
       const int threads = kWarp * static_cast<int>(Between(1, Chance(90) ? 4 : 32));
       const int64_t rounds = CeilDiv(NchwPlaneShare(problem, cluster), threads);
       test.plan = NchwPlanePlan(problem, cluster, threads, Between(0, rounds));
@@ -107,7 +107,7 @@ FrnCase CaseGenerator::RandomCut(Kernel kernel, int64_t elements) {
     }
     case Kernel::kNhwc:
     case Kernel::kNhwcScalar: {
-      const int cluster = Chance(50) ? 1 : static_cast<int>(Between(2, 8));
+      const int cluster = PowerOfTwo(8);
       const int size = NhwcIsWide(problem) ? PackElements(test.type) : 1;
       const int columns = PowerOfTwo(size == 1 ? 32 : 8);
       const int least = std::max(1, columns * size / kWarp);

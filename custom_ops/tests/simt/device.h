@@ -50,6 +50,8 @@ void Store(V* p, V value) {
   std::memcpy(p, &value, sizeof(V));
 }
 
+inline int Log2(int power) { return __builtin_ctz(static_cast<unsigned>(power)); }
+inline float AtLeast(float v, float floor) { return v < floor ? floor : v; }
 inline float rsqrtf(float v) { return 1.0f / std::sqrt(v); }
 inline float __uint_as_float(uint32_t bits) {
   float value;

@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "cuda/call.h"
 #include "tests/simt/device.h"
 
 namespace frn::cuda {
@@ -131,15 +132,14 @@ class Runner {
 
   std::string Run() {
     KernelParams params;
+    SetShape(test_.shape, &params);
     params.x = x_.data();
     params.y = y_->data();
-    params.shape = shape_;
     params.gamma = gamma_.vector();
     params.beta = beta_.vector();
     if (test_.has_tau) params.tau = tau_.vector();
     if (test_.epsilon_per_channel) params.epsilon = epsilon_.data();
     params.epsilon_value = test_.epsilon_per_channel ? 1e30f : epsilon_.data()[0];
-    params.inverse_spatial = 1.0f / static_cast<float>(shape_.plane());
     try {
       Emulate(params, test_.type, test_.plan, test_.schedule);
     } catch (const simt::Error& error) {
