@@ -43,7 +43,9 @@ def built() -> Path:
     return folder
 
 
-@pytest.mark.parametrize("program", ["simt_test", "elements_test", "planner_test", "launch_test", "kernels_test"])
+@pytest.mark.parametrize(
+    "program", ["simt_test", "elements_test", "planner_test", "launch_test", "kernels_test"]
+)
 def test_program(built, program):
     result = subprocess.run([built / program], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout[-4000:]
