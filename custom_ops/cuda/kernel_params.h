@@ -27,6 +27,7 @@ struct FastDivisor {
   uint64_t reciprocal = ~uint64_t{0};  // floor((2^64 - 1) / divisor)
 
   static FastDivisor Of(int64_t divisor) {
+    if (divisor == 0) return {};  // of an empty tensor, for which nothing is launched
     return {static_cast<uint32_t>(divisor), ~uint64_t{0} / static_cast<uint64_t>(divisor)};
   }
 };
