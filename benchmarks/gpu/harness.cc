@@ -136,9 +136,14 @@ const char* bench_kernel_name(int64_t kernel) {
 bool bench_device(DeviceRecord* out) {
   return Guard([&] {
     const frn::cuda::DeviceProfile p = frn::cuda::CurrentDevice();
-    *out = {
-        {},         p.sms,     p.threads_per_sm, p.blocks_per_sm, p.smem_per_sm, p.smem_per_block,
-        p.l2_bytes, p.clusters};
+    *out = {{},
+            p.sms,
+            p.threads_per_sm,
+            p.blocks_per_sm,
+            p.smem_per_sm,
+            p.smem_per_block,
+            p.l2_bytes,
+            p.largest_cluster > 1};
     frn::bench::DeviceName().copy(out->name, sizeof(out->name) - 1);
   });
 }
@@ -165,7 +170,7 @@ bool bench_plans(const int64_t* shape, int64_t type, bool aligned, bool clusters
                  int64_t* count) {
   return Guard([&] {
     frn::cuda::DeviceProfile device = frn::cuda::CurrentDevice();
-    device.clusters = device.clusters && clusters;
+    if (!clusters) device.largest_cluster = 1;
     std::vector<Candidate> found =
         frn::cuda::Candidates({ShapeOf(shape), static_cast<ElementType>(type), aligned}, device);
     std::stable_sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) {

@@ -35,7 +35,9 @@ cuda::ElementType ElementTypeOf(ONNXTensorElementDataType type) {
 class CudaKernel {
  public:
   CudaKernel(const OrtApi& api, FrnNode node)
-      : api_(api), node_(node), type_(ElementTypeOf(node.types[kX])) {}
+      : api_(api), node_(node), type_(ElementTypeOf(node.types[kX])) {
+    cuda::WarmUp();  // a session's first run is not the place to find that there is no kernel
+  }
 
   void Compute(OrtKernelContext* context) const {
     const FrnTensors tensors = ReadTensors(api_, node_, context);

@@ -1,6 +1,6 @@
 #include <cuda_runtime.h>
 
-#include <atomic>
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -8,20 +8,21 @@
 #include <tuple>
 
 #include "cuda/call.h"
+#include "cuda/check.h"
+#include "cuda/integers.h"
 #include "cuda/kernels.h"
 #include "cuda/launch.h"
 
 namespace frn::cuda {
 namespace {
 
-[[nodiscard]] std::string ErrorText(cudaError_t error) {
-  return std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error);
-}
-
-void Check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  (void)cudaGetLastError();  // it would be reported again by the next launch
-  throw CudaError(std::string("FRN: ") + what + " failed: " + ErrorText(error) + ".");
+cudaLaunchAttribute ClusterOf(int blocks) {
+  cudaLaunchAttribute cluster = {};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim.x = static_cast<unsigned>(blocks);
+  cluster.val.clusterDim.y = 1;
+  cluster.val.clusterDim.z = 1;
+  return cluster;
 }
 
 int Attribute(cudaDeviceAttr attribute, int ordinal) {
@@ -30,40 +31,89 @@ int Attribute(cudaDeviceAttr attribute, int ordinal) {
   return value;
 }
 
-// Lets every kernel use all the shared memory a block may have. Once per device: done per launch
-// it would be a race, since the setting belongs to the kernel and not to the launch.
-void AllowSharedMemory(int bytes) {
+// While it lives, this thread may load kernels though a stream is being captured, this call's own
+// or another thread's. Loading is not an operation of a stream: no graph lacks it.
+class RelaxedCapture {
+ public:
+  RelaxedCapture() { (void)cudaThreadExchangeStreamCaptureMode(&mode_); }
+  ~RelaxedCapture() { (void)cudaThreadExchangeStreamCaptureMode(&mode_); }
+  RelaxedCapture(const RelaxedCapture&) = delete;
+  RelaxedCapture& operator=(const RelaxedCapture&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
+template <class Body>
+void ForEachKernel(Body&& body) {
   for (const Kernel kernel : kKernels) {
     for (const ElementType type : {ElementType::kFloat, ElementType::kF16, ElementType::kBF16}) {
-      const void* function = reinterpret_cast<const void*>(KernelOf(kernel, type));
-      Check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
-            "raising a kernel's shared memory");
-      Check(cudaFuncSetAttribute(function, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                 cudaSharedmemCarveoutMaxShared),
-            "preferring shared memory to L1");
+      body(reinterpret_cast<const void*>(KernelOf(kernel, type)));
     }
   }
+}
+
+// Loads every kernel, and lets it use all the shared memory a block may have. Once per device: done
+// per launch it would be a race, since the setting belongs to the kernel and not to the launch.
+void AllowSharedMemory(int bytes) {
+  ForEachKernel([&](const void* function) {
+    Check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+          "raising a kernel's shared memory");
+    Check(cudaFuncSetAttribute(function, cudaFuncAttributePreferredSharedMemoryCarveout,
+                               cudaSharedmemCarveoutMaxShared),
+          "preferring shared memory to L1");
+  });
+}
+
+// Whether a cluster of so many blocks fits the device whatever the plan: asked for blocks with all
+// the threads and all the shared memory that there are. What cannot be asked does not fit; a device
+// that has failed says so at the launch.
+bool Fits(int cluster, const void* function, int64_t smem) {
+  cudaFuncAttributes kernel = {};
+  Check(cudaFuncGetAttributes(&kernel, function), "reading a kernel's attributes");
+  cudaLaunchAttribute size = ClusterOf(cluster);
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(cluster));
+  config.blockDim = dim3(static_cast<unsigned>(kernel.maxThreadsPerBlock));
+  config.dynamicSmemBytes = static_cast<size_t>(smem);
+  config.attrs = &size;
+  config.numAttrs = 1;
+  int clusters = 0;
+  const cudaError_t error = cudaOccupancyMaxActiveClusters(&clusters, function, &config);
+  if (error != cudaSuccess) (void)cudaGetLastError();
+  return error == cudaSuccess && clusters > 0;
+}
+
+// The largest cluster that every kernel fits in.
+int LargestCluster(int64_t smem) {
+  int largest = kMaxCluster;
+  ForEachKernel([&](const void* function) {
+    while (largest > 1 && !Fits(largest, function, smem)) largest /= 2;
+  });
+  return largest;
 }
 
 // A device, and the plans made for it: making one takes longer than launching it.
 class Device {
  public:
   explicit Device(int ordinal) {
+    const RelaxedCapture relaxed;
     cudaFuncAttributes kernel = {};
     Check(cudaFuncGetAttributes(&kernel, reinterpret_cast<const void*>(
                                              KernelOf(Kernel::kNchwPlane, ElementType::kFloat))),
-          "reading a kernel's attributes");
+          "loading the kernels");
     profile_.sms = Attribute(cudaDevAttrMultiProcessorCount, ordinal);
     profile_.threads_per_sm = Attribute(cudaDevAttrMaxThreadsPerMultiProcessor, ordinal);
     profile_.blocks_per_sm = Attribute(cudaDevAttrMaxBlocksPerMultiprocessor, ordinal);
     profile_.smem_per_sm = Attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor, ordinal);
     profile_.smem_per_block = Attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, ordinal);
     profile_.l2_bytes = Attribute(cudaDevAttrL2CacheSize, ordinal);
-    // The kernel's version, not the device's, decides: code for sm_90 that the driver compiled
-    // from older PTX holds no cluster instructions.
-    profile_.clusters =
-        kernel.ptxVersion >= 90 && Attribute(cudaDevAttrClusterLaunch, ordinal) != 0;
     AllowSharedMemory(static_cast<int>(profile_.smem_per_block));
+    // The kernel's version decides, too: code for sm_90 that the driver compiled from older PTX
+    // holds no cluster instructions.
+    const bool clusters =
+        kernel.ptxVersion >= 90 && Attribute(cudaDevAttrClusterLaunch, ordinal) != 0;
+    profile_.largest_cluster = clusters ? LargestCluster(profile_.smem_per_block) : 1;
   }
 
   DeviceProfile Profile() {
@@ -82,9 +132,10 @@ class Device {
     return plans_[key] = MakePlan(problem, profile_);
   }
 
-  void GiveUpClusters() {
+  // From now on, plans keep to smaller clusters than this one.
+  void Refuse(int cluster) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    profile_.clusters = false;
+    profile_.largest_cluster = std::min(profile_.largest_cluster, cluster / 2);
     plans_.clear();
   }
 
@@ -108,13 +159,28 @@ Device& Current() {
   return *device;
 }
 
+// Makes a device current while it lives. Where it is already, nothing is set: setting a device also
+// makes a context on it, which takes its memory, and the device that is current from the start may
+// be one that the process does not use.
+class OnDevice {
+ public:
+  explicit OnDevice(int device) : device_(device) {
+    Check(cudaGetDevice(&previous_), "looking for a CUDA device");
+    if (previous_ != device_) Check(cudaSetDevice(device_), "choosing the CUDA device");
+  }
+  ~OnDevice() {
+    if (previous_ != device_) (void)cudaSetDevice(previous_);
+  }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+ private:
+  int device_, previous_ = 0;
+};
+
 cudaError_t TryLaunch(const KernelParams& params, ElementType type, const Plan& plan,
                       cudaStream_t stream) {
-  cudaLaunchAttribute cluster = {};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim.x = static_cast<unsigned>(plan.cut.cluster);
-  cluster.val.clusterDim.y = 1;
-  cluster.val.clusterDim.z = 1;
+  cudaLaunchAttribute cluster = ClusterOf(plan.cut.cluster);
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(plan.blocks));
   config.blockDim = dim3(static_cast<unsigned>(plan.threads));
@@ -134,13 +200,20 @@ bool IsClusterError(cudaError_t error) {
          error == cudaErrorInvalidConfiguration || error == cudaErrorNotSupported;
 }
 
-void Expect(cudaError_t error, const KernelParams& params, ElementType type, const Plan& plan) {
+void CheckLaunch(cudaError_t error, const KernelParams& params, ElementType type,
+                 const Plan& plan) {
   if (error == cudaSuccess) return;
-  throw CudaError("FRN: launching " + Describe(plan) + " for " + Describe(params.shape, type) +
-                  " failed: " + ErrorText(error) + ".");
+  Check(error, "launching " + Describe(plan) + " for " + Describe(params.shape, type));
 }
 
 }  // namespace
+
+void WarmUp() { (void)Current(); }
+
+void WarmUpOn(int device) {
+  const OnDevice on(device);
+  WarmUp();
+}
 
 void Launch(const KernelParams& params, ElementType type, void* stream) {
   if (params.shape.elements() == 0) return;
@@ -151,25 +224,20 @@ void Launch(const KernelParams& params, ElementType type, void* stream) {
     if (!plan.has_value()) throw TooLarge(params.shape, type);
     const cudaError_t error = TryLaunch(params, type, *plan, static_cast<cudaStream_t>(stream));
     if (plan->cut.cluster == 1 || !IsClusterError(error)) {
-      return Expect(error, params, type, *plan);
+      return CheckLaunch(error, params, type, *plan);
     }
-    device.GiveUpClusters();
+    device.Refuse(plan->cut.cluster);
   }
 }
 
 void LaunchOn(int device, const KernelParams& params, ElementType type, void* stream) {
-  struct Restore {
-    int device = 0;
-    ~Restore() { (void)cudaSetDevice(device); }
-  } previous;
-  Check(cudaGetDevice(&previous.device), "looking for a CUDA device");
-  Check(cudaSetDevice(device), "choosing the CUDA device");
+  const OnDevice on(device);
   Launch(params, type, stream);
 }
 
 void LaunchPlan(const KernelParams& params, ElementType type, const Plan& plan, void* stream) {
-  (void)Current();  // the kernels' shared memory must have been allowed
-  Expect(TryLaunch(params, type, plan, static_cast<cudaStream_t>(stream)), params, type, plan);
+  WarmUp();  // the kernels' shared memory must have been allowed
+  CheckLaunch(TryLaunch(params, type, plan, static_cast<cudaStream_t>(stream)), params, type, plan);
 }
 
 DeviceProfile CurrentDevice() { return Current().Profile(); }

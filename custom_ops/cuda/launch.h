@@ -1,5 +1,5 @@
-// FRN on a GPU: plans and launches, for the device that is current. Nothing here waits for the
-// device, allocates on it or touches its default stream, so a call may be captured in a CUDA graph.
+// FRN on a GPU: plans and launches, for the device that is current. A launch waits for nothing,
+// allocates nothing and leaves the default stream alone, so it may be captured in a CUDA graph.
 //
 // The stream is a cudaStream_t; CUDA's headers are needed in launch.cu alone. tests/simt runs the
 // same interface on a CPU.
@@ -14,11 +14,18 @@
 
 namespace frn::cuda {
 
-// A CUDA call failed: the message holds kernel, shape, type and CUDA's own words.
+// A CUDA call failed: the message holds CUDA's own words and what was being done (of a launch:
+// kernel, shape and type), and tells it from the failure of what was enqueued before.
 class CudaError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
+
+// Reads what the planner asks of the device, and loads the kernels: once per device, by whichever
+// call comes first. Worth a call of its own where the first launch is timed or captured. Throws
+// CudaError.
+void WarmUp();
+void WarmUpOn(int device);
 
 // Enqueues y = FRN(x). Throws FrnError for a tensor too large or not aligned to its elements, and
 // CudaError. An empty tensor launches nothing.

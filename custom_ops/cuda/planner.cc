@@ -85,7 +85,7 @@ class Planner {
 
   void NchwPlane() {
     for (const int cluster : kClusters) {
-      if (cluster > 1 && !device_.clusters) break;
+      if (cluster > device_.largest_cluster) break;
       const int64_t share = NchwPlaneShare(problem_, cluster);
       for (const int threads : kPlaneThreads) {
         if (threads > kPlaneThreads[0] && threads >= 2 * share) break;
@@ -108,7 +108,7 @@ class Planner {
       const int columns = static_cast<int>(
           std::min<int64_t>({all_columns, strip_bytes / (size * element_), kWarp}));
       for (const int cluster : kClusters) {
-        if (cluster > 1 && !device_.clusters) break;
+        if (cluster > device_.largest_cluster) break;
         for (const int threads : kNhwcThreads) NhwcStages(size, columns, cluster, threads);
       }
       if (columns == all_columns || columns == kWarp) break;  // no strip is wider

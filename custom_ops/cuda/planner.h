@@ -19,7 +19,7 @@ struct DeviceProfile {
   int64_t smem_per_sm;     // bytes
   int64_t smem_per_block;  // bytes of dynamic shared memory one block may ask for
   int64_t l2_bytes;
-  bool clusters;  // the kernels in use were compiled for sm_90 or later
+  int largest_cluster;  // blocks; 1 before sm_90, and where the kernels in use are older code
 };
 
 struct Candidate {

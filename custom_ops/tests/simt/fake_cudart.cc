@@ -1,6 +1,7 @@
 #include "tests/simt/fake_cudart.h"
 
 #include <mutex>
+#include <utility>
 
 #include "tests/simt/simt.h"
 
@@ -22,6 +23,12 @@ cudaError_t Remember(cudaError_t error) {
   return error;
 }
 
+cudaError_t LoadKernel() {
+  const bool forbidden =
+      TheMachine().captures && TheMachine().capture_mode != cudaStreamCaptureModeRelaxed;
+  return Remember(forbidden ? cudaErrorStreamCaptureUnsupported : TheMachine().load_error);
+}
+
 }  // namespace
 
 cudaError_t Launch(const cudaLaunchConfig_t& config, const std::function<void()>& body) {
@@ -30,7 +37,8 @@ cudaError_t Launch(const cudaLaunchConfig_t& config, const std::function<void()>
   Machine& machine = TheMachine();
   const unsigned cluster = config.numAttrs == 1 ? config.attrs->val.clusterDim.x : 1;
   machine.launches.push_back({machine.current, config.stream, cluster});
-  const cudaError_t error = cluster > 1 ? machine.cluster_error : machine.launch_error;
+  const bool refused = static_cast<int>(cluster) > machine.launches_clusters;
+  const cudaError_t error = refused ? machine.cluster_error : machine.launch_error;
   if (error != cudaSuccess || !machine.runs) return Remember(error);
   simt::Grid grid;
   grid.blocks = config.gridDim.x;
@@ -45,8 +53,10 @@ cudaError_t Launch(const cudaLaunchConfig_t& config, const std::function<void()>
 
 using frn::fake::TheMachine;
 
+int fake_attribute_writes() { return TheMachine().attribute_writes; }
+
 const char* cudaGetErrorName(cudaError_t error) {
-  return error == cudaErrorInvalidClusterSize ? "cudaErrorInvalidClusterSize" : "cudaErrorFake";
+  return error == cudaErrorIllegalAddress ? "cudaErrorIllegalAddress" : "cudaErrorFake";
 }
 const char* cudaGetErrorString(cudaError_t) { return "an error that a test asked for"; }
 cudaError_t cudaGetLastError() {
@@ -62,6 +72,7 @@ cudaError_t cudaSetDevice(int device) {
   if (device < 0 || device >= static_cast<int>(TheMachine().devices.size())) {
     return frn::fake::Remember(cudaErrorInvalidDevice);
   }
+  TheMachine().devices_set.push_back(device);
   TheMachine().current = device;
   return cudaSuccess;
 }
@@ -90,7 +101,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       found = profile.l2_bytes;
       break;
     case cudaDevAttrClusterLaunch:
-      found = profile.clusters;
+      found = profile.largest_cluster > 1;
       break;
   }
   *value = static_cast<int>(found);
@@ -98,8 +109,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 }
 
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
+  attributes->maxThreadsPerBlock = 512;
   attributes->ptxVersion = TheMachine().devices.at(TheMachine().current).ptx_version;
-  return cudaSuccess;
+  return frn::fake::LoadKernel();
 }
 
 cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute attribute, int value) {
@@ -107,5 +119,18 @@ cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute attribute, int v
   if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize) {
     TheMachine().smem_limits.push_back(value);
   }
+  return frn::fake::LoadKernel();
+}
+
+cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, const void*,
+                                           const cudaLaunchConfig_t* config) {
+  ++TheMachine().occupancy_questions;
+  const int size = static_cast<int>(config->attrs->val.clusterDim.x);
+  *clusters = TheMachine().room_for_clusters / size;
+  return frn::fake::Remember(*clusters == 0 ? TheMachine().occupancy_error : cudaSuccess);
+}
+
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
+  std::swap(*mode, TheMachine().capture_mode);
   return cudaSuccess;
 }

@@ -19,9 +19,14 @@ struct Machine {
   };
   std::vector<Device> devices;
   int current = 0;
-  cudaError_t cluster_error = cudaSuccess;  // what launches with clusters give
-  cudaError_t launch_error = cudaSuccess;   // what all others give
-  bool runs = true;                         // whether launches run their kernel
+  int room_for_clusters = 8;                  // the largest that any kernel has room for
+  cudaError_t occupancy_error = cudaSuccess;  // what asking for it gives
+  int launches_clusters = 8;                  // of larger ones, a launch gives cluster_error
+  cudaError_t cluster_error = cudaSuccess;
+  cudaError_t launch_error = cudaSuccess;  // what all others give
+  cudaError_t load_error = cudaSuccess;    // what loading a kernel gives
+  bool captures = false;  // some stream: a thread that is not relaxed must not load kernels
+  bool runs = true;       // whether launches run their kernel
 
   // What was called.
   struct Launched {
@@ -30,9 +35,12 @@ struct Machine {
     unsigned cluster;
   };
   std::vector<Launched> launches;
+  std::vector<int> devices_set;  // cudaSetDevice
   int attribute_reads = 0;
   int attribute_writes = 0;
-  std::vector<int> smem_limits;          // of cudaFuncSetAttribute
+  std::vector<int> smem_limits;  // of cudaFuncSetAttribute
+  int occupancy_questions = 0;
+  cudaStreamCaptureMode capture_mode = cudaStreamCaptureModeGlobal;
   cudaError_t last_error = cudaSuccess;  // what cudaGetLastError would give
 };
 
@@ -40,5 +48,8 @@ struct Machine {
 Machine& TheMachine();
 
 }  // namespace frn::fake
+
+// For tests in Python, of the library that this is linked into.
+extern "C" int fake_attribute_writes();
 
 #endif  // FRN_ONNX_TESTS_SIMT_FAKE_CUDART_H_

@@ -3,6 +3,7 @@
 #include "cuda/launch.h"
 
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -92,28 +93,57 @@ void TestDevicesAreReadOnce() {
 
 void TestClustersNeedCodeForThem() {
   AddDevice({ProfileOf("H200"), 80});
-  Expect(!CurrentDevice().clusters, "PTX for sm_80 has no clusters, whatever the device");
+  Expect(CurrentDevice().largest_cluster == 1, "PTX for sm_80 has no clusters, on any device");
   Tensor tensor;
   Launch(tensor.params, ElementType::kFloat, nullptr);
   Expect(TheMachine().launches.back().cluster == 1, "so none are asked for");
 }
 
+// Whether a size has room is asked once, when the device is first seen.
+void TestClustersWithoutRoom() {
+  for (const cudaError_t error : {cudaSuccess, cudaErrorInvalidClusterSize}) {
+    for (const int room : {1, 2, 5, 8}) {
+      AddDevice({ProfileOf("H200")});
+      TheMachine().room_for_clusters = room;
+      TheMachine().occupancy_error = error;
+      const int largest = room == 5 ? 4 : room;
+      Expect(CurrentDevice().largest_cluster == largest, "the largest that has room");
+      const int asked = TheMachine().occupancy_questions;
+      Tensor tensor;
+      Launch(tensor.params, ElementType::kFloat, nullptr);
+      Expect(static_cast<int>(TheMachine().launches.back().cluster) == largest, "is launched");
+      Expect(TheMachine().launches.size() == 1, "at once");
+      Expect(TheMachine().occupancy_questions == asked, "and nothing is asked again");
+      Expect(TheMachine().last_error == cudaSuccess, "the error does not stay behind");
+    }
+  }
+  TheMachine().room_for_clusters = 8;
+  TheMachine().occupancy_error = cudaSuccess;
+}
+
+// Sizes that a launch refuses all the same: each once, and no smaller ones with them.
 void TestClusterErrorsAreRetried() {
   for (const cudaError_t error :
        {cudaErrorInvalidClusterSize, cudaErrorLaunchOutOfResources, cudaErrorNotSupported}) {
-    AddDevice({ProfileOf("H200")});
-    TheMachine().cluster_error = error;
-    Tensor tensor;
-    Launch(tensor.params, ElementType::kFloat, nullptr);
-    Expect(tensor.values[0] == 4.0f, "the launch without clusters computes");
-    Launch(tensor.params, ElementType::kFloat, nullptr);
-    std::vector<bool> clustered;
-    for (const auto& launch : TheMachine().launches) clustered.push_back(launch.cluster > 1);
-    Expect(clustered == std::vector<bool>({true, false, false}), "clusters are tried once");
-    Expect(TheMachine().last_error == cudaSuccess, "the error does not stay behind");
-    Expect(!CurrentDevice().clusters, "and the profile says so");
-    TheMachine().cluster_error = cudaSuccess;
+    for (const unsigned runs : {1u, 2u}) {
+      AddDevice({ProfileOf("H200")});
+      TheMachine().launches_clusters = static_cast<int>(runs);
+      TheMachine().cluster_error = error;
+      Tensor tensor;
+      Launch(tensor.params, ElementType::kFloat, nullptr);
+      Expect(tensor.values[0] == 4.0f, "the launch in smaller clusters computes");
+      Launch(tensor.params, ElementType::kFloat, nullptr);
+      std::vector<unsigned> sizes;
+      for (const auto& launch : TheMachine().launches) sizes.push_back(launch.cluster);
+      const std::vector<unsigned> expected =
+          runs == 1 ? std::vector<unsigned>{8, 4, 2, 1, 1} : std::vector<unsigned>{8, 4, 2, 2};
+      Expect(sizes == expected, "each size is tried once, down to the one that runs");
+      Expect(TheMachine().last_error == cudaSuccess, "the error does not stay behind");
+      Expect(CurrentDevice().largest_cluster == static_cast<int>(runs), "the profile says so");
+    }
   }
+  TheMachine().launches_clusters = 8;
+  TheMachine().cluster_error = cudaSuccess;
 }
 
 void TestOtherErrorsAreReported() {
@@ -131,17 +161,93 @@ void TestOtherErrorsAreReported() {
   TheMachine().launch_error = cudaSuccess;
 }
 
+// Of work that was enqueued before, CUDA tells whoever calls next.
+void TestFailedWorkIsNotTheLaunch() {
+  AddDevice({ProfileOf("A100"), 80});
+  Tensor tensor;
+  const auto message = [&] {
+    return MessageOf<CudaError>([&] { Launch(tensor.params, ElementType::kFloat, nullptr); });
+  };
+  const std::string earlier = "an operation that was enqueued before it failed on the GPU";
+  for (const cudaError_t error : {cudaErrorIllegalAddress, cudaErrorAssert, cudaErrorLaunchFailure,
+                                  cudaErrorMisalignedAddress, cudaErrorECCUncorrectable}) {
+    TheMachine().launch_error = error;
+    for (const std::string& part : {earlier, std::string("launching kernel nchw_plane"),
+                                    std::string("CUDA_LAUNCH_BLOCKING"), std::string("restart")}) {
+      Expect(Has(message(), part), "the message has '" + part + "': " + message());
+    }
+  }
+  TheMachine().launch_error = cudaErrorIllegalAddress;
+  Expect(Has(message(), "cudaErrorIllegalAddress"), "CUDA's name: " + message());
+  setenv("CUDA_LAUNCH_BLOCKING", "1", 1);
+  Expect(!Has(message(), earlier) && Has(message(), "launching kernel nchw_plane"),
+         "where launches wait it is the launch: " + message());
+  Expect(Has(message(), "failed: cudaErrorIllegalAddress"), "and so it is told: " + message());
+  setenv("CUDA_LAUNCH_BLOCKING", "0", 1);
+  Expect(Has(message(), earlier), "0 is not to wait: " + message());
+  unsetenv("CUDA_LAUNCH_BLOCKING");
+  TheMachine().launch_error = cudaErrorNoKernelImageForDevice;
+  Expect(Has(message(), "FRN_ONNX_CUDA_ARCHITECTURES=native"), "the cure: " + message());
+  TheMachine().launch_error = cudaSuccess;
+}
+
+// Under a capture, be it of another thread: loading is allowed, and nothing is left to load.
+void TestCaptures() {
+  AddDevice({ProfileOf("H200")});
+  TheMachine().captures = true;
+  TheMachine().capture_mode = cudaStreamCaptureModeThreadLocal;
+  Tensor tensor;
+  Launch(tensor.params, ElementType::kFloat, nullptr);
+  Expect(tensor.values[0] == 4.0f, "the first launch may be captured");
+  Expect(TheMachine().capture_mode == cudaStreamCaptureModeThreadLocal, "the mode is put back");
+
+  AddDevice({ProfileOf("H200")});
+  TheMachine().captures = false;
+  WarmUp();
+  const int writes = TheMachine().attribute_writes, reads = TheMachine().attribute_reads;
+  TheMachine().captures = true;
+  TheMachine().load_error = cudaErrorStreamCaptureUnsupported;
+  Tensor another;
+  Launch(another.params, ElementType::kFloat, nullptr);
+  Expect(TheMachine().attribute_writes == writes && TheMachine().attribute_reads == reads,
+         "after a warm-up a launch loads nothing");
+
+  AddDevice({ProfileOf("H200")});
+  const std::string message =
+      MessageOf<CudaError>([&] { Launch(another.params, ElementType::kFloat, nullptr); });
+  Expect(Has(message, "captured into a CUDA graph") && Has(message, "frn_onnx.warm_up(device)"),
+         "where CUDA does not allow it, the cure: " + message);
+  Expect(TheMachine().capture_mode == cudaStreamCaptureModeThreadLocal, "the mode is put back");
+  TheMachine().load_error = cudaSuccess;
+  Launch(another.params, ElementType::kFloat, nullptr);
+  TheMachine().captures = false;
+  TheMachine().capture_mode = cudaStreamCaptureModeGlobal;
+}
+
 void TestLaunchOnGoesBack() {
   const int other = AddDevice({ProfileOf("L4"), 80});
   TheMachine().current = 0;
+  TheMachine().devices_set.clear();
   Tensor tensor;
   LaunchOn(other, tensor.params, ElementType::kFloat, nullptr);
   Expect(TheMachine().launches.back().device == other, "runs on the device asked for");
-  Expect(TheMachine().current == 0, "the caller's device is current again");
+  Expect(TheMachine().devices_set == std::vector<int>({other, 0}), "and goes back");
+  WarmUpOn(other);
+  Expect(TheMachine().devices_set == std::vector<int>({other, 0, other, 0}), "a warm-up, too");
   const std::string message =
       MessageOf<CudaError>([&] { LaunchOn(99, tensor.params, ElementType::kFloat, nullptr); });
   Expect(Has(message, "choosing the CUDA device failed"), "no such device: " + message);
   Expect(TheMachine().current == 0, "after an error, too");
+}
+
+// Setting a device makes a context on it, even where it is current.
+void TestLaunchOnTheCurrentDeviceSetsNone() {
+  const int current = AddDevice({ProfileOf("L4"), 80});
+  TheMachine().devices_set.clear();
+  Tensor tensor;
+  LaunchOn(current, tensor.params, ElementType::kFloat, nullptr);
+  WarmUpOn(current);
+  Expect(TheMachine().launches.size() == 1 && TheMachine().devices_set.empty(), "none is set");
 }
 
 void TestRefusals() {
@@ -179,9 +285,13 @@ int main() {
   TestResultAndStream();
   TestDevicesAreReadOnce();
   TestClustersNeedCodeForThem();
+  TestClustersWithoutRoom();
   TestClusterErrorsAreRetried();
   TestOtherErrorsAreReported();
+  TestFailedWorkIsNotTheLaunch();
+  TestCaptures();
   TestLaunchOnGoesBack();
+  TestLaunchOnTheCurrentDeviceSetsNone();
   TestRefusals();
   TestNoDevice();
   std::printf("launcher: %d failed\n", failures);

@@ -41,7 +41,7 @@ void CheckPlan(const Problem& given, const Plan& plan, const NamedProfile& profi
   Expect(plan.threads % kWarp == 0 && plan.threads >= kWarp, at + "threads");
   Expect(plan.smem_bytes <= device.smem_per_block, at + "shared memory");
   Expect(cut.stage_offset % kPackBytes == 0, at + "stage offset");
-  Expect(cut.cluster == 1 || (device.clusters && cut.cluster <= 8), at + "cluster");
+  Expect(cut.cluster <= device.largest_cluster, at + "cluster");
   Expect(plan.blocks % cut.cluster == 0, at + "blocks of a cluster");
   switch (plan.kernel) {
     case Kernel::kNchwTile:
