@@ -26,6 +26,7 @@ _PUBLIC = {
     "register": "frn_onnx.runtime",
     "register_onnx_schema": "frn_onnx.graph",
     "verify": "frn_onnx.graph",
+    "warm_up": "frn_onnx.runtime",
 }
 _SUBMODULES = ("errors", "layers", "op", "reference")
 

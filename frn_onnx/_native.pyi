@@ -84,26 +84,15 @@ def frn_cuda(
         RuntimeError: CUDA reported an error; the text has kernel, shape and dtype.
     """
 
-class DlpackArray:
-    """What ``x.__dlpack__()`` returned; keeps x's memory. Only in a build with CUDA.
+def warm_up_cuda(*, device: int) -> None:
+    """Loads the kernels on a CUDA device. Only in a build with CUDA.
+
+    Args:
+        device: its ordinal.
 
     Raises:
-        ValueError: not an unused DLPack capsule.
+        RuntimeError: CUDA reported an error.
     """
-
-    def __init__(self, capsule: object) -> None: ...
-    @property
-    def address(self) -> int: ...
-    @property
-    def shape(self) -> list[int]: ...
-    @property
-    def dtype(self) -> str:
-        """As NumPy and ml_dtypes name it."""
-    @property
-    def device(self) -> tuple[int, int]:
-        """DLPack's device type (2: CUDA) and the ordinal."""
-    @property
-    def contiguous(self) -> bool: ...
 
 def op_contract() -> dict[str, Any]:
     """The op as the C++ side has it: ``domain``, ``name``, ``version``, ``inputs``,

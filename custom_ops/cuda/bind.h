@@ -12,7 +12,6 @@
 #include <utility>
 
 #include "cuda/call.h"
-#include "cuda/dlpack.h"
 #include "cuda/launch.h"
 #include "frn_shape.h"
 
@@ -60,19 +59,13 @@ inline void FrnCuda(uintptr_t x, uintptr_t y, const Dims& shape, const std::stri
 
 inline void BindCuda(pybind11::module_& module) {
   namespace py = pybind11;
-  py::class_<DlpackArray>(module, "DlpackArray", py::module_local(),
-                          "What x.__dlpack__() returned.")
-      .def(py::init<const py::capsule&>(), py::arg("capsule"))
-      .def_property_readonly("address", &DlpackArray::address)
-      .def_property_readonly("shape", &DlpackArray::shape)
-      .def_property_readonly("dtype", &DlpackArray::dtype)
-      .def_property_readonly("device", &DlpackArray::device)
-      .def_property_readonly("contiguous", &DlpackArray::contiguous);
   module.def("frn_cuda", FrnCuda, py::kw_only(), py::arg("x"), py::arg("y"), py::arg("shape"),
              py::arg("dtype"), py::arg("axes"), py::arg("gamma"), py::arg("beta"),
              py::arg("tau") = py::none(), py::arg("epsilon"), py::arg("epsilons") = py::none(),
              py::arg("device"), py::arg("stream"),
              "Enqueues FRN of contiguous arrays on a CUDA device, given by their addresses.");
+  module.def("warm_up_cuda", cuda::WarmUpOn, py::kw_only(), py::arg("device"),
+             py::call_guard<py::gil_scoped_release>(), "Loads the kernels on a CUDA device.");
 }
 
 }  // namespace frn

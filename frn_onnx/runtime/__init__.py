@@ -10,6 +10,7 @@ _PUBLIC = {
     "frn": "arrays",
     "get_library_path": "library",
     "register": "library",
+    "warm_up": "cuda_arrays",
 }
 
 __all__ = sorted(_PUBLIC)

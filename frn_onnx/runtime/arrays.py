@@ -40,9 +40,10 @@ def frn(
 
     Returns:
         y, a new array of x's kind, shape and dtype; on a CUDA device it is enqueued on the
-        caller's current stream.
+        current stream of that device.
 
     Raises:
+        ArgumentError: autograd would record the call, which has no backward pass.
         DtypeError: x has a dtype without a kernel.
         ShapeError: x, axes or a parameter has a shape that does not fit.
         PluginError: the native library is missing.

@@ -1,46 +1,45 @@
 """The CUDA kernel on arrays that are on a GPU already: PyTorch's and CuPy's.
 
-Arrays come in through DLPack, without a copy. The kernel is enqueued on the stream that is
-current in the caller's framework, so it is ordered with what the caller does before and after.
+Nothing is copied that is contiguous. Whatever is allocated or enqueued is so on the device of x
+and on the stream that is current there in the caller's framework, so the kernel is ordered with
+what the caller does before and after.
 """
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from frn_onnx import op
-from frn_onnx.errors import DtypeError, PluginError
+from frn_onnx.errors import ArgumentError, DtypeError, PluginError
 from frn_onnx.runtime import library
 from frn_onnx.runtime.spatial import spatial_axes
 
 _DLPACK_CUDA = 2
-_NO_SYNCHRONISATION = -1
-
-
-@dataclass(frozen=True)
-class _Framework:
-    """What differs between the libraries that hold CUDA arrays.
-
-    Attributes:
-        stream: the current stream of x's device, as a number.
-        contiguous: x, copied if its elements are not in C order.
-        empty_like: a new contiguous array with x's shape, dtype and device.
-        parameter: float32 values on x's device, from anything array-like.
-    """
-
-    stream: Callable[[Any], int]
-    contiguous: Callable[[Any], Any]
-    empty_like: Callable[[Any], Any]
-    parameter: Callable[[npt.ArrayLike, Any], Any]
+_DTYPES = ("float32", "float16", "bfloat16")
 
 
 def is_cuda_array(x: Any) -> bool:
     """Whether x says through DLPack that it lies on a CUDA device."""
     return hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] == _DLPACK_CUDA
+
+
+def warm_up(device: int = 0) -> None:
+    """Loads the CUDA kernels on a GPU, which the first call there does otherwise.
+
+    For programs that time that call, or capture it in a CUDA graph.
+
+    Args:
+        device: ordinal of the GPU: the 1 of ``torch.device("cuda:1")``.
+
+    Raises:
+        PluginError: the library is missing, or was built without CUDA kernels.
+        RuntimeError: CUDA reported an error; there is no such device, or no driver.
+    """
+    _native().warm_up_cuda(device=device)
 
 
 def frn(
@@ -53,74 +52,144 @@ def frn(
     axes: Sequence[int] | None = None,
 ) -> Any:
     """:func:`frn_onnx.frn` for an array on a CUDA device; the result is of the same kind."""
-    if library.build_info()["cuda"] is None:
-        raise PluginError(
-            "FRN: x is on a GPU, and the library was built without CUDA kernels; install frn_onnx "
-            "where nvcc is on the path (FRN_ONNX_CUDA=on makes its absence an error)."
-        )
+    native = _native()
     framework = _framework(x)
+    framework.check_gradients(x=x, gamma=gamma, beta=beta, tau=tau, epsilon=epsilon)
+    dtype = framework.dtype(x)
+    if dtype not in _DTYPES:
+        raise DtypeError(
+            f"FRN: x on a GPU must be {', '.join(_DTYPES[:-1])} or {_DTYPES[-1]}, received "
+            f"{dtype}; convert it, or move it to the CPU, which has a kernel for float64."
+        )
     shape = tuple(x.shape)
     axes = spatial_axes(shape, axes)
-    x = framework.contiguous(x)
-    y = framework.empty_like(x)
-    native = library.native()
-
-    def view(array: Any) -> Any:
-        return native.DlpackArray(array.__dlpack__(stream=_NO_SYNCHRONISATION))
-
-    def per_channel(name: str, value: Any) -> Any:
-        parameter = framework.parameter(value, x)
-        op.check_param(name, parameter.shape, shape, axes)
-        return parameter
-
-    kept = {"gamma": per_channel("gamma", gamma), "beta": per_channel("beta", beta)}
-    if tau is not None:
-        kept["tau"] = per_channel("tau", tau)
     scalar = np.ndim(epsilon) == 0
-    if not scalar:
-        kept["epsilon"] = abs(per_channel("epsilon", epsilon))
-    views = {name: view(array) for name, array in kept.items()}
-    source, target = view(x), view(y)
-    if source.dtype not in ("float32", "float16", "bfloat16"):
-        raise DtypeError(
-            f"FRN: x on a GPU must be float32, float16 or bfloat16, received {source.dtype}; "
-            "convert it, or move it to the CPU, which has a kernel for float64."
+    given = {"gamma": gamma, "beta": beta, "tau": tau, "epsilon": None if scalar else epsilon}
+    with framework.current_device():
+        x = framework.contiguous(x)
+        y = framework.empty_like(x)
+        vectors = {n: framework.vector(v, dtype) for n, v in given.items() if v is not None}
+        for name, vector in vectors.items():
+            op.check_param(name, tuple(vector.shape), shape, axes)
+        epsilons = None if scalar else abs(framework.vector(vectors.pop("epsilon"), "float32"))
+        native.frn_cuda(
+            x=framework.address(x),
+            y=framework.address(y),
+            shape=shape,
+            dtype=dtype,
+            axes=axes,
+            **{n: (framework.address(v), framework.dtype(v)) for n, v in vectors.items()},
+            epsilon=abs(float(epsilon)) if scalar else 0.0,
+            epsilons=None if scalar else framework.address(epsilons),
+            device=framework.device,
+            stream=framework.stream(),
         )
-    native.frn_cuda(
-        x=source.address,
-        y=target.address,
-        shape=shape,
-        dtype=source.dtype,
-        axes=axes,
-        **{n: (v.address, v.dtype) for n, v in views.items() if n != "epsilon"},
-        epsilon=abs(float(epsilon)) if scalar else 0.0,
-        epsilons=None if scalar else views["epsilon"].address,
-        device=source.device[1],
-        stream=framework.stream(x),
-    )
     return y
 
 
-def _framework(x: Any) -> _Framework:
-    kind = type(x).__module__.partition(".")[0]
-    if kind == "torch":
-        torch = sys.modules["torch"]
-        return _Framework(
-            stream=lambda x: torch.cuda.current_stream(x.device).cuda_stream,
-            contiguous=lambda x: x.detach().contiguous(),
-            empty_like=lambda x: torch.empty_like(x, memory_format=torch.contiguous_format),
-            parameter=lambda p, x: (
-                torch.as_tensor(p, dtype=torch.float32, device=x.device).detach().contiguous()
-            ),
+def _native() -> ModuleType:
+    if library.build_info()["cuda"] is None:
+        raise PluginError(
+            "FRN: the library was built without CUDA kernels, which a GPU needs; install frn_onnx "
+            "where nvcc is on the path (FRN_ONNX_CUDA=on makes its absence an error)."
         )
-    if kind == "cupy":
-        cupy = sys.modules["cupy"]
-        return _Framework(
-            stream=lambda x: cupy.cuda.get_current_stream().ptr,
-            contiguous=cupy.ascontiguousarray,
-            empty_like=lambda x: cupy.empty_like(x, order="C"),
-            parameter=lambda p, x: cupy.ascontiguousarray(p, dtype=cupy.float32),
+    return library.native()
+
+
+class _Torch:
+    """PyTorch's tensors on the device of one of them, x."""
+
+    def __init__(self, torch: Any, x: Any) -> None:
+        self._torch = torch
+        self._device = x.device
+        self.device: int = x.device.index
+
+    def current_device(self) -> AbstractContextManager:
+        return self._torch.cuda.device(self._device)
+
+    def stream(self) -> int:
+        return self._torch.cuda.current_stream(self._device).cuda_stream
+
+    def check_gradients(self, **arguments: Any) -> None:
+        """Refuses what autograd would record: the kernel has no backward pass."""
+        if not self._torch.is_grad_enabled():
+            return
+        names = [name for name, a in arguments.items() if getattr(a, "requires_grad", False)]
+        if names:
+            raise ArgumentError(
+                f"FRN: the kernel has no backward pass, and gradients are asked for "
+                f"({', '.join(names)} with requires_grad=True); call it under torch.no_grad() or "
+                "torch.inference_mode(), or give it x.detach(). To train, write FRN in PyTorch's "
+                "own operations."
+            )
+
+    def contiguous(self, x: Any) -> Any:
+        return x.detach().contiguous()
+
+    def empty_like(self, x: Any) -> Any:
+        return self._torch.empty_like(x, memory_format=self._torch.contiguous_format)
+
+    def vector(self, value: Any, dtype: str) -> Any:
+        """Values on the device, from anything array-like: float32, or of the dtype already."""
+        if isinstance(value, np.ndarray):  # bfloat16 and read-only ones among them
+            return self._torch.tensor(value.astype(np.float32), device=self._device)
+        tensor = self._torch.as_tensor(value, device=self._device).detach()
+        if self.dtype(tensor) != dtype:
+            tensor = tensor.to(self._torch.float32)
+        return tensor.contiguous()
+
+    def address(self, tensor: Any) -> int:
+        return tensor.data_ptr()
+
+    def dtype(self, tensor: Any) -> str:
+        return str(tensor.dtype).removeprefix("torch.")
+
+
+class _CuPy:
+    """CuPy's arrays on the device of one of them, x."""
+
+    def __init__(self, cupy: Any, x: Any) -> None:
+        self._cupy = cupy
+        self.device: int = x.device.id
+
+    def current_device(self) -> AbstractContextManager:
+        return self._cupy.cuda.Device(self.device)
+
+    def stream(self) -> int:
+        return self._cupy.cuda.get_current_stream().ptr
+
+    def check_gradients(self, **arguments: Any) -> None:
+        """There are none."""
+
+    def contiguous(self, x: Any) -> Any:
+        return self._cupy.ascontiguousarray(x)
+
+    def empty_like(self, x: Any) -> Any:
+        return self._cupy.empty_like(x, order="C")
+
+    def vector(self, value: Any, dtype: str) -> Any:
+        """Values on the device, from anything array-like: float32, or of the dtype already."""
+        if not isinstance(value, self._cupy.ndarray):
+            value = self._cupy.asarray(value)
+        elif value.device.id != self.device:
+            value = value.copy()  # to the current device
+        return self._cupy.ascontiguousarray(
+            value, dtype=None if self.dtype(value) == dtype else np.float32
         )
+
+    def address(self, array: Any) -> int:
+        return array.data.ptr
+
+    def dtype(self, array: Any) -> str:
+        return array.dtype.name
+
+
+def _framework(x: Any) -> _Torch | _CuPy:
+    torch, cupy = sys.modules.get("torch"), sys.modules.get("cupy")
+    if torch is not None and isinstance(x, torch.Tensor):
+        return _Torch(torch, x)
+    if cupy is not None and isinstance(x, cupy.ndarray):
+        return _CuPy(cupy, x)
     raise DtypeError(
         "FRN: x is on a GPU and must be a PyTorch tensor or a CuPy array, received "
         f"{type(x).__module__}.{type(x).__qualname__}; convert it through DLPack, for example "

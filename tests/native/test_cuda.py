@@ -4,11 +4,10 @@ import numpy as np
 import onnxruntime as ort
 import ort_models
 import pytest
-import tolerances
-from native_cases import CASES, DTYPES, channels_of, make_params, make_x
+from cuda_cases import check, feeds_for
+from native_cases import CASES, DTYPES, channels_of, make_x
 
 import frn_onnx
-from frn_onnx import op, reference
 
 pytestmark = pytest.mark.cuda
 
@@ -18,29 +17,6 @@ PROVIDERS = ["CUDAExecutionProvider", "CPUExecutionProvider"]
 def session(model, **cuda_options) -> ort.InferenceSession:
     providers = [(PROVIDERS[0], cuda_options), PROVIDERS[1]]
     return frn_onnx.InferenceSession(model, providers=providers, plugin=True)
-
-
-def feeds_for(rng, shape, axes, dtype) -> dict[str, np.ndarray]:
-    channels = channels_of(shape, axes)
-    expanded = op.param_shape(op.normalize_axes(axes), channels)
-    params = [a.reshape(expanded).astype(dtype) for a in make_params(rng, channels, np.float32)]
-    return {"X": make_x(rng, shape, dtype), **dict(zip(op.INPUTS[1:4], params, strict=True))}
-
-
-def check(y, feeds, axes) -> None:
-    x, *params = feeds.values()
-    axes = op.normalize_axes(axes)
-    expected = reference.frn(x, *params, epsilon=1e-3, axes=axes)
-    assert y.dtype == x.dtype
-    if y.size == 0:
-        assert y.shape == expected.shape
-        return
-    # As in test_simt.py: no cut sums with fewer than 4 threads.
-    size = int(np.prod([x.shape[axis] for axis in axes]))
-    bound = tolerances.frn_bound(
-        x, *params, epsilon=1e-3, axes=axes, dtype=x.dtype, levels=size // 4 + 48
-    )
-    tolerances.assert_within(y, expected, bound)
 
 
 def test_this_machine_has_what_is_needed():

@@ -218,28 +218,3 @@ def test_wrong_arguments_for_arrays(rng, emulated, changes, message):
     feeds = feeds_for(rng, (1, 5, 2, 2), (2, 3), DTYPES["float32"], op.INPUTS[:4], np.float32)
     with pytest.raises((ValueError, RuntimeError), match=message):
         on_arrays(emulated, feeds, (2, 3), np.empty_like(feeds["X"]), changes)
-
-
-def test_dlpack(emulated):
-    array = np.arange(24, dtype=np.float16).reshape(2, 3, 4)
-    view = emulated.DlpackArray(array.__dlpack__())
-    assert (view.address, view.shape) == (array.ctypes.data, [2, 3, 4])
-    assert (view.dtype, view.device, view.contiguous) == ("float16", (1, 0), True)
-    turned = emulated.DlpackArray(array.transpose(2, 0, 1).__dlpack__())
-    assert (turned.shape, turned.contiguous) == ([4, 2, 3], False)
-    part = emulated.DlpackArray(array[1:, 1:].__dlpack__())
-    assert (part.address, part.contiguous) == (array[1:, 1:].ctypes.data, True)
-    capsule = array.__dlpack__()
-    emulated.DlpackArray(capsule)
-    with pytest.raises(ValueError, match="incorrect name"):
-        emulated.DlpackArray(capsule)
-
-
-def test_dlpack_keeps_the_memory(emulated):
-    """Until the view is gone, and not longer."""
-    array = np.arange(6.0, dtype=np.float32)
-    before = sys.getrefcount(array)
-    view = emulated.DlpackArray(array.__dlpack__())
-    assert sys.getrefcount(array) == before + 1
-    del view
-    assert sys.getrefcount(array) == before
