@@ -33,6 +33,8 @@ __device__ inline float ShuffleXor(float value, int mask) {
 
 // The exponent of a power of two.
 __device__ inline int Log2(int power) { return 31 - __clz(power); }
+// The upper half of a product.
+__device__ inline uint32_t MulHigh(uint32_t a, uint32_t b) { return __umulhi(a, b); }
 // The larger of the two; NaN where `v` is NaN, which fmaxf would drop.
 __device__ inline float AtLeast(float v, float floor) {
 #if __CUDA_ARCH__ >= 800
@@ -42,6 +44,35 @@ __device__ inline float AtLeast(float v, float floor) {
 #else
   return v < floor ? floor : v;
 #endif
+}
+
+// One of two sums grows by v * v. Two predicated instructions, where the compiler would make two
+// sums and two selections of it.
+__device__ inline void AddSquare(float v, bool first, float& sum, float& other) {
+  asm("{\n\t"
+      ".reg .pred p;\n\t"
+      "setp.ne.u32 p, %3, 0;\n\t"
+      "@p fma.rn.f32 %0, %2, %2, %0;\n\t"
+      "@!p fma.rn.f32 %1, %2, %2, %1;\n\t"
+      "}"
+      : "+f"(sum), "+f"(other)
+      : "f"(v), "r"(static_cast<uint32_t>(first)));
+}
+
+// max(v * scale + shift, floor), with the others where `other`.
+__device__ inline float MapEither(float v, bool other, float scale, float shift, float floor,
+                                  float other_scale, float other_shift, float other_floor) {
+  float result = fmaf(v, scale, shift);
+  asm("{\n\t"
+      ".reg .pred p;\n\t"
+      "setp.ne.u32 p, %3, 0;\n\t"
+      "@p fma.rn.f32 %0, %2, %4, %5;\n\t"
+      "selp.f32 %1, %6, %1, p;\n\t"
+      "}"
+      : "+f"(result), "+f"(floor)
+      : "f"(v), "r"(static_cast<uint32_t>(other)), "f"(other_scale), "f"(other_shift),
+        "f"(other_floor));
+  return AtLeast(result, floor);
 }
 
 // Clusters exist from sm_90 on. The planner asks for them only where the kernel in use was

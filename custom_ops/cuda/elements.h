@@ -15,6 +15,11 @@ __device__ constexpr I Min(I a, I b) {
   return b < a ? b : a;
 }
 
+template <class I>
+__device__ constexpr I Max(I a, I b) {
+  return a < b ? b : a;
+}
+
 __device__ inline float ToFloat(float v) { return v; }
 __device__ inline float ToFloat(BF16 v) {
   return __uint_as_float(static_cast<uint32_t>(v.bits) << 16);
@@ -35,18 +40,26 @@ __device__ inline BF16 FromFloat<BF16>(float v) {
   return ToBF16(v);
 }
 
+__device__ inline uint32_t Upper(FastDivisor d) {
+  return static_cast<uint32_t>(d.reciprocal >> 32);
+}
 // n / d, for n below 2^32 - 1. With r = (2^64 - 1) mod d, the product below is (n + 1) / d less
 // (n + 1) * (r + 1) / (d * 2^64), which is more than 0 and at most 1 / d: exact.
 __device__ inline uint32_t Quotient(uint32_t n, FastDivisor d) {
-  const uint64_t low = uint64_t{n + 1} * static_cast<uint32_t>(d.reciprocal) >> 32;
-  return static_cast<uint32_t>((uint64_t{n + 1} * (d.reciprocal >> 32) + low) >> 32);
+  const uint32_t low = MulHigh(n + 1, static_cast<uint32_t>(d.reciprocal));
+  return static_cast<uint32_t>((uint64_t{n + 1} * Upper(d) + low) >> 32);
 }
 __device__ inline uint32_t Remainder(uint32_t n, FastDivisor d) {
   return n - Quotient(n, d) * d.divisor;
 }
+// For any n where (n + 1) * d is at most 2^64.
+__device__ inline uint32_t Remainder(int64_t n, FastDivisor d) {
+  const auto product = static_cast<unsigned __int128>(n + 1) * d.reciprocal;
+  return static_cast<uint32_t>(n) - static_cast<uint32_t>(product >> 64) * d.divisor;
+}
 // The same with half of the reciprocal, where (n + 1) * d is at most 2^32.
 __device__ inline int SmallQuotient(int n, FastDivisor d) {
-  return static_cast<int>(uint64_t{static_cast<uint32_t>(n) + 1} * (d.reciprocal >> 32) >> 32);
+  return static_cast<int>(MulHigh(static_cast<uint32_t>(n) + 1, Upper(d)));
 }
 
 // What a thread loads and stores at once: a pack or, for kSize = 1, a single element.
@@ -108,20 +121,22 @@ struct Lines {
   int packs;
   int tail;
 
-  template <class T>
+  // With kSize = 1 every element is a pack.
+  template <class T, int kSize>
   __device__ static Lines Of(const T* begin, int count) {
-    constexpr unsigned kPack = kPackElements<T>;
-    const int head = Min(static_cast<int>(-static_cast<unsigned>(Lead(begin)) % kPack), count);
+    if constexpr (kSize == 1) return {0, count, 0};
+    const int head =
+        Min(static_cast<int>(-static_cast<unsigned>(Lead(begin)) % unsigned{kSize}), count);
     const unsigned rest = static_cast<unsigned>(count - head);
-    return {head, static_cast<int>(rest / kPack), static_cast<int>(rest % kPack)};
+    return {head, static_cast<int>(rest / kSize), static_cast<int>(rest % kSize)};
   }
 
   // The `thread`-th element that is in no whole pack, as an offset from the run's begin;
   // -1 where there are fewer.
-  template <class T>
+  template <int kSize>
   __device__ int Edge(int thread) const {
     if (thread >= head + tail) return -1;
-    return thread < head ? thread : thread + packs * kPackElements<T>;
+    return thread < head ? thread : thread + packs * kSize;
   }
 };
 

@@ -10,6 +10,7 @@ namespace frn::cuda {
 inline constexpr int kWarp = 32;
 inline constexpr int kPackBytes = 16;  // the widest load
 inline constexpr int kUnroll = 4;      // packs a thread keeps in flight
+inline constexpr int kTilePacks = 8;   // NchwTile: packs a thread owns, all in flight at once
 inline constexpr int kMaxCluster = 8;  // blocks that share a plane or strip
 
 constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }

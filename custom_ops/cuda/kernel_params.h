@@ -43,7 +43,8 @@ struct Cut {
   int cluster = 1;        // plane, nhwc: blocks sharing one plane or strip: 1, 2, 4 or 8
   int stage = 0;          // plane: packs, nhwc: steps, that stay in shared memory between
                           // the two passes; plane: a multiple of the threads
-  int stage_offset = 0;   // plane, nhwc: where the stage begins in shared memory, in bytes
+  int stage_offset = 0;   // where in shared memory, in bytes, plane, nhwc: the stage begins;
+                          // tile: the maps
   int tile_planes = 0;    // tile: planes a block owns
   int lanes = 0;          // tile: threads that sum one plane; a power of two up to 32
   int strip_columns = 0;  // nhwc: packs a strip is wide; a power of two up to 32

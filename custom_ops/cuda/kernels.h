@@ -17,7 +17,9 @@ template <class T>
 KernelFunction KernelOf(Kernel kernel) {
   switch (kernel) {
     case Kernel::kNchwTile:
-      return NchwTile<T>;
+      return NchwTile<T, kPackElements<T>>;
+    case Kernel::kNchwTileScalar:
+      return NchwTile<T, 1>;
     case Kernel::kNchwPlane:
       return NchwPlane<T>;
     case Kernel::kNhwc:

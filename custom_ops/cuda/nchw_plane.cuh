@@ -42,12 +42,12 @@ __global__ void __launch_bounds__(1024, 1) NchwPlane(KernelParams p, Cut cut) {
   T* y = static_cast<T*>(p.y) + plane * p.shape.inner;
 
   // This block's packs, and the element outside of all packs that is this thread's.
-  const Lines lines = Lines::Of(x, static_cast<int>(p.shape.inner));
+  const Lines lines = Lines::Of<T, kPack>(x, static_cast<int>(p.shape.inner));
   const int share = (lines.packs + cut.cluster - 1) >> log2_cluster;
   const int begin = rank * share;
   const int packs = Min(share, lines.packs - begin);  // none if 0 or less
   const int staged = Min(packs, cut.stage);
-  const int edge = rank == 0 ? lines.Edge<T>(thread) : -1;
+  const int edge = rank == 0 ? lines.Edge<kPack>(thread) : -1;
   const int64_t offset = lines.head + static_cast<int64_t>(begin) * kPack;
   const uint4* x_packs = reinterpret_cast<const uint4*>(x + offset);
 

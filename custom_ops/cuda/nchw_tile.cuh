@@ -1,12 +1,16 @@
 // FRN forward where channels come first and a plane (one sample, one channel) is small.
 //
-// A block owns `tile_planes` whole planes, one contiguous range, about 12 KB. It copies the
-// range to shared memory, sums and maps each plane there, and copies it back, so global
-// memory sees nothing but 16-byte lines, whatever the plane's length. The range is laid out
-// in shared memory so that its lines are global memory's lines.
+// A block owns `tile_planes` whole planes, one contiguous range, cut at global memory's 16-byte
+// lines, and each of its packs stays in one thread's registers. A pack is no longer than a plane,
+// so at most one border between two planes runs through it: it adds one sum to the plane it begins
+// in, one to the plane behind the border, both in shared memory. Few threads per plane add these
+// up and leave the plane's map; the packs are mapped by one map or two, and stored.
+// kSize = 1 is for planes shorter than a pack: every pack is one element.
 //
-// Threads: 1. copy in, a pack each; 2. `lanes` threads per plane; 3. copy out, a pack each.
-// Traffic: 1 read and 1 write per element. Order of the sum: fixed.
+// Threads: pack i belongs to thread i % threads, up to four packs each; in between, `lanes` threads
+// belong to a plane. The elements before the range's first 16-byte line and after its last go one
+// each to the first threads.
+// Traffic: 1 read and 1 write per element. Order of the sum: fixed for one alignment of x.
 
 #ifndef FRN_ONNX_CUDA_NCHW_TILE_CUH_
 #define FRN_ONNX_CUDA_NCHW_TILE_CUH_
@@ -15,76 +19,139 @@
 
 namespace frn::cuda {
 
-template <class T>
-__global__ void __launch_bounds__(256, 4) NchwTile(KernelParams p, Cut cut) {
+// A plane's map, in one load.
+struct alignas(kPackBytes) TileMap {
+  Affine map;
+};
+
+template <class T, int kSize>
+__global__ void __launch_bounds__(128, 8) NchwTile(KernelParams p, Cut cut) {
+  using Vec = typename Vector<T, kSize>::Type;
   const int threads = static_cast<int>(blockDim.x);
   const int thread = static_cast<int>(threadIdx.x);
   const int plane_size = static_cast<int>(p.shape.inner);
 
-  const int64_t all_planes = p.shape.batch * p.shape.channels;
   const int64_t first_plane = static_cast<int64_t>(blockIdx.x) * cut.tile_planes;
-  const int planes = static_cast<int>(Min<int64_t>(cut.tile_planes, all_planes - first_plane));
-  const int count = planes * plane_size;
-
+  const int planes = static_cast<int>(
+      Min<int64_t>(cut.tile_planes, p.shape.batch * p.shape.channels - first_plane));
   const T* x = static_cast<const T*>(p.x) + first_plane * plane_size;
   T* y = static_cast<T*>(p.y) + first_plane * plane_size;
-  T* tile = reinterpret_cast<T*>(SharedMemory()) + Lead(x);  // tile[i] is x[i], then y[i]
-
-  const Lines lines = Lines::Of(x, count);
+  const Lines lines = Lines::Of<T, kSize>(x, planes * plane_size);
   const int packs = lines.packs;
-  const int edge = lines.Edge<T>(thread);
-  uint4* tile_packs = reinterpret_cast<uint4*>(tile + lines.head);
 
-  // 1. Copy in. All loads of a round are issued before the first value is used, and clamping the
-  // index spares them conditions; tests/cuda_check.py sees to it that this survives the compiler.
-  const uint4* x_packs = reinterpret_cast<const uint4*>(x + lines.head);
-  for (int i = thread; i < packs; i += kUnroll * threads) {
-    uint4 pack[kUnroll];
+  // Shared memory: the sums of the packs, where pack i has its own of plane q at i + q, so that no
+  // two meet and a plane's lie side by side; the square of each edge; the map of each plane, and
+  // one that is loaded in vain where a border is the last plane's.
+  float* sums = reinterpret_cast<float*>(SharedMemory());
+  TileMap* maps = reinterpret_cast<TileMap*>(SharedMemory() + cut.stage_offset);
+  float* edge_squares = reinterpret_cast<float*>(maps) - 2 * kSize;
+  // The plane that a pack begins in, and the elements from there to that plane's end.
+  struct Place {
+    int plane;
+    int border;
+  };
+  const auto place_of = [&](int pack) {
+    const int begin = lines.head + pack * kSize;
+    const int plane = SmallQuotient(begin, p.inner);
+    return Place{plane, (plane + 1) * plane_size - begin};
+  };
+
+  // 1. Load. Every load is issued before the first value is used, and clamping the index spares
+  // them conditions; tests/cuda_check.py sees to it that this survives the compiler.
+  const Vec* x_packs = reinterpret_cast<const Vec*>(x + lines.head);
+  Vec pack[kTilePacks];
+  if (packs > 0) {
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      pack[u] = LoadLast(x_packs + Min(i + u * threads, packs - 1));
-    }
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      if (i + u * threads < packs) tile_packs[i + u * threads] = pack[u];
+    for (int u = 0; u < kTilePacks; ++u) {
+      pack[u] = LoadLast(x_packs + Min(thread + u * threads, packs - 1));
     }
   }
-  if (edge >= 0) tile[edge] = x[edge];
+  const int edges = lines.head + lines.tail;
+  const int edge = lines.Edge<kSize>(thread);
+  T edge_value{};
+  if (edge >= 0) edge_value = x[edge];
+  const int log2_lanes = Log2(cut.lanes);
+  const int lane = thread & (cut.lanes - 1);
+  int plane = thread >> log2_lanes;
+  const auto load_channel = [&] {
+    return plane < planes ? LoadChannel<T>(p, Remainder(first_plane + plane, p.channels))
+                          : Channel{};
+  };
+  Channel channel = load_channel();
+
+  // 2. Sum each pack, up to the border and behind it.
+#pragma unroll
+  for (int u = 0; u < kTilePacks; ++u) {
+    const int i = thread + u * threads;
+    if (i >= packs) break;
+    const Place place = place_of(i);
+    float v[kSize];
+    Unpack<T>(pack[u], v);
+    float before = v[0] * v[0], behind = 0.0f;
+#pragma unroll
+    for (int e = 1; e < kSize; ++e) {
+      AddSquare(v[e], e < place.border, before, behind);
+    }
+    float* own = sums + i + place.plane;
+    own[0] = before;
+    if (place.border < kSize) own[1] = behind;
+  }
+  if (edge >= 0) edge_squares[thread] = ToFloat(edge_value) * ToFloat(edge_value);
   SyncBlock();
 
-  // 2. Sum and map. All threads make the same number of rounds: a shuffle takes a whole warp.
-  const int lane = thread % cut.lanes;
-  const int teams = threads / cut.lanes;
-  const uint32_t channels = static_cast<uint32_t>(p.shape.channels);
-  const uint32_t first_channel = static_cast<uint32_t>(first_plane % p.shape.channels);
+  // 3. Sum each plane. All threads make the same number of rounds: a shuffle takes a whole warp.
+  const int teams = threads >> log2_lanes;
   for (int first = 0; first < planes; first += teams) {
-    const int plane = first + thread / cut.lanes;
-    const int size = plane < planes ? plane_size : 0;
-    T* values = tile + plane * plane_size;
-    Channel channel{};
-    if (plane < planes) channel = LoadChannel<T>(p, (first_channel + plane) % channels);
+    const int begin = plane * plane_size;
+    const int end = plane < planes ? begin + plane_size : begin;
+    const int last_pack = Min((Max(end - lines.head, 0) + kSize - 1) / kSize, packs);
     float squares = 0.0f;
-#pragma unroll 4
-    for (int i = lane; i < size; i += cut.lanes) {
-      const float v = ToFloat(values[i]);
-      squares = fmaf(v, v, squares);
+    for (int i = Max(begin - lines.head, 0) / kSize + lane; i < last_pack; i += 4 * cut.lanes) {
+#pragma unroll
+      for (int u = 0; u < 4; ++u) {
+        const int k = i + u * cut.lanes;
+        if (k < last_pack) squares += sums[k + plane];
+      }
+    }
+#pragma unroll 1
+    for (int e = lane; e < edges; e += cut.lanes) {
+      const int at = lines.Edge<kSize>(e);
+      if (at >= begin && at < end) squares += edge_squares[e];
     }
     squares = SumOverLanes(squares, cut.lanes);
-    const Affine map = MapOf<T>(channel, squares, p);
-#pragma unroll 4
-    for (int i = lane; i < size; i += cut.lanes) {
-      values[i] = FromFloat<T>(map(ToFloat(values[i])));
-    }
+    if (lane == 0 && plane < planes) maps[plane].map = MapOf<T>(channel, squares, p);
+    plane += teams;
+    if (first + teams < planes) channel = load_channel();
   }
   SyncBlock();
 
-  // 3. Copy out; y's lines are x's lines unless the two pointers disagree.
-  if (Lead(y) == Lead(x)) {
-    uint4* y_packs = reinterpret_cast<uint4*>(y + lines.head);
-    for (int i = thread; i < packs; i += threads) Store(y_packs + i, tile_packs[i]);
-    if (edge >= 0) y[edge] = tile[edge];
-  } else {
-    for (int i = thread; i < count; i += threads) y[i] = tile[i];
+  // 4. Map and store; y's lines are x's lines unless the two pointers disagree.
+  const bool same_lines = kSize == 1 || Lead(x) == Lead(y);
+  T* y_begin = y + lines.head;
+#pragma unroll
+  for (int u = 0; u < kTilePacks; ++u) {
+    const int i = thread + u * threads;
+    if (i >= packs) break;
+    const Place place = place_of(i);
+    const Affine before = maps[place.plane].map;
+    const Affine behind = maps[place.plane + 1].map;
+    float v[kSize];
+    Unpack<T>(pack[u], v);
+#pragma unroll
+    for (int e = 0; e < kSize; ++e) {
+      const bool other = e > 0 && e >= place.border;
+      v[e] = MapEither(v[e], other, before.scale, before.shift, before.floor, behind.scale,
+                       behind.shift, behind.floor);
+    }
+    if (same_lines) {
+      Store(reinterpret_cast<Vec*>(y_begin) + i, Repack<T>(v));
+    } else {
+#pragma unroll
+      for (int e = 0; e < kSize; ++e) y_begin[i * kSize + e] = FromFloat<T>(v[e]);
+    }
+  }
+  if (edge >= 0) {
+    y[edge] = FromFloat<T>(maps[SmallQuotient(edge, p.inner)].map(ToFloat(edge_value)));
   }
 }
 

@@ -7,7 +7,13 @@
 namespace frn::cuda {
 namespace {
 
-constexpr int kTileThreads[] = {64, 256};  // the least and the most; the most as __launch_bounds__
+constexpr int kTileThreads[] = {64, 128};  // the least and the most; the most as __launch_bounds__
+
+// Elements that NchwTile loads at once: planes shorter than a pack go one element at a time.
+int TileSize(const Problem& problem) {
+  const int pack = PackElements(problem.type);
+  return problem.shape.inner < pack ? 1 : pack;
+}
 
 // The bytes of `floats` floats, so that packs may follow.
 int FloatBytes(int64_t floats) {
@@ -20,6 +26,8 @@ const char* KernelName(Kernel kernel) {
   switch (kernel) {
     case Kernel::kNchwTile:
       return "nchw_tile";
+    case Kernel::kNchwTileScalar:
+      return "nchw_tile_scalar";
     case Kernel::kNchwPlane:
       return "nchw_plane";
     case Kernel::kNhwc:
@@ -42,19 +50,29 @@ FrnShape Canonical(FrnShape shape) {
 
 int PackElements(ElementType type) { return kPackBytes / ElementSize(type); }
 
+int64_t NchwTileMostPlanes(const Problem& problem) {
+  return int64_t{kTileThreads[1]} * kTilePacks * TileSize(problem) / problem.shape.inner;
+}
+
 Plan NchwTilePlan(const Problem& problem, int planes) {
   const FrnShape& shape = problem.shape;
-  const int64_t elements = planes * shape.inner;
-  Plan plan{Kernel::kNchwTile};
-  plan.cut.tile_planes = planes;
-  plan.cut.lanes =
-      static_cast<int>(std::min<int64_t>(kWarp, PowerOfTwoAtLeast(CeilDiv(shape.inner, kUnroll))));
+  const int size = TileSize(problem);
+  const int64_t packs = planes * shape.inner / size;
+  Plan plan{size == 1 ? Kernel::kNchwTileScalar : Kernel::kNchwTile};
   plan.blocks = CeilDiv(shape.batch * shape.channels, planes);
-  plan.threads = static_cast<int>(
-      std::clamp<int64_t>(RoundUp(CeilDiv(elements, PackElements(problem.type) * kUnroll), kWarp),
-                          kTileThreads[0], kTileThreads[1]));
-  // One pack more: in shared memory, too, x begins where it does within its line.
-  plan.smem_bytes = RoundUp(elements * ElementSize(problem.type), kPackBytes) + kPackBytes;
+  plan.threads = static_cast<int>(std::clamp<int64_t>(RoundUp(CeilDiv(packs, kTilePacks), kWarp),
+                                                      kTileThreads[0], kTileThreads[1]));
+  plan.cut.tile_planes = planes;
+  // One round over the planes where there are threads enough, none without a sum to add.
+  const int64_t most_lanes = std::min<int64_t>(kWarp, PowerOfTwoAtLeast(shape.inner / size + 1));
+  plan.cut.lanes = 1;
+  while (plan.cut.lanes < most_lanes && plan.cut.lanes * 2 * planes <= plan.threads) {
+    plan.cut.lanes *= 2;
+  }
+  // Two sums of a pack for each border between planes, else one; the squares of the elements that
+  // are in no pack. A map of a pack's bytes for each plane and one more.
+  plan.cut.stage_offset = FloatBytes(packs + planes + 2 * size);
+  plan.smem_bytes = plan.cut.stage_offset + int64_t{kPackBytes} * (planes + 1);
   return plan;
 }
 

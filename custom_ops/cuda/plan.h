@@ -10,8 +10,9 @@
 
 namespace frn::cuda {
 
-enum class Kernel { kNchwTile, kNchwPlane, kNhwc, kNhwcScalar, kStrided };
-inline constexpr Kernel kKernels[] = {Kernel::kNchwTile, Kernel::kNchwPlane, Kernel::kNhwc,
+enum class Kernel { kNchwTile, kNchwTileScalar, kNchwPlane, kNhwc, kNhwcScalar, kStrided };
+inline constexpr Kernel kKernels[] = {Kernel::kNchwTile,   Kernel::kNchwTileScalar,
+                                      Kernel::kNchwPlane,  Kernel::kNhwc,
                                       Kernel::kNhwcScalar, Kernel::kStrided};
 
 const char* KernelName(Kernel kernel);
@@ -38,7 +39,9 @@ FrnShape Canonical(FrnShape shape);
 // Elements of a 16-byte pack.
 int PackElements(ElementType type);
 
-// `planes` per block; the elements of a block must fit an int.
+// Planes that a block's registers hold, at most.
+int64_t NchwTileMostPlanes(const Problem& problem);
+// `planes` per block.
 Plan NchwTilePlan(const Problem& problem, int planes);
 
 // Packs of one plane that each block of a cluster owns, at most.

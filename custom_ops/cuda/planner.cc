@@ -9,7 +9,8 @@
 namespace frn::cuda {
 namespace {
 
-constexpr int64_t kMaxIndex = int64_t{1} << 30;  // kernels index a plane with ints
+constexpr int64_t kMaxIndex = int64_t{1} << 30;        // kernels index a plane with ints
+constexpr int64_t kMaxTiledPlanes = int64_t{1} << 34;  // times kMaxIndex: see Remainder
 constexpr int64_t kMaxBlocks = (int64_t{1} << 31) - 1;
 constexpr int kRegistersPerSm = 65536;
 constexpr int kRegisters = 64;               // per thread, at most: see __launch_bounds__
@@ -71,10 +72,12 @@ class Planner {
  private:
   void NchwTile() {
     const int64_t planes = shape_.batch * shape_.channels;
+    if (planes > kMaxTiledPlanes) return;
     // So many planes make whole packs: all tiles then begin alike on a 16-byte line.
     const int64_t group = pack_ / std::gcd<int64_t>(pack_, shape_.inner);
     for (const int64_t bytes : kTileBytes) {
-      const int64_t fitting = bytes / (shape_.inner * element_) / group * group;
+      const int64_t fitting =
+          std::min(bytes / (shape_.inner * element_), NchwTileMostPlanes(problem_)) / group * group;
       const int64_t chosen = std::min(std::max(fitting, group), RoundUp(planes, group));
       const Plan plan = NchwTilePlan(problem_, static_cast<int>(chosen));
       Work work;

@@ -2,8 +2,8 @@
 
 For every architecture the library is built for, from the compiler's own report: no register is
 spilled and no local memory used. In the disassembly for sm_90: wherever a kernel loads 16 bytes,
-four such loads are in flight before the first value is used. Of the library: it is small, and
-needs no CUDA library to load. Prints a table; exits 1 with what does not hold.
+at least four such loads are in flight before the first value is used. Of the library: it is small,
+and needs no CUDA library to load. Prints a table; exits 1 with what does not hold.
 
     python custom_ops/tests/cuda_check.py [--build FOLDER]
 
@@ -175,10 +175,10 @@ def problems_of(kernels: list[Usage], sass: dict[str, list[str]], library: Path)
     for kernel, instructions in sass.items():
         counts = loads_before_use(instructions)
         wide = not kernel.endswith(", 1>") and not kernel.startswith("Strided")
-        if wide != bool(counts) or any(count != LOADS_IN_FLIGHT for count in counts):
+        if wide != bool(counts) or any(count < LOADS_IN_FLIGHT for count in counts):
             problems.append(
                 f"{kernel}: 16-byte loads in flight before the first use: {counts}, expected "
-                f"{'runs of ' + str(LOADS_IN_FLIGHT) if wide else 'none'}"
+                f"{'runs of at least ' + str(LOADS_IN_FLIGHT) if wide else 'none'}"
             )
     size = library.stat().st_size
     if size > MAX_LIBRARY_BYTES:

@@ -36,11 +36,14 @@ FrnShape CaseGenerator::Shape(Kernel kernel, int64_t elements) {
   FrnShape shape{1, 1, 1, 1};
   switch (kernel) {
     case Kernel::kNchwTile:
+    case Kernel::kNchwTileScalar:
+      shape.inner = kernel == Kernel::kNchwTile ? 7 + Length(std::min<int64_t>(elements, 1000))
+                                                : Between(1, 7);
+      shape.channels = Length(std::max<int64_t>(1, elements / shape.inner));
+      break;
     case Kernel::kNchwPlane:
-      shape.inner =
-          Length(kernel == Kernel::kNchwTile ? std::min<int64_t>(elements, 1200) : elements);
-      shape.channels = Length(std::clamp<int64_t>(elements / shape.inner, 1,
-                                                  kernel == Kernel::kNchwTile ? elements : 4));
+      shape.inner = Length(elements);
+      shape.channels = Length(std::clamp<int64_t>(elements / shape.inner, 1, 4));
       break;
     case Kernel::kNhwc:
     case Kernel::kNhwcScalar:
@@ -92,10 +95,11 @@ FrnCase CaseGenerator::RandomCut(Kernel kernel, int64_t elements) {
   const FrnShape& shape = test.shape;
   switch (kernel) {
     case Kernel::kNchwTile:
+    case Kernel::kNchwTileScalar:
       test.plan = NchwTilePlan(
-          problem, static_cast<int>(Between(1, std::min<int64_t>(shape.batch * shape.channels + 2,
-                                                                 8192 / shape.inner + 1))));
-      test.plan.threads = kWarp * static_cast<int>(Between(1, 8));
+          problem, static_cast<int>(Between(1, std::min(shape.batch * shape.channels + 2,
+                                                        NchwTileMostPlanes(problem)))));
+      test.plan.threads = kWarp * static_cast<int>(Between(test.plan.threads / kWarp, 4));
       test.plan.cut.lanes = PowerOfTwo(kWarp);
       break;
     case Kernel::kNchwPlane: {

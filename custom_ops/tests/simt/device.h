@@ -51,7 +51,19 @@ void Store(V* p, V value) {
 }
 
 inline int Log2(int power) { return __builtin_ctz(static_cast<unsigned>(power)); }
+inline uint32_t MulHigh(uint32_t a, uint32_t b) {
+  return static_cast<uint32_t>(uint64_t{a} * b >> 32);
+}
 inline float AtLeast(float v, float floor) { return v < floor ? floor : v; }
+inline void AddSquare(float v, bool first, float& sum, float& other) {
+  float& grows = first ? sum : other;
+  grows = fmaf(v, v, grows);
+}
+inline float MapEither(float v, bool other, float scale, float shift, float floor,
+                       float other_scale, float other_shift, float other_floor) {
+  return other ? AtLeast(fmaf(v, other_scale, other_shift), other_floor)
+               : AtLeast(fmaf(v, scale, shift), floor);
+}
 inline float rsqrtf(float v) { return 1.0f / std::sqrt(v); }
 inline float __uint_as_float(uint32_t bits) {
   float value;

@@ -105,7 +105,7 @@ double UnitRoundoff(ElementType type) {
 // The longest chain of float additions behind one element of x's square.
 int64_t ChainLength(const FrnCase& test) {
   const Plan& plan = test.plan;
-  const int64_t teams = plan.kernel == Kernel::kNchwTile ? plan.cut.lanes
+  const int64_t teams = plan.cut.lanes > 0 ? plan.cut.lanes
                         : plan.cut.strip_columns > 0
                             ? int64_t{plan.threads / plan.cut.strip_columns} * plan.cut.cluster
                             : int64_t{plan.threads} * plan.cut.cluster;

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -86,8 +87,9 @@ void TestDevicesAreReadOnce() {
   }
   const int reads = TheMachine().attribute_reads - before;
   Expect(reads > 0 && reads <= 14, "attributes are read once per device");
-  std::vector<int> expected(15, 64 << 10);
-  expected.insert(expected.end(), 15, 163 << 10);
+  const size_t kernels = std::size(kKernels) * 3;  // types
+  std::vector<int> expected(kernels, 64 << 10);
+  expected.insert(expected.end(), kernels, 163 << 10);
   Expect(TheMachine().smem_limits == expected, "each kernel may use each device's shared memory");
 }
 

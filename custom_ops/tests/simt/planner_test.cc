@@ -45,7 +45,14 @@ void CheckPlan(const Problem& given, const Plan& plan, const NamedProfile& profi
   Expect(plan.blocks % cut.cluster == 0, at + "blocks of a cluster");
   switch (plan.kernel) {
     case Kernel::kNchwTile:
-      Expect(plan.threads <= 256 && power_of_two(cut.lanes) && cut.lanes <= kWarp, at + "tile");
+    case Kernel::kNchwTileScalar:
+      Expect((plan.kernel == Kernel::kNchwTile) == (p.shape.inner >= PackElements(p.type)),
+             at + "a pack has one border at most");
+      Expect(cut.tile_planes * p.shape.inner <=
+                 int64_t{plan.threads} * kTilePacks *
+                     (plan.kernel == Kernel::kNchwTile ? PackElements(p.type) : 1),
+             at + "registers");
+      Expect(plan.threads <= 128 && power_of_two(cut.lanes) && cut.lanes <= kWarp, at + "tile");
       Expect(plan.blocks * cut.tile_planes >= p.shape.batch * p.shape.channels, at + "planes");
       Expect(cut.tile_planes * p.shape.inner % PackElements(p.type) == 0, at + "lines");
       Expect(plan.smem_bytes <= 48 << 10, at + "a tile needs no more than the default");
@@ -111,7 +118,9 @@ void TestKernelOfLayout() {
   Expect(kernel({8, 3136, 60, 1}, f16, true) == Kernel::kNhwcScalar, "60 channels of 2 bytes");
   Expect(kernel({8, 3136, 60, 1}, ElementType::kFloat, true) == Kernel::kNhwc, "and of 4");
   Expect(kernel({8, 3136, 1, 1}, f16, true) == Kernel::kNchwPlane, "one channel has no layout");
-  Expect(kernel({8, 1, 64, 1}, f16, true) == Kernel::kNchwTile, "nor has one element");
+  Expect(kernel({8, 1, 64, 1}, f16, true) == Kernel::kNchwTileScalar, "nor has one element");
+  Expect(kernel({8, 1, 64, 7}, f16, true) == Kernel::kNchwTileScalar, "shorter than a pack");
+  Expect(kernel({8, 1, 64, 8}, f16, true) == Kernel::kNchwTile, "as long as a pack");
   Expect(kernel({8, 16, 64, 16}, f16, true) == Kernel::kStrided, "channels in the middle");
 }
 
