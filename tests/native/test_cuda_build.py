@@ -1,0 +1,38 @@
+"""Which GPUs the CUDA kernels are built for."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "custom_ops" / "cuda" / "architectures.cmake"
+
+
+def architectures(tmp_path, **variables) -> list[str]:
+    script = tmp_path / "print.cmake"
+    script.write_text(f'include("{SCRIPT}")\nmessage("${{FRN_ONNX_CUDA_ARCHITECTURES}}")\n')
+    given = [f"-D{name}={value}" for name, value in variables.items()]
+    result = subprocess.run(["cmake", *given, "-P", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stderr.strip().split(";")
+
+
+@pytest.mark.parametrize(
+    ("compiler", "processor", "expected"),
+    [
+        ("13.0.88", "x86_64", "75-real 80-real 90 100-real 120-real"),
+        ("12.9.86", "x86_64", "70-real 75-real 80-real 90 100-real 120-real"),
+        ("12.4.131", "x86_64", "70-real 75-real 80-real 90"),
+        # Jetson Orin runs neither the code for 8.0 nor PTX for 9.0.
+        ("13.0.88", "aarch64", "75-real 80-real 87-real 90 100-real 120-real"),
+        ("12.6.68", "aarch64", "70-real 75-real 80-real 87-real 90"),
+    ],
+)
+def test_architectures(tmp_path, compiler, processor, expected):
+    variables = {"CMAKE_CUDA_COMPILER_VERSION": compiler, "CMAKE_SYSTEM_PROCESSOR": processor}
+    assert architectures(tmp_path, **variables) == expected.split()
+
+
+def test_architectures_that_were_asked_for(tmp_path):
+    asked = {"FRN_ONNX_CUDA_ARCHITECTURES": "native", "CMAKE_CUDA_COMPILER_VERSION": "13.0"}
+    assert architectures(tmp_path, **asked) == ["native"]
