@@ -5,6 +5,7 @@ The kernels' own source is compiled as C++ (custom_ops/tests/simt). This runs th
 """
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -159,6 +160,32 @@ def test_double_has_no_cuda_kernel(session):
         session(model)
 
 
+def test_kernels_are_loaded_when_a_session_is_made(built):
+    """Not in its first run, which may be timed or captured in a CUDA graph."""
+    program = """
+import ctypes, sys
+import numpy as np, onnxruntime as ort, ort_models
+library = sys.argv[1]
+loads = ctypes.CDLL(library).fake_attribute_writes
+options = ort.SessionOptions()
+options.register_custom_ops_library(library)
+model = ort_models.frn_model(x=(1, 2, 3, 4), axes=(2, 3), channels=2)
+counts = [loads()]
+session = ort.InferenceSession(model.SerializeToString(), options)
+counts.append(loads())
+feeds = {value.name: np.ones(value.shape, np.float32) for value in session.get_inputs()}
+session.run(None, feeds)
+print(*counts, loads())
+"""
+    command = [sys.executable, "-c", program, built / "libemulated_ops.so"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert result.returncode == 0, result.stderr
+    before, made, run = map(int, result.stdout.split())
+    assert before == 0
+    assert made == run > 0
+
+
 @pytest.fixture(scope="session")
 def emulated(built):
     """The part of ``_native`` that runs on CUDA arrays, on NumPy's."""
@@ -218,3 +245,9 @@ def test_wrong_arguments_for_arrays(rng, emulated, changes, message):
     feeds = feeds_for(rng, (1, 5, 2, 2), (2, 3), DTYPES["float32"], op.INPUTS[:4], np.float32)
     with pytest.raises((ValueError, RuntimeError), match=message):
         on_arrays(emulated, feeds, (2, 3), np.empty_like(feeds["X"]), changes)
+
+
+def test_warm_up(emulated):
+    emulated.warm_up_cuda(device=0)
+    with pytest.raises(RuntimeError, match="choosing the CUDA device failed"):
+        emulated.warm_up_cuda(device=9)
