@@ -12,7 +12,7 @@ NATIVE_SOURCES := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name '
 CXX_FILES := $(filter %.cc %.h %.cu %.cuh,$(NATIVE_SOURCES))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test test-bare lint format bench wheel sanitize cuda-check simt fuzz mutants clean
+.PHONY: setup demo test test-bare lint format bench gpu-kit wheel sanitize cuda-check simt fuzz mutants clean
 
 setup: $(VENV)/.setup
 
@@ -85,6 +85,10 @@ simt: $(VENV)/.tools
 # The CUDA kernels compiled for every architecture: spills, loads in flight, size. Needs no GPU.
 cuda-check: $(VENV)/.tools
 	$(BIN)/python custom_ops/tests/cuda_check.py
+
+# What a machine with a GPU and without a network needs: benchmarks/gpu/README.md.
+gpu-kit: setup
+	$(BIN)/python benchmarks/gpu/kit.py build/gpu-kit $(ARGS)
 
 wheel: $(VENV)/.tools
 	$(PIP) wheel --no-deps --wheel-dir dist .

@@ -33,6 +33,8 @@ SHAPES = [
     *((1, 12544, 64, 1), (1, 65536, 16, 1), (2, 961, 130, 1), (2, 49, 2048, 1), (1, 20, 1, 30)),
     *((2, 5, 7, 3), (2, 40, 3, 129)),
 ]
+# A kernel each: tile, plane, channels last in packs and one by one, strided.
+TINY_SHAPES = [(2, 1, 3, 49), (1, 1, 2, 3136), (1, 196, 64, 1), (2, 49, 5, 1), (1, 5, 3, 7)]
 DRY_SHAPES = [(2, 1, 3, 49), (1, 1, 2, 3000), (2, 50, 16, 1), (2, 9, 5, 1), (2, 3, 4, 5)]
 
 
@@ -139,6 +141,25 @@ def run(context: Context) -> dict:
                         cut = plan.to_dict() if plan else None
                         result["failures"].append({"case": where, "plan": cut, "what": problem})
     return {**result, "kernels": kernels}
+
+
+def run_tiny(context: Context) -> dict:
+    """Some 30 launches for the sanitizers: each kernel, in one block, many blocks and a cluster."""
+    harness, launches, failures = context.harness, 0, []
+    for shape in TINY_SHAPES:
+        for dtype in ("float16", "float32"):
+            tensors = Tensors(harness, shape, dtype, (0, 0))
+            plans = harness.plans(shape, dtype)
+            clusters = [p for p in plans if p.cluster > 1]
+            for plan in [plans[0], plans[0].unstaged(), *clusters[:1], *clusters[-1:]]:
+                if not context.in_time:
+                    return {"launches": launches, "failures": failures, "complete": False}
+                launches += 1
+                try:
+                    tensors.check(tensors.run(plan, in_place=False), plan)
+                except (AssertionError, RuntimeError) as error:
+                    failures.append({"case": f"{dtype} {shape}", "what": str(error)})
+    return {"launches": launches, "failures": failures}
 
 
 def wrong(tensors: Tensors, plan: Plan | None) -> str:

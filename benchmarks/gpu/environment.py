@@ -1,10 +1,13 @@
 """The machine: driver, GPU, clocks, versions, the build, and how fast a large copy is."""
 
 import importlib.metadata
+import json
+import os
 import platform
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 from context import Context, summary
 from harness import ROOT, Call, Param
@@ -31,12 +34,19 @@ def _version(package: str) -> str | None:
         return None
 
 
+def commit() -> str | None:
+    """The kit's, where there is one: a machine with a GPU may have the files and no repository."""
+    kit = os.environ.get("FRN_GPU_WORK")
+    if kit and (facts := Path(kit, "kit.json")).exists():
+        return json.loads(facts.read_text())["commit"]
+    return _output("git", "describe", "--always", "--dirty", "--abbrev=40")
+
+
 def machine() -> dict[str, object]:
     """What every result file says of where it comes from."""
     gpu = _output("nvidia-smi", f"--query-gpu={','.join(_QUERY)}", "--format=csv,noheader")
     return {
-        "commit": _output("git", "rev-parse", "HEAD"),
-        "changed_files": (_output("git", "status", "--porcelain", "-uno") or "").count("\n"),
+        "commit": commit(),
         "host": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
@@ -54,10 +64,13 @@ def run(context: Context) -> dict:
     x.fill(0x3C)
     nothing = Param(0)
     call = Call(x.address, y.address, (1, 1, 1, 1), "float32", nothing, nothing)
-    times = harness.time_copy([call], size, replays=9)
+    speed = {"bytes": size}
+    for name, by_kernel in (("driver", False), ("kernel", True)):
+        times = harness.time_copy([call], size, by_kernel=by_kernel, replays=9)
+        speed[f"{name}_gbps"] = summary([2 * size / ms / 1e6 for ms in times])
     return {
         "machine": machine(),
         "device": harness.device(),
         "build_s": seconds,
-        "copy": {"bytes": size, "gbps": summary([2 * size / ms / 1e6 for ms in times])},
+        "copy": speed,
     }

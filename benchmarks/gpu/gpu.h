@@ -20,9 +20,11 @@ void Upload(void* to, const void* from, size_t bytes);
 void Download(void* to, const void* from, size_t bytes);
 void Fill(void* memory, int byte, size_t bytes);
 
-// The stream that launches and copies go to, and a copy from device to device on it.
+// The stream that launches and copies go to; copies from device to device on it, by the driver, and
+// by a plain kernel (whole packs).
 void* Stream();
 void Copy(void* to, const void* from, size_t bytes);
+void CopyByKernel(void* to, const void* from, size_t bytes);
 void Synchronize();
 
 // What `enqueue` puts on the stream, captured as one CUDA graph and replayed: milliseconds of each

@@ -201,14 +201,15 @@ bool bench_time(const CallRecord* calls, int64_t count, const PlanRecord* plan, 
   });
 }
 
-// The same for copies of x to y.
-bool bench_time_copy(const CallRecord* calls, int64_t count, int64_t bytes, int64_t replays,
-                     float* milliseconds) {
+// The same for copies of x to y, by a kernel or by the driver.
+bool bench_time_copy(const CallRecord* calls, int64_t count, int64_t bytes, bool by_kernel,
+                     int64_t replays, float* milliseconds) {
   return Guard([&] {
+    const auto copy = by_kernel ? frn::bench::CopyByKernel : frn::bench::Copy;
     const std::vector<float> times = frn::bench::TimeReplays(
         [&] {
           std::for_each_n(calls, count, [&](const CallRecord& c) {
-            frn::bench::Copy(c.y, c.x, static_cast<size_t>(bytes));
+            copy(c.y, c.x, static_cast<size_t>(bytes));
           });
         },
         static_cast<int>(replays));

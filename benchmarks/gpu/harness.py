@@ -210,13 +210,14 @@ class Harness:
         self.check("bench_time", records, count, _reference(plan), ctypes.c_int64(replays), times)
         return [elapsed / len(calls) for elapsed in times]
 
-    def time_copy(self, calls: Sequence[Call], size: int, *, replays: int) -> list[float]:
-        """The same for plain copies of ``size`` bytes from x to y."""
+    def time_copy(
+        self, calls: Sequence[Call], size: int, *, by_kernel: bool, replays: int
+    ) -> list[float]:
+        """The same for copies of ``size`` bytes from x to y, by a kernel or by the driver."""
         records, times = _records(calls), (ctypes.c_float * replays)()
-        count = ctypes.c_int64(len(calls))
-        self.check(
-            "bench_time_copy", records, count, ctypes.c_int64(size), ctypes.c_int64(replays), times
-        )
+        numbers = (ctypes.c_int64(len(calls)), ctypes.c_int64(size))
+        how = (ctypes.c_bool(by_kernel), ctypes.c_int64(replays))
+        self.check("bench_time_copy", records, *numbers, *how, times)
         return [elapsed / len(calls) for elapsed in times]
 
     def memory(self, size: int) -> Memory:
@@ -249,7 +250,7 @@ def build(folder: Path, *, dry_run: bool) -> Path:
     else:
         compiler = os.environ.get("CUDACXX", "nvcc")
         options += ["-O3", "-arch=native", "-Xcompiler=-fPIC", "--cudart=static"]
-        sources += [HERE / "gpu_cuda.cc"]
+        sources += [HERE / "gpu_cuda.cu"]
     watched = [*sources, *CUSTOM_OPS.rglob("*.h"), *CUSTOM_OPS.rglob("*.cuh")]
     newest = max(path.stat().st_mtime for path in watched)
     if library.exists() and library.stat().st_mtime > newest:

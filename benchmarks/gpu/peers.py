@@ -75,6 +75,7 @@ def peer_times(torch, context: Context, problem: Problem) -> dict[str, float]:
     # In a dry run the compiler, which takes minutes on a CPU, is left out.
     functions = {"eager": frn}
     if not context.dry_run:
+        torch._dynamo.reset()  # it gives up on a function after eight shapes
         functions["compile"] = torch.compile(frn, dynamic=False)
     times = {}
     for name, function in functions.items():

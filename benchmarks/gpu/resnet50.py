@@ -3,6 +3,8 @@
 Bottlenecks 3, 4, 6, 3 with the stride on the 3x3 convolution, as models/resnet.py has it in Keras.
 """
 
+import itertools
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -108,17 +110,18 @@ def build(
     return helper.make_model(graph, opset_imports=imports, ir_version=8)
 
 
-def single(shape, *, layout: str, dtype: str) -> onnx.ModelProto:
-    """One FRN node with TLU, parameters stored, on a tensor of a fixed shape."""
+def chain(shape, *, layout: str, dtype: str, nodes: int) -> onnx.ModelProto:
+    """FRN nodes with TLU one after the other, parameters stored, on a tensor of a fixed shape."""
     made = _Builder("frn", "NCHW", np.dtype(dtype))
     axes, channels = ((1, 2), shape[3]) if layout == "NHWC" else ((2, 3), shape[1])
-    names = [
-        made.weight(made.rng.standard_normal(op.param_shape(axes, channels))) for _ in range(3)
-    ]
+    names = ["X", *(f"Y{i}" for i in range(1, nodes)), "Y"]
+    for x, y in itertools.pairwise(names):
+        values = made.rng.standard_normal((3, *op.param_shape(axes, channels)))
+        made.nodes.append(op.node([x, *map(made.weight, values)], y, axes=axes))
     element = TensorProto.FLOAT16 if dtype == "float16" else TensorProto.FLOAT
     graph = helper.make_graph(
-        [op.node(["X", *names], "Y", axes=axes)],
-        "single",
+        made.nodes,
+        "chain",
         [helper.make_tensor_value_info("X", element, shape)],
         [helper.make_tensor_value_info("Y", element, shape)],
         made.weights,

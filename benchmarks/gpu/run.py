@@ -1,14 +1,15 @@
 """Checks and measures the CUDA kernels on this machine's GPU, in stages.
 
-    python benchmarks/gpu/run.py [--out FOLDER] [--stages NAME ...] [--dry-run]
+    python benchmarks/gpu/run.py [--out FOLDER] [--call A|B|C] [--stages NAME ...] [--dry-run]
 
 Each stage runs in a process of its own, has its own time budget, and writes FOLDER/NAME.json before
-the next one begins: a crash, a hang or a lost machine costs one stage. The report comes last.
-Exits 1 if a stage failed. --dry-run does the same on a CPU, at toy sizes, with the kernels under
-the SIMT emulator; its numbers mean nothing.
+the next one begins: a crash, a hang or a lost machine costs one stage, and the same command again
+runs what is missing or failed. The report comes last. Exits 1 if a stage failed, measured nothing
+or lacked a tool. --dry-run does the same on a CPU, at toy sizes, with the kernels under the SIMT
+emulator, and skips what only a GPU has; its numbers mean nothing.
 
-Needs: nvcc, an NVIDIA GPU, and the package with its reference (pip install .). PyTorch,
-compute-sanitizer and onnxruntime-gpu are used where they are there.
+Needs: nvcc, an NVIDIA GPU, the package, PyTorch, onnxruntime-gpu, compute-sanitizer and ncu.
+call.sh brings what a bare machine lacks.
 """
 
 import argparse
@@ -29,11 +30,14 @@ sys.path.insert(0, str(HERE))
 import bandwidth  # noqa: E402
 import correctness  # noqa: E402
 import environment  # noqa: E402
+import networks  # noqa: E402
+import operators  # noqa: E402
 import peers  # noqa: E402
+import profiler  # noqa: E402
 import report  # noqa: E402
 import sanitizer  # noqa: E402
-import sessions  # noqa: E402
 import sweep  # noqa: E402
+import test_suite  # noqa: E402
 from context import Context, SkipError  # noqa: E402
 
 DEFAULT_OUT = HERE.parent / "results" / "gpu"
@@ -42,24 +46,37 @@ _GRACE_S = 30  # for what a stage is in the middle of when its time is up
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage and the seconds it may take; together under half an hour."""
+    """A stage, and the seconds it may take."""
 
     run: Callable[[Context], dict]
     budget_s: float
 
 
 STAGES = {
-    "environment": Stage(environment.run, 120),
-    "correctness": Stage(correctness.run, 240),
-    "sanitizer": Stage(sanitizer.run, 180),
-    "bandwidth": Stage(bandwidth.run, 360),
-    "sweep": Stage(sweep.run, 240),
-    "peers": Stage(peers.run, 180),
-    "operators": Stage(sessions.run_operators, 90),
-    "resnet50": Stage(sessions.run_resnet50, 360),
+    "environment": Stage(environment.run, 60),
+    "correctness": Stage(correctness.run, 120),
+    "sanitizer": Stage(sanitizer.run, 150),
+    "tests": Stage(test_suite.run, 100),
+    "bandwidth": Stage(bandwidth.run, 240),
+    "sweep": Stage(sweep.run, 120),
+    "profiler": Stage(profiler.run, 60),
+    "operators": Stage(operators.run, 60),
+    "exported": Stage(networks.run_exported, 30),
+    "unet": Stage(networks.run_unet, 100),
+    "resnet50": Stage(networks.run_resnet50, 150),
+    "peers": Stage(peers.run, 100),
 }
-# Not a stage: what the sanitizer stage runs under its tools.
-_INNER = {"sanitized": Stage(correctness.run, 60)}
+# What one command on a machine that is to be had for half an hour does: under nine minutes each.
+CALLS = {
+    "A": ("environment", "correctness", "sanitizer", "tests"),
+    "B": ("bandwidth", "sweep", "profiler"),
+    "C": ("operators", "exported", "unet", "resnet50", "peers"),
+}
+# Not stages: what the tools of the stages sanitizer and profiler run.
+_INNER = {
+    "sanitized": Stage(correctness.run_tiny, 150),
+    "profiled": Stage(profiler.run_launches, 60),
+}
 
 
 def write(folder: Path, name: str, content: dict[str, Any]) -> None:
@@ -82,8 +99,11 @@ def run_here(name: str, stage: Stage, arguments: argparse.Namespace) -> None:
         if failures := result.get("failures"):
             first = f"{failures[0]['case']}: {failures[0]['what']}"
             content |= {"status": "failed", "reason": f"{len(failures)} failures; {first}"}
+        elif not result.get("complete", True):
+            content |= {"status": "unfinished", "reason": "its time was up"}
     except SkipError as skip:
-        content |= {"status": "skipped", "reason": str(skip), "result": None}
+        status = "skipped" if arguments.dry_run else "failed"
+        content |= {"status": status, "reason": str(skip), "result": None}
     except Exception as error:
         content |= {"status": "failed", "reason": str(error), "result": None}
         content["traceback"] = traceback.format_exc()
@@ -92,8 +112,8 @@ def run_here(name: str, stage: Stage, arguments: argparse.Namespace) -> None:
     sys.exit(content["status"] == "failed")
 
 
-def run_child(name: str, stage: Stage, arguments: argparse.Namespace) -> str:
-    """Runs a stage in a process of its own; its status. A stage that dies gets its file here."""
+def run_child(name: str, stage: Stage, arguments: argparse.Namespace) -> dict:
+    """Runs a stage in a process of its own; what it wrote. A stage that dies gets its file here."""
     command = [sys.executable, __file__, "--child", name, "--out", str(arguments.out)]
     command += ["--build", str(arguments.build)] + ["--dry-run"] * arguments.dry_run
     path = arguments.out / f"{name}.json"
@@ -108,13 +128,14 @@ def run_child(name: str, stage: Stage, arguments: argparse.Namespace) -> str:
         seconds = time.monotonic() - begin
         content = {"stage": name, "status": "failed", "reason": reason, "result": None}
         write(arguments.out, name, {**content, "seconds": seconds, "budget_s": stage.budget_s})
-    return json.loads(path.read_text())["status"]
+    return json.loads(path.read_text())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="where the files go")
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--call", choices=CALLS, help="only the stages of one call")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, help="only these stages")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, at toy sizes")
     parser.add_argument("--build", type=Path, default=HERE.parents[1] / "build" / "gpu-bench")
     parser.add_argument("--child", choices=[*STAGES, *_INNER], help=argparse.SUPPRESS)
@@ -123,11 +144,17 @@ def main() -> None:
     if arguments.child:
         run_here(arguments.child, {**STAGES, **_INNER}[arguments.child], arguments)
     failed = []
-    for name in arguments.stages:
+    chosen = arguments.stages or CALLS.get(arguments.call, STAGES)
+    done = report.load(arguments.out)
+    for name in chosen:
+        if name in done and done[name]["status"] == "ok" and not arguments.stages:
+            print(f"{name}: done before", flush=True)
+            continue
         print(f"{name} ...", flush=True)
-        status = run_child(name, STAGES[name], arguments)
-        print(f"{name}: {status}", flush=True)
-        if status == "failed":
+        stage = run_child(name, STAGES[name], arguments)
+        print(f"{name}: {stage['status']}, {stage['seconds']:.0f} s", flush=True)
+        if stage["status"] == "failed":
+            print(stage["reason"], flush=True)
             failed.append(name)
     print("\n" + report.render(report.load(arguments.out)))
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)

@@ -1,7 +1,6 @@
-"""compute-sanitizer over a part of the correctness stage: memory, uninitialised reads, barriers."""
+"""compute-sanitizer over the tiny cases: memory, uninitialised reads, barriers, races."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 from context import Context, SkipError
 from harness import HERE
 
-_TOOLS = ("memcheck", "initcheck", "synccheck", "racecheck")
+_TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")
 
 
 def run(context: Context) -> dict:
@@ -22,31 +21,42 @@ def run(context: Context) -> dict:
     if program is None:
         raise SkipError("compute-sanitizer is not on PATH")
     context.harness  # built here, not under the tool  # noqa: B018
-    result = {}
-    for tool in _TOOLS:
-        left = context.deadline - time.monotonic()
-        if left < 5:
-            result[tool] = {"status": "no time left"}
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            command = [
-                *(program, "--tool", tool, "--error-exitcode", "9", "--print-limit", "5"),
-                *(sys.executable, str(HERE / "run.py"), "--out", folder),
-                *("--child", "sanitized", "--budget", str(left / (len(_TOOLS) - len(result)))),
-                *("--build", str(context.build)),
-            ]
-            try:
-                done = subprocess.run(
-                    command, capture_output=True, text=True, timeout=left, env={**os.environ}
-                )
-            except subprocess.TimeoutExpired:
-                result[tool] = {"status": "timeout"}
-                continue
-            written = Path(folder, "sanitized.json")
-            checked = json.loads(written.read_text())["result"] if written.exists() else None
-        result[tool] = {
-            "status": "ok" if done.returncode == 0 else f"exit code {done.returncode}",
-            "checked": checked,
-            "output": (done.stdout + done.stderr)[-3000:] if done.returncode else "",
-        }
+    result: dict = {"failures": []}
+    for i, tool in enumerate(_TOOLS):
+        left = (context.deadline - time.monotonic()) / (len(_TOOLS) - i)
+        result[tool] = checked = check(context, [program, "--tool", tool], left)
+        if checked["problem"]:
+            result["failures"].append({"case": tool, "what": checked["problem"]})
     return result
+
+
+def check(context: Context, tool: list[str], seconds: float) -> dict:
+    """The tiny cases under one tool; ``problem`` is "" if all of them ran and nothing was found."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            *(*tool, "--error-exitcode", "9", "--print-limit", "5"),
+            *(sys.executable, str(HERE / "run.py"), "--out", folder),
+            *("--child", "sanitized", "--budget", str(seconds), "--build", str(context.build)),
+        ]
+        begin = time.monotonic()
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 10)
+        except subprocess.TimeoutExpired:
+            return {"problem": f"no end after {seconds + 10:.0f} s"}
+        output = (done.stdout + done.stderr)[-3000:]
+        written = Path(folder, "sanitized.json")
+        inner = json.loads(written.read_text()) if written.exists() else {}
+    problem = ""
+    if done.returncode:
+        problem = f"exit code {done.returncode}: {output}"
+    elif inner.get("status") not in ("ok", "unfinished") or not inner["result"]["launches"]:
+        problem = f"the cases did not run: {inner.get('reason', output)}"
+    elif "ERROR SUMMARY: 0 errors" not in output and "0 hazards" not in output:
+        problem = f"the tool gave no summary: {output}"
+    return {
+        "problem": problem,
+        "status": inner.get("status"),
+        "launches": (inner.get("result") or {}).get("launches", 0),
+        "seconds": time.monotonic() - begin,
+        "summary": output.strip().splitlines()[-1:],
+    }

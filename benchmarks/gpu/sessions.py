@@ -1,4 +1,4 @@
-"""ONNX Runtime on the GPU: one FRN node, and a whole ResNet-50, with the plugin and without.
+"""ONNX Runtime's sessions on the GPU, as the stages compare and time them.
 
 Inputs and outputs stay on the device (I/O binding). Sessions of one kind are compared with each
 other before they are timed, and timed in turns.
@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
-import resnet50
-from context import Context, Problem, SkipError, collect, problems, summary
+from context import Context, SkipError, summary
 
 # Largest difference between two ways to compute the same, over the largest output. float32 runs
 # through TF32 convolutions (10 bits of fraction), float16 through 53 layers of halves.
@@ -98,7 +97,7 @@ def compare(sessions: Mapping[str, Session], dtype: str) -> float:
     return worst
 
 
-def _require(context: Context) -> str:
+def device_for(context: Context) -> str:
     """The device to bind to.
 
     Raises:
@@ -113,90 +112,3 @@ def _require(context: Context) -> str:
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         raise SkipError("this ONNX Runtime has no CUDAExecutionProvider; install onnxruntime-gpu")
     return "cuda"
-
-
-def run_operators(context: Context) -> dict:
-    """One node on its own, as the plugin's kernel and as the eight primitives."""
-    device = _require(context)
-    wanted = problems(context, batches=(8, 64), images=(224,))
-    if not context.dry_run:
-        wanted = [p for p in wanted if p.channels in (64, 256, 2048)]
-    return collect(context, wanted, lambda problem: operator_row(context, device, problem))
-
-
-def operator_row(context: Context, device: str, problem: Problem) -> dict:
-    """Plugin and primitives on one tensor."""
-    from frn_onnx import lower
-
-    n, c, side = problem.batch, problem.channels, problem.side
-    shape = (n, side, side, c) if problem.layout == "NHWC" else (n, c, side, side)
-    model = resnet50.single(shape, layout=problem.layout, dtype=problem.dtype)
-    sessions = {
-        "plugin": Session(model, True, device),
-        "primitives": Session(lower(model, "primitives"), False, device),
-    }
-    x = np.random.default_rng(0).standard_normal(shape).astype(problem.dtype)
-    for session in sessions.values():
-        session.bind(x)
-    difference = compare(sessions, problem.dtype)
-    times = time_in_turns(context, {name: s.run for name, s in sessions.items()})
-    return {
-        **problem.to_dict(),
-        "difference": difference,
-        "ms": times,
-        "speedup": times["primitives"]["median"] / times["plugin"]["median"],
-    }
-
-
-def run_resnet50(context: Context) -> dict:
-    """A ResNet-50: FRN as primitives, FRN by the plugin, and the network with ReLU alone."""
-    device = _require(context)
-    batches = (2,) if context.dry_run else (64, 8, 1)
-    settings = [
-        {"dtype": dtype, "batch": batch, "nhwc": nhwc, "graph": graph}
-        for dtype in ("float16", "float32")
-        for batch in batches
-        for nhwc in (False, True)
-        for graph in (False, True)
-    ]
-    return collect(context, settings, lambda setting: network_row(context, device, **setting))
-
-
-def network_row(
-    context: Context, device: str, *, dtype: str, batch: int, nhwc: bool, graph: bool
-) -> dict:
-    """Three networks under one setting of the CUDA provider."""
-    from frn_onnx import lower
-
-    small = {"image": 64, "width": 8, "classes": 10} if context.dry_run else {}
-    options = {}
-    if device == "cuda":
-        options = {"prefer_nhwc": str(int(nhwc)), "enable_cuda_graph": str(int(graph))}
-    common = {"batch": batch, "dtype": dtype, **small}
-    plain = resnet50.build(**common)
-    # With NHWC convolutions, FRN in NHWC: ONNX Runtime then removes the Transposes around it.
-    fitting = resnet50.build(**common, layout="NHWC") if nhwc else plain
-    sessions = {
-        "plugin": Session(fitting, True, device, options),
-        "primitives": Session(lower(plain, "primitives"), False, device, options),
-    }
-    relu = Session(resnet50.build(**common, norm="relu"), False, device, options)
-    image = small.get("image", 224)
-    shape = (batch, 3, image, image)
-    x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
-    for session in (*sessions.values(), relu):
-        session.bind(x)
-    difference = compare(sessions, dtype)
-    compare({"relu": relu}, dtype)
-    times = time_in_turns(context, {name: s.run for name, s in {**sessions, "relu": relu}.items()})
-    medians = {name: value["median"] for name, value in times.items()}
-    return {
-        "dtype": dtype,
-        "batch": batch,
-        "prefer_nhwc": nhwc,
-        "cuda_graph": graph,
-        "difference": difference,
-        "ms": times,
-        "speedup": medians["primitives"] / medians["plugin"],
-        "over_relu": medians["plugin"] / medians["relu"],
-    }

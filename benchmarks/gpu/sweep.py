@@ -6,7 +6,6 @@ from bandwidth import pool_for
 from context import Context, Problem, collect, problems, summary
 
 REPLAYS = 3
-_BEST = 5
 
 _SHAPES = [
     # batch, channels, side
@@ -35,18 +34,24 @@ def _problems() -> list[Problem]:
 def sweep(context: Context, calls, problem: Problem) -> dict:
     """Times of all plans; ``regret`` is the chosen plan's time over the best one's."""
     harness = context.harness
-    measured = []
+    measured, refused = [], []
     for plan in harness.plans(problem.shape, problem.dtype):
         if measured and not context.in_time:
             break
-        milliseconds = summary(harness.time(calls, plan, replays=REPLAYS))["median"]
+        try:
+            milliseconds = summary(harness.time(calls, plan, replays=REPLAYS))["median"]
+        except RuntimeError as error:
+            refused.append({"what": str(error), **plan.to_dict()})
+            continue
         measured.append({"ms": milliseconds, **plan.to_dict()})
+    if not measured:
+        raise RuntimeError(f"every plan was refused, the first with {refused[0]['what']}")
     chosen, ordered = measured[0], sorted(measured, key=lambda m: m["ms"])
     return {
         **problem.to_dict(),
         "plans": len(measured),
         "chosen": chosen,
-        "best": ordered[:_BEST],
-        "worst_ms": ordered[-1]["ms"],
+        "measured": ordered,
+        "refused": refused,
         "regret": chosen["ms"] / ordered[0]["ms"],
     }

@@ -38,6 +38,26 @@ cudaStream_t TheStream() {
   return stream;
 }
 
+constexpr int kUnroll = 4;
+
+// What a kernel as good as a copy can do: 16 bytes an access, four in flight.
+__global__ void __launch_bounds__(512) CopyKernel(const uint4* from, uint4* to, size_t packs) {
+  const size_t threads = static_cast<size_t>(gridDim.x) * blockDim.x;
+  const size_t thread = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  for (size_t i = thread; i < packs; i += kUnroll * threads) {
+    uint4 pack[kUnroll];
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      const size_t k = i + u * threads;
+      pack[u] = __ldcs(from + (k < packs ? k : packs - 1));
+    }
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      if (i + u * threads < packs) to[i + u * threads] = pack[u];
+    }
+  }
+}
+
 }  // namespace
 
 std::string DeviceName() {
@@ -75,6 +95,15 @@ void* Stream() { return TheStream(); }
 
 void Copy(void* to, const void* from, size_t bytes) {
   Check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, TheStream()), "copying");
+}
+
+void CopyByKernel(void* to, const void* from, size_t bytes) {
+  constexpr size_t kThreads = 512;
+  const size_t packs = bytes / sizeof(uint4);
+  const size_t blocks = (packs + kUnroll * kThreads - 1) / (kUnroll * kThreads);
+  CopyKernel<<<static_cast<unsigned>(blocks), kThreads, 0, TheStream()>>>(
+      static_cast<const uint4*>(from), static_cast<uint4*>(to), packs);
+  Check(cudaGetLastError(), "copying with a kernel");
 }
 
 void Synchronize() { Check(cudaStreamSynchronize(TheStream()), "synchronising"); }

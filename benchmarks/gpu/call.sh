@@ -1,0 +1,53 @@
+#!/bin/bash
+# One call on the machine with the GPU: bash benchmarks/gpu/call.sh KIT A|B|C OUT [run.py's options]
+# Unpacks and builds what an earlier call has not; nothing is fetched, and nothing is installed
+# outside of $FRN_GPU_WORK (default: /tmp/frn-gpu).
+set -euo pipefail
+kit=$(realpath "$1"); call=$2; mkdir -p "$3"; out=$(realpath "$3"); shift 3
+root=$(realpath "$(dirname "$0")/../..")
+work=${FRN_GPU_WORK:-/tmp/frn-gpu}
+site=$work/site
+python=${PYTHON:-python3}
+mkdir -p "$site"
+export PYTHONPATH=$site PYTHONUNBUFFERED=1 FRN_GPU_WORK=$work
+pip=("$python" -m pip --disable-pip-version-check -q install --no-index --no-deps --target "$site")
+
+# KIT holds the parts, or is one; those after the first are for machines without the packages there.
+for part in "$kit" "$kit"/part*; do
+  if [ -f "$part/kit.json" ]; then cp "$part/kit.json" "$work"; fi
+  for name in onnxruntime models; do
+    if [ -f "$part/$name.tar.xz" ] && [ ! -f "$work/.$name" ]; then
+      target=$work; [ $name = models ] || target=$site
+      # Python's tarfile: a bare machine need not have xz.
+      "$python" -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2])' \
+        "$part/$name.tar.xz" "$target"
+      touch "$work/.$name"
+    fi
+  done
+  if [ -d "$part/wheels" ] && [ ! -f "$work/.wheels_$(basename "$part")" ]; then
+    for wheel in "$part"/wheels/*.whl; do
+      name=$(basename "$wheel" | cut -d- -f1)
+      "$python" -c "import importlib.metadata as m; m.version('$name')" 2>/dev/null || "${pip[@]}" "$wheel"
+    done
+    touch "$work/.wheels_$(basename "$part")"
+  fi
+done
+
+# CUDA and cuDNN of PyTorch's wheels, for ONNX Runtime, which looks for them beside itself.
+nvidia=$("$python" -c '
+import pathlib, site, sys
+folders = [p for s in sys.path for p in pathlib.Path(s).glob("nvidia/*/lib")]
+print(":".join(map(str, folders)))')
+export LD_LIBRARY_PATH=$nvidia${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export PATH=$site/bin:$PATH
+
+if [ -n "${FRN_GPU_DRY_RUN:-}" ]; then
+  set -- --dry-run "$@"
+  export FRN_ONNX_CUDA=${FRN_ONNX_CUDA:-off}
+fi
+architecture=$("$python" -c "import json; print(json.load(open('$work/kit.json'))['architecture'])")
+(cd "$root" && FRN_ONNX_CUDA=${FRN_ONNX_CUDA:-on} \
+  FRN_ONNX_CMAKE_ARGS="-DFRN_ONNX_CUDA_ARCHITECTURES=$architecture" \
+  "${pip[@]}" --no-build-isolation --upgrade . >"$out/build.log" 2>&1) || { tail -40 "$out/build.log"; exit 1; }
+cd "$work"
+exec "$python" "$root/benchmarks/gpu/run.py" --call "$call" --out "$out" --build "$work/build" "$@"

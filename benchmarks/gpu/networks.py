@@ -1,0 +1,138 @@
+"""Whole networks in ONNX Runtime: one exported from Keras, a U-Net at batch 1, a ResNet-50."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import resnet50
+from context import Context, SkipError, collect
+from sessions import Session, compare, device_for, time_in_turns
+from weights import draw_again
+
+# TF32 is off there, so that what is left is the order of summation over 20 layers.
+_EXACT = {"use_tf32": "0"}
+_LOGITS_TOLERANCE = 1e-3  # of the largest
+
+
+def models_folder() -> Path:
+    """Where call.sh put the kit's models.
+
+    Raises:
+        SkipError: there are none.
+    """
+    folder = Path(os.environ.get("FRN_GPU_WORK", "."), "models")
+    if not folder.is_dir():
+        raise SkipError("there are no models of a kit here; start this with call.sh")
+    return folder
+
+
+def run_exported(context: Context) -> dict:
+    """A network exported from Keras gives Keras's own logits."""
+    device, folder = device_for(context), models_folder()
+    stored = np.load(folder / "resnet20.npz")
+    model = onnx.load(folder / "resnet20.onnx")
+    for dim, size in zip(model.graph.input[0].type.tensor_type.shape.dim, (8,), strict=False):
+        dim.dim_value = size
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 8
+    session = Session(model, True, device, _EXACT if device == "cuda" else {})
+    session.bind(stored["images"])
+    session.run()
+    expected = stored["logits"]
+    difference = float(np.abs(session.output() - expected).max() / np.abs(expected).max())
+    failures = []
+    if not difference < _LOGITS_TOLERANCE:
+        failures.append({"case": "resnet20", "what": f"logits differ by {difference:.3g}"})
+    return {"difference": difference, "tolerance": _LOGITS_TOLERANCE, "failures": failures}
+
+
+def run_unet(context: Context) -> dict:
+    """A U-Net of 36 FRN at batch 1, as it was exported and as this package runs it."""
+    device, folder = device_for(context), models_folder()
+    graphs = {"enable_cuda_graph": "1"} if device == "cuda" else {}
+    files = {
+        "original": ("unet_frn_primitives_float32", False, {}),
+        "plugin": ("unet_frn_custom_float32", True, {}),
+        "plugin graph": ("unet_frn_custom_float32", True, graphs),
+        "original float16 graph": ("unet_frn_primitives_float16", False, graphs),
+        "plugin float16": ("unet_frn_custom_float16", True, {}),
+        "plugin float16 graph": ("unet_frn_custom_float16", True, graphs),
+        "relu float16 graph": ("unet_relu_primitives_float16", False, graphs),
+    }
+    sessions = {}
+    for name, (file, plugin, options) in files.items():
+        model = onnx.load(folder / f"{file}.onnx")
+        draw_again(model)
+        sessions[name] = Session(model, plugin, device, options)
+        dtype = "float16" if "float16" in name else "float32"
+        x = np.random.default_rng(0).standard_normal((1, 256, 256, 3))
+        sessions[name].bind(x.astype(dtype))
+    frn = {name: s for name, s in sessions.items() if not name.startswith("relu")}
+    difference = compare(frn, "float16")
+    compare({"relu": sessions["relu float16 graph"]}, "float16")
+    times = time_in_turns(context, {name: s.run for name, s in sessions.items()})
+    medians = {name: value["median"] for name, value in times.items()}
+    ours = medians["plugin float16 graph"]
+    return {
+        "ms": times,
+        "difference": difference,
+        "over_relu": ours / medians["relu float16 graph"],
+        "of_original": ours / medians["original"],
+    }
+
+
+def run_resnet50(context: Context) -> dict:
+    """A ResNet-50: FRN as primitives, FRN by the plugin, and the network with ReLU alone."""
+    device = device_for(context)
+    batches = (2,) if context.dry_run else (64, 1)
+    settings = [
+        {"dtype": dtype, "batch": batch, "nhwc": nhwc, "graph": graph}
+        for dtype in ("float16", "float32")
+        for batch in batches
+        for nhwc in (False, True)
+        for graph in (False, True)
+    ]
+    if not context.dry_run:  # setting up a session takes seconds: what people run, first
+        settings = [s for s in settings if s["graph"] and s["dtype"] == "float16"]
+    return collect(context, settings, lambda setting: network_row(context, device, **setting))
+
+
+def network_row(
+    context: Context, device: str, *, dtype: str, batch: int, nhwc: bool, graph: bool
+) -> dict:
+    """Three networks under one setting of the CUDA provider."""
+    from frn_onnx import lower
+
+    small = {"image": 64, "width": 8, "classes": 10} if context.dry_run else {}
+    options: Mapping[str, str] = {}
+    if device == "cuda":
+        options = {"prefer_nhwc": str(int(nhwc)), "enable_cuda_graph": str(int(graph))}
+    common = {"batch": batch, "dtype": dtype, **small}
+    plain = resnet50.build(**common)
+    # With NHWC convolutions, FRN in NHWC: ONNX Runtime then removes the Transposes around it.
+    fitting = resnet50.build(**common, layout="NHWC") if nhwc else plain
+    sessions = {
+        "plugin": Session(fitting, True, device, options),
+        "primitives": Session(lower(plain, "primitives"), False, device, options),
+    }
+    relu = Session(resnet50.build(**common, norm="relu"), False, device, options)
+    image = small.get("image", 224)
+    shape = (batch, 3, image, image)
+    x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    for session in (*sessions.values(), relu):
+        session.bind(x)
+    difference = compare(sessions, dtype)
+    compare({"relu": relu}, dtype)
+    times = time_in_turns(context, {name: s.run for name, s in {**sessions, "relu": relu}.items()})
+    medians = {name: value["median"] for name, value in times.items()}
+    return {
+        "dtype": dtype,
+        "batch": batch,
+        "prefer_nhwc": nhwc,
+        "cuda_graph": graph,
+        "difference": difference,
+        "ms": times,
+        "speedup": medians["primitives"] / medians["plugin"],
+        "over_relu": medians["plugin"] / medians["relu"],
+    }

@@ -1,0 +1,73 @@
+"""Nsight Compute over one launch of each kernel: what it moves, and what it waits for.
+
+DRAM bytes are the kernel's traffic: two passes over the tensor are what FRN needs.
+"""
+
+import csv
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bandwidth import pool_for
+from context import Context, Problem, SkipError
+from harness import HERE
+
+_METRICS = {
+    "dram__bytes_read.sum": "read_bytes",
+    "dram__bytes_write.sum": "written_bytes",
+    "gpu__time_duration.sum": "ns",
+    "smsp__inst_executed.sum": "warp_instructions",
+    "smsp__inst_issued.avg.pct_of_peak_sustained_active": "issue_pct",
+    "sm__warps_active.avg.pct_of_peak_sustained_active": "warps_pct",
+    "launch__registers_per_thread": "registers",
+}
+PROBLEMS = [
+    Problem(batch, channels, side, layout, dtype)
+    for batch, channels, side in ((64, 64, 112), (64, 512, 28), (64, 1024, 14), (64, 2048, 7))
+    for layout in ("NCHW", "NHWC")
+    for dtype in ("float16", "float32")
+]
+
+
+def run(context: Context) -> dict:
+    if context.dry_run:
+        raise SkipError("Nsight Compute needs a GPU")
+    program = shutil.which("ncu")
+    if program is None:
+        raise SkipError("ncu is not on PATH")
+    context.harness  # built here, not under the tool  # noqa: B018
+    with TemporaryDirectory() as folder:
+        command = [
+            *(program, "--csv", "--page", "raw", "--clock-control", "none"),
+            *("--cache-control", "none", "--metrics", ",".join(_METRICS)),
+            *(sys.executable, str(HERE / "run.py"), "--out", folder),
+            *("--child", "profiled", "--build", str(context.build)),
+        ]
+        left = context.deadline - time.monotonic()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=left)
+        ran = Path(folder, "profiled.json").exists()
+    lines = done.stdout.splitlines()
+    header = next((i for i, line in enumerate(lines) if line.startswith('"ID"')), None)
+    if done.returncode or header is None or not ran:
+        raise RuntimeError(
+            f"ncu failed with {done.returncode}: {(done.stdout + done.stderr)[-3000:]}"
+        )
+    units, *launches = csv.DictReader(lines[header:])
+    if len(launches) != len(PROBLEMS):
+        raise RuntimeError(f"ncu saw {len(launches)} launches, expected {len(PROBLEMS)}")
+    rows = []
+    for problem, launch in zip(PROBLEMS, launches, strict=True):
+        row = {short: launch[name] for name, short in _METRICS.items()}
+        rows.append({**problem.to_dict(), "kernel": launch["Kernel Name"], **row})
+    return {"rows": rows, "units": {short: units[name] for name, short in _METRICS.items()}}
+
+
+def run_launches(context: Context) -> dict:
+    """One launch of each problem, nothing else."""
+    pool = pool_for(context, PROBLEMS)
+    for problem in PROBLEMS:
+        context.harness.run(pool.calls(problem)[0])
+    return {"launches": len(PROBLEMS)}

@@ -1,0 +1,42 @@
+"""tests/native/test_cuda.py on this machine: the kernels in ONNX Runtime sessions and on arrays."""
+
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from context import Context, SkipError
+from harness import ROOT
+
+
+def run(context: Context) -> dict:
+    if context.dry_run:
+        raise SkipError("its tests need a GPU")
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "junit.xml")
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        command += [f"--junitxml={file}", "-o", "addopts=", "--import-mode=importlib"]
+        command.append(str(ROOT / "tests" / "native" / "test_cuda.py"))
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=context.deadline - time.monotonic(),
+            env={**os.environ, "FRN_ONNX_REQUIRE_CUDA": "1"},
+        )
+        output = (done.stdout + done.stderr)[-8000:]
+        if not file.exists():
+            raise RuntimeError(f"pytest wrote no results: {output}")
+        cases = list(ET.parse(file).iter("testcase"))
+    bad = [
+        {"case": case.get("name"), "what": (child.get("message") or child.tag)[:500]}
+        for case in cases
+        for child in case
+        if child.tag in ("failure", "error", "skipped")
+    ]
+    if not cases:
+        raise RuntimeError(f"no test ran: {output}")
+    return {"tests": len(cases), "failures": bad, "output": output if bad else ""}
