@@ -6,11 +6,12 @@ set -euo pipefail
 kit=$(realpath "$1"); call=$2; mkdir -p "$3"; out=$(realpath "$3"); shift 3
 root=$(realpath "$(dirname "$0")/../..")
 work=${FRN_GPU_WORK:-/tmp/frn-gpu}
-site=$work/site
+site=$work/site        # packages of the kit
+package=$work/package  # this one, built here
 python=${PYTHON:-python3}
 mkdir -p "$site"
-export PYTHONPATH=$site PYTHONUNBUFFERED=1 FRN_GPU_WORK=$work
-pip=("$python" -m pip --disable-pip-version-check -q install --no-index --no-deps --target "$site")
+export PYTHONPATH=$package:$site PYTHONUNBUFFERED=1 FRN_GPU_WORK=$work
+pip=("$python" -m pip --disable-pip-version-check -q install --no-index --no-deps --target)
 
 # KIT holds the parts, or is one; those after the first are for machines without the packages there.
 for part in "$kit" "$kit"/part*; do
@@ -27,7 +28,7 @@ for part in "$kit" "$kit"/part*; do
   if [ -d "$part/wheels" ] && [ ! -f "$work/.wheels_$(basename "$part")" ]; then
     for wheel in "$part"/wheels/*.whl; do
       name=$(basename "$wheel" | cut -d- -f1)
-      "$python" -c "import importlib.metadata as m; m.version('$name')" 2>/dev/null || "${pip[@]}" "$wheel"
+      "$python" -c "import importlib.metadata as m; m.version('$name')" 2>/dev/null || "${pip[@]}" "$site" "$wheel"
     done
     touch "$work/.wheels_$(basename "$part")"
   fi
@@ -48,6 +49,6 @@ fi
 architecture=$("$python" -c "import json; print(json.load(open('$work/kit.json'))['architecture'])")
 (cd "$root" && FRN_ONNX_CUDA=${FRN_ONNX_CUDA:-on} \
   FRN_ONNX_CMAKE_ARGS="-DFRN_ONNX_CUDA_ARCHITECTURES=$architecture" \
-  "${pip[@]}" --no-build-isolation --upgrade . >"$out/build.log" 2>&1) || { tail -40 "$out/build.log"; exit 1; }
+  "${pip[@]}" "$package" --no-build-isolation --upgrade . >"$out/build.log" 2>&1) || { tail -40 "$out/build.log"; exit 1; }
 cd "$work"
 exec "$python" "$root/benchmarks/gpu/run.py" --call "$call" --out "$out" --build "$work/build" "$@"
