@@ -55,10 +55,10 @@ class Stage:
 STAGES = {
     "environment": Stage(environment.run, 60),
     "correctness": Stage(correctness.run, 120),
-    "sanitizer": Stage(sanitizer.run, 150),
-    "tests": Stage(test_suite.run, 100),
-    "bandwidth": Stage(bandwidth.run, 240),
-    "sweep": Stage(sweep.run, 120),
+    "sanitizer": Stage(sanitizer.run, 90),
+    "tests": Stage(test_suite.run, 90),
+    "bandwidth": Stage(bandwidth.run, 150),
+    "sweep": Stage(sweep.run, 80),
     "profiler": Stage(profiler.run, 60),
     "operators": Stage(operators.run, 60),
     "exported": Stage(networks.run_exported, 30),
@@ -68,13 +68,13 @@ STAGES = {
 }
 # What one command on a machine that is to be had for half an hour does: under nine minutes each.
 CALLS = {
-    "A": ("environment", "correctness", "sanitizer", "tests"),
+    "A": ("environment", "correctness", "tests", "sanitizer"),
     "B": ("bandwidth", "sweep", "profiler"),
     "C": ("operators", "exported", "unet", "resnet50", "peers"),
 }
 # Not stages: what the tools of the stages sanitizer and profiler run.
 _INNER = {
-    "sanitized": Stage(correctness.run_tiny, 150),
+    "sanitized": Stage(correctness.run_tiny, 90),
     "profiled": Stage(profiler.run_launches, 60),
 }
 

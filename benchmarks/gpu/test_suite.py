@@ -1,4 +1,4 @@
-"""tests/native/test_cuda.py on this machine: the kernels in ONNX Runtime sessions and on arrays."""
+"""The test suite's own tests for a GPU: the kernels in ONNX Runtime sessions and on arrays."""
 
 import os
 import subprocess
@@ -18,8 +18,8 @@ def run(context: Context) -> dict:
     with TemporaryDirectory() as folder:
         file = Path(folder, "junit.xml")
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        command += [f"--junitxml={file}", "-o", "addopts=", "--import-mode=importlib"]
-        command.append(str(ROOT / "tests" / "native" / "test_cuda.py"))
+        command += [f"--junitxml={file}", "-o", "addopts=", "--import-mode=importlib", "-m", "cuda"]
+        command += [str(path) for path in sorted((ROOT / "tests" / "native").glob("test_cuda*.py"))]
         done = subprocess.run(
             command,
             capture_output=True,
