@@ -208,9 +208,8 @@ bool bench_time_copy(const CallRecord* calls, int64_t count, int64_t bytes, bool
     const auto copy = by_kernel ? frn::bench::CopyByKernel : frn::bench::Copy;
     const std::vector<float> times = frn::bench::TimeReplays(
         [&] {
-          std::for_each_n(calls, count, [&](const CallRecord& c) {
-            copy(c.y, c.x, static_cast<size_t>(bytes));
-          });
+          std::for_each_n(calls, count,
+                          [&](const CallRecord& c) { copy(c.y, c.x, static_cast<size_t>(bytes)); });
         },
         static_cast<int>(replays));
     std::copy(times.begin(), times.end(), milliseconds);

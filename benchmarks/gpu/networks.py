@@ -22,8 +22,8 @@ def models_folder() -> Path:
     Raises:
         SkipError: there are none.
     """
-    folder = Path(os.environ.get("FRN_GPU_WORK", "."), "models")
-    if not folder.is_dir():
+    work = os.environ.get("FRN_GPU_WORK")
+    if not work or not (folder := Path(work, "models")).is_dir():
         raise SkipError("there are no models of a kit here; start this with call.sh")
     return folder
 
