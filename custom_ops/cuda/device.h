@@ -102,6 +102,46 @@ __device__ inline float* ClusterPeer(float* local, int rank) {
 #endif
 }
 
+// Copies from global to shared memory that do not pass through registers (sm_80 and later, 4
+// bytes and more): many can be under way. A copy belongs to the group that CommitCopies closes;
+// WaitCopies waits for all of the thread's groups but the last kPending. A thread sees what it
+// copied itself after its wait; for others to see it takes a barrier. (CUDA's own functions let
+// the compiler read shared memory ahead of the wait: they count on that barrier.)
+#if __CUDA_ARCH__ >= 800
+inline constexpr size_t kLeastCopyBytes = 4;
+#else
+inline constexpr size_t kLeastCopyBytes = ~size_t{0};  // there are none
+#endif
+template <class V>
+inline constexpr bool kCopiesAsync = sizeof(V) >= kLeastCopyBytes;
+template <class V>
+__device__ inline void CopyAsync(V* shared, const V* global) {
+#if __CUDA_ARCH__ >= 800
+  const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  if constexpr (sizeof(V) == kPackBytes) {
+    // Not through L1, where nobody would find it. A narrow strip's neighbour, which another block
+    // reads now, lies in the same 128 bytes: L2 is to fetch both at once.
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(global)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global.L2::128B [%0], [%1], %2;" ::"r"(to), "l"(global),
+                 "n"(sizeof(V))
+                 : "memory");
+  }
+#endif
+}
+__device__ inline void CommitCopies() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+template <int kPending>
+__device__ inline void WaitCopies() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+#endif
+}
+
 template <class V>
 __device__ inline V Load(const V* p) {
   return *p;

@@ -48,6 +48,7 @@ struct Cut {
   int tile_planes = 0;    // tile: planes a block owns
   int lanes = 0;          // tile: threads that sum one plane; a power of two up to 32
   int strip_columns = 0;  // nhwc: packs a strip is wide; a power of two up to 32
+  FastDivisor strips;     // nhwc: strips of a sample
 };
 
 struct KernelParams {

@@ -1,15 +1,17 @@
 // FRN forward where channels come last.
 //
-// A block owns a strip of channels, 32 to 128 bytes, of one sample and walks its pixels; on
+// A block owns a strip of channels, 64 or 128 bytes, of one sample and walks its pixels; on
 // sm_90 and later a cluster of up to 8 blocks shares the pixels. Pass 1 sums x * x and keeps
 // the first `stage` steps in shared memory; pass 2 maps what was kept, and reads the rest
 // once more, while it is still in L2.
 //
 // Threads: column = thread % strip_columns is the vector of channels, row = thread /
 // strip_columns the pixel; a step is one pixel per row. A thread keeps its channels, so the
-// affine maps stay in registers, and it meets in shared memory only what it kept itself.
+// affine maps stay in registers, and it meets in shared memory only what it kept itself:
+// from sm_80 on it copies asynchronously, kAhead batches of steps ahead of the sum, and
+// waits for its own copies without a barrier.
 // kSize = 1 is for a channel count or a pointer that is no multiple of 16 bytes: the same
-// walk, one element at a time.
+// walk, one element at a time, and more of them at once.
 // Traffic: 1 read and 1 write per element where the strip fits the stage, else up to 2 reads.
 // Order of the sum: fixed for one cut. The cut depends on the device alone.
 
@@ -19,6 +21,17 @@
 #include "cuda/cluster.cuh"
 
 namespace frn::cuda {
+
+// Adds the squares of a vector, if it counts: a select costs no instruction, a branch would.
+template <class T, class Vec, int kSize>
+__device__ inline void AddSquares(Vec vec, bool counts, float (&squares)[kSize]) {
+  float v[kSize];
+  Unpack<T>(vec, v);
+#pragma unroll
+  for (int e = 0; e < kSize; ++e) {
+    if (counts) squares[e] = fmaf(v[e], v[e], squares[e]);
+  }
+}
 
 // The sums of the strip's channels over the block and its cluster, from each thread's own;
 // thread c < strip returns that of channel c. `shared` holds, per channel, a float per warp and
@@ -51,16 +64,24 @@ __device__ inline float SumOverStrip(float (&squares)[kSize], float* shared, int
   return SumOverCluster(sum, shared + warps * strip, rank, cut.cluster, strip);
 }
 
+// Steps whose loads or copies a thread issues together: at least four, and 32 bytes.
+template <class Vec>
+inline constexpr int kBatchOf =
+    sizeof(Vec) < 32 / kUnroll ? 32 / static_cast<int>(sizeof(Vec)) : kUnroll;
+// Batches that are copied ahead of the one being summed.
+inline constexpr int kAhead = 4;
+
 template <class T, int kSize>
 __global__ void __launch_bounds__(512, 2) Nhwc(KernelParams p, Cut cut) {
   using Vec = typename Vector<T, kSize>::Type;
-  EnterCluster(cut.cluster);
+  constexpr int kBatch = kBatchOf<Vec>;
   const int threads = static_cast<int>(blockDim.x);
   const int thread = static_cast<int>(threadIdx.x);
-  const int column = thread % cut.strip_columns;
-  const int row = thread / cut.strip_columns;
-  const int rows = threads / cut.strip_columns;
-  const int strip = cut.strip_columns * kSize;  // channels
+  const int columns_log2 = Log2(cut.strip_columns);
+  const int column = thread & (cut.strip_columns - 1);
+  const int row = thread >> columns_log2;
+  const int rows = threads >> columns_log2;
+  const int strip = cut.strip_columns * kSize;  // channels, a power of two
 
   // Shared memory: per channel the map; what SumOverStrip needs; the stage.
   Affine* maps = reinterpret_cast<Affine*>(SharedMemory());
@@ -68,45 +89,77 @@ __global__ void __launch_bounds__(512, 2) Nhwc(KernelParams p, Cut cut) {
   Vec* stage = reinterpret_cast<Vec*>(SharedMemory() + cut.stage_offset) + thread;
 
   const int channels = static_cast<int>(p.shape.channels);
-  const uint32_t strips = (channels + strip - 1) / strip;
-  const int rank = static_cast<int>(blockIdx.x % cut.cluster);
-  const uint32_t block = blockIdx.x / cut.cluster;
-  const int64_t sample = block / strips;
-  const int first_channel = static_cast<int>(block % strips) * strip;
+  const int cluster_log2 = Log2(cut.cluster);
+  const int rank = static_cast<int>(blockIdx.x) & (cut.cluster - 1);
+  const uint32_t block = blockIdx.x >> cluster_log2;
+  const uint32_t sample = Quotient(block, cut.strips);
+  const int first_channel = static_cast<int>(block - sample * cut.strips.divisor) * strip;
   const int first_own = first_channel + column * kSize;
+
+  // This block's pixels; none (0 or less) beyond the last block's, or the last channel.
+  const int all_pixels = static_cast<int>(p.shape.outer);
+  const int share = (all_pixels + cut.cluster - 1) >> cluster_log2;
+  const int begin = rank * share;
+  const int pixels = first_own < channels ? Min(share, all_pixels - begin) : 0;
+  const auto elements = [&](int64_t count) { return count * static_cast<uint32_t>(channels); };
+  const int64_t offset = elements(static_cast<int64_t>(sample) * all_pixels + begin) + first_own;
+  const T* x = static_cast<const T*>(p.x) + offset;
+  T* y = static_cast<T*>(p.y) + offset;
+  const auto source = [&](int pixel) {
+    return reinterpret_cast<const Vec*>(x + elements(static_cast<uint32_t>(pixel)));
+  };
+
+  // Copies to the stage, ahead of everything: neither parameters nor sums are waited for.
+  const int staged = Min(pixels, cut.stage * rows);
+  const int64_t stride = elements(static_cast<uint32_t>(rows));
+  int copied = row;  // the pixel to copy next
+  const T* from = x + elements(static_cast<uint32_t>(row));
+  Vec* to = stage;
+  const auto copy_batch = [&] {
+#pragma unroll
+    for (int u = 0; u < kBatch; ++u, copied += rows, from += stride, to += threads) {
+      if (copied < staged) CopyAsync(to, reinterpret_cast<const Vec*>(from));
+    }
+    CommitCopies();
+  };
+  if constexpr (kCopiesAsync<Vec>) {
+    for (int batch = 0; batch < kAhead; ++batch) copy_batch();
+  }
+  EnterCluster(cut.cluster);
+
   Channel channel{};  // of the channel whose sum and map are this thread's
   if (thread < strip && first_channel + thread < channels) {
     channel = LoadChannel<T>(p, first_channel + thread);
   }
 
-  // This block's pixels; none (0 or less) beyond the last block's, or the last channel.
-  const int all_pixels = static_cast<int>(p.shape.outer);
-  const int share = (all_pixels + cut.cluster - 1) / cut.cluster;
-  const int begin = rank * share;
-  const int pixels = first_own < channels ? Min(share, all_pixels - begin) : 0;
-  const int64_t offset = (sample * all_pixels + begin) * channels + first_own;
-  const T* x = static_cast<const T*>(p.x) + offset;
-  T* y = static_cast<T*>(p.y) + offset;
-  const auto load_from = [&](int pixel) {
-    return reinterpret_cast<const Vec*>(x +
-                                        static_cast<int64_t>(Min(pixel, pixels - 1)) * channels);
-  };
-
-  // Pass 1. Loads first, at a clamped pixel: see nchw_tile.cuh.
+  // Pass 1.
   float squares[kSize] = {};
-  for (int step = 0, i = row; i < pixels; step += kUnroll, i += kUnroll * rows) {
-    Vec vec[kUnroll];
+  if constexpr (kCopiesAsync<Vec>) {
+    const Vec* arrived = stage;
+    for (int i = row; i < staged; i += kBatch * rows, arrived += kBatch * threads) {
+      copy_batch();
+      WaitCopies<kAhead>();
+      Vec vec[kBatch] = {};
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) vec[u] = Load(load_from(i + u * rows));
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      float v[kSize];
-      Unpack<T>(vec[u], v);
-#pragma unroll
-      for (int e = 0; e < kSize; ++e) {
-        if (i + u * rows < pixels) squares[e] = fmaf(v[e], v[e], squares[e]);
+      for (int u = 0; u < kBatch; ++u) {
+        if (i + u * rows < staged) vec[u] = arrived[u * threads];
       }
-      if (step + u < cut.stage) stage[(step + u) * threads] = vec[u];
+#pragma unroll
+      for (int u = 0; u < kBatch; ++u) AddSquares<T>(vec[u], true, squares);
+    }
+  }
+  // What is not copied is loaded. Loads first, at a clamped pixel: see nchw_tile.cuh.
+  const int first = kCopiesAsync<Vec> ? cut.stage : 0;
+  for (int step = first, i = row + first * rows; i < pixels; step += kBatch, i += kBatch * rows) {
+    Vec vec[kBatch];
+#pragma unroll
+    for (int u = 0; u < kBatch; ++u) vec[u] = Load(source(Min(i + u * rows, pixels - 1)));
+#pragma unroll
+    for (int u = 0; u < kBatch; ++u) {
+      AddSquares<T>(vec[u], i + u * rows < pixels, squares);
+      if constexpr (!kCopiesAsync<Vec>) {
+        if (step + u < cut.stage) stage[(step + u) * threads] = vec[u];
+      }
     }
   }
 
@@ -123,20 +176,18 @@ __global__ void __launch_bounds__(512, 2) Nhwc(KernelParams p, Cut cut) {
     Unpack<T>(vec, v);
 #pragma unroll
     for (int e = 0; e < kSize; ++e) v[e] = map[e](v[e]);
-    Store(reinterpret_cast<Vec*>(y + static_cast<int64_t>(pixel) * channels), Repack<T>(v));
+    Store(reinterpret_cast<Vec*>(y + elements(static_cast<uint32_t>(pixel))), Repack<T>(v));
   };
-  for (int i = row + cut.stage * rows; i < pixels; i += kUnroll * rows) {
-    Vec vec[kUnroll];
+  for (int i = row + cut.stage * rows; i < pixels; i += kBatch * rows) {
+    Vec vec[kBatch];
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) vec[u] = LoadLast(load_from(i + u * rows));
+    for (int u = 0; u < kBatch; ++u) vec[u] = LoadLast(source(Min(i + u * rows, pixels - 1)));
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
+    for (int u = 0; u < kBatch; ++u) {
       if (i + u * rows < pixels) store(i + u * rows, vec[u]);
     }
   }
-  for (int step = 0, i = row; step < cut.stage && i < pixels; ++step, i += rows) {
-    store(i, stage[step * threads]);
-  }
+  for (int step = 0, i = row; i < staged; ++step, i += rows) store(i, stage[step * threads]);
 }
 
 }  // namespace frn::cuda

@@ -108,6 +108,7 @@ Plan NhwcPlan(const Problem& problem, int columns, int cluster, int threads, int
             threads};
   plan.cut.cluster = cluster;
   plan.cut.strip_columns = columns;
+  plan.cut.strips = FastDivisor::Of(strips);
   plan.cut.stage = static_cast<int>(stage);
   // Per channel: a map of three floats, a sum per warp, and per block of the cluster.
   plan.cut.stage_offset = FloatBytes(int64_t{3 + threads / kWarp + cluster} * strip);

@@ -110,7 +110,7 @@ def loads_before_use(instructions: list[str]) -> list[int]:
         if opcode.startswith("@"):
             opcode, _, operands = operands.partition(" ")
         registers = re.findall(r"\bR(\d+)\b", operands)
-        if opcode.startswith("LDG") and opcode.endswith(".128"):
+        if opcode.startswith("LDG.") and opcode.endswith(".128"):
             sources, first = registers[1:], int(registers[0])
         else:
             # A store has no destination; for the rest it does no harm to count it as a source,

@@ -34,6 +34,18 @@ inline float* ClusterPeer(float* local, int rank) {
 }
 
 template <class V>
+inline constexpr bool kCopiesAsync = sizeof(V) >= 4;
+template <class V>
+void CopyAsync(V* shared, const V* global) {
+  simt::CopyAsync(shared, global, sizeof(V));
+}
+using simt::CommitCopies;
+template <int kPending>
+void WaitCopies() {
+  simt::WaitCopies(kPending);
+}
+
+template <class V>
 V Load(const V* p) {
   if (reinterpret_cast<uintptr_t>(p) % sizeof(V) != 0) simt::Fail("misaligned load");
   V value;

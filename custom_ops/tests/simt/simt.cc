@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -60,6 +61,13 @@ struct Block {
   char* shared = nullptr;
 };
 
+struct Copy {
+  void* to;
+  const void* from;
+  int bytes;
+  uint64_t group;
+};
+
 struct Fiber {
   bool fresh = true;  // has no frame yet
   bool ended = true;
@@ -70,6 +78,8 @@ struct Fiber {
   const char* waits_at = "";
   uint64_t until = 0;          // the round it waits for
   uint64_t cluster_round = 0;  // what WaitCluster waits for
+  std::deque<Copy> copies;     // not waited for, the oldest first
+  uint64_t groups = 0;         // of copies, committed
   jmp_buf resume;
   ucontext_t context;
   std::unique_ptr<char[]> stack{new char[kStackBytes]};
@@ -107,6 +117,7 @@ void FiberMain() {
   for (;;) {
     try {
       (*device.body)();
+      if (!device.current->copies.empty()) Fail("ended with asynchronous copies under way");
     } catch (const std::exception& error) {
       if (device.error.empty()) device.error = error.what();
     }
@@ -242,6 +253,8 @@ void RunCluster(int64_t first_block, Schedule* schedule) {
       fiber.thread = thread;
       fiber.ended = fiber.cluster_arrived = false;
       fiber.waits_for = nullptr;
+      fiber.copies.clear();
+      fiber.groups = 0;
     }
   }
   const auto running = [](const Block& block) { return block.running > 0; };
@@ -321,6 +334,28 @@ void* ClusterPeer(void* local, int rank) {
   const std::ptrdiff_t offset = static_cast<char*>(local) - SharedMemory();
   if (offset < 0 || offset >= device.grid.smem_bytes) Fail("not in shared memory");
   return peer.shared + offset;
+}
+
+void CopyAsync(void* shared, const void* global, int bytes) {
+  if (bytes != 4 && bytes != 8 && bytes != 16) Fail("an asynchronous copy has 4, 8 or 16 bytes");
+  if ((reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global)) % bytes != 0) {
+    Fail("misaligned asynchronous copy");
+  }
+  const std::ptrdiff_t offset = static_cast<char*>(shared) - SharedMemory();
+  if (offset < 0 || offset + bytes > device.grid.smem_bytes) Fail("not in shared memory");
+  std::memset(shared, kPoison, bytes);
+  device.current->copies.push_back({shared, global, bytes, device.current->groups});
+}
+
+void CommitCopies() { ++device.current->groups; }
+
+void WaitCopies(int pending) {
+  Fiber& fiber = *device.current;
+  while (!fiber.copies.empty() && fiber.copies.front().group + pending < fiber.groups) {
+    const Copy& copy = fiber.copies.front();
+    std::memcpy(copy.to, copy.from, copy.bytes);
+    fiber.copies.pop_front();
+  }
 }
 
 void Fail(const std::string& what) { throw Error(what); }

@@ -7,7 +7,8 @@
 //
 // Reported, as an Error: barriers and shuffles that not all threads reach, or reach at different
 // lines; deadlock; vectors off their alignment; writes past a block's shared memory; use of the
-// shared memory of a block that has ended, or has not started. Shared memory begins as NaN, and is
+// shared memory of a block that has ended, or has not started; asynchronous
+// copies nobody waits for. Shared memory begins as NaN, and is
 // NaN again once its block ended.
 //
 // Not modelled: speed, weak memory ordering, launch limits, the rounding of rsqrtf.
@@ -49,6 +50,11 @@ void ArriveCluster();
 void WaitCluster();
 // The address in block `rank`'s shared memory that `local` is in this block's.
 void* ClusterPeer(void* local, int rank);
+// An asynchronous copy into shared memory. Its target is NaN until the thread waits for its group,
+// and its source is read only then. WaitCopies waits for all groups but the last `pending`.
+void CopyAsync(void* shared, const void* global, int bytes);
+void CommitCopies();
+void WaitCopies(int pending);
 [[noreturn]] void Fail(const std::string& what);
 
 }  // namespace simt

@@ -134,6 +134,52 @@ void TestClusters() {
   });
 }
 
+// Thread i copies its own number three times, a group each, and looks after one wait.
+void CopyThrice(int pending, const std::vector<float>& in, std::vector<float>* out) {
+  const int threads = static_cast<int>(blockDim.x);
+  float* slots = SharedFloats() + Thread();
+  for (int group = 0; group < 3; ++group) {
+    simt::CopyAsync(slots + group * threads, &in[Thread()], sizeof(float));
+    simt::CommitCopies();
+  }
+  simt::WaitCopies(pending);
+  for (int group = 0; group < 3; ++group) {
+    (*out)[group * threads + Thread()] = slots[group * threads];
+  }
+  simt::WaitCopies(0);
+}
+
+void TestCopies() {
+  std::vector<float> in(32), out(96);
+  for (int i = 0; i < 32; ++i) in[i] = static_cast<float>(i);
+  for (int pending = 0; pending <= 3; ++pending) {
+    simt::Launch(MakeGrid(1, 32), [&] { CopyThrice(pending, in, &out); });
+    for (int i = 0; i < 96; ++i) {
+      const bool arrived = i / 32 < 3 - pending;
+      Expect(arrived ? out[i] == in[i % 32] : out[i] != out[i], "copy",
+             std::to_string(pending) + " pending, slot " + std::to_string(i));
+    }
+  }
+  std::vector<float> source(32, 1.0f);
+  simt::Launch(MakeGrid(1, 32), [&] {
+    simt::CopyAsync(SharedFloats() + Thread(), &source[Thread()], sizeof(float));
+    simt::CommitCopies();
+    source[Thread()] = 2.0f;
+    simt::WaitCopies(0);
+    Expect(SharedFloats()[Thread()] == 2.0f, "copy", "the source is read before the wait");
+  });
+  const auto copy = [&](int offset, int bytes) {
+    return [&in, offset, bytes] {
+      simt::CopyAsync(simt::SharedMemory() + offset, in.data(), bytes);
+      simt::WaitCopies(0);
+    };
+  };
+  ExpectError("copy not committed", MakeGrid(1, 32), "copies under way", copy(0, 4));
+  ExpectError("copy off its line", MakeGrid(1, 32), "misaligned asynchronous copy", copy(4, 16));
+  ExpectError("copy past the end", MakeGrid(1, 32, 1, 64), "not in shared memory", copy(64, 4));
+  ExpectError("copy of 2 bytes", MakeGrid(1, 32), "has 4, 8 or 16 bytes", copy(0, 2));
+}
+
 void TestMemory() {
   ExpectError("past the end", MakeGrid(1, 32, 1, 64), "wrote 4 bytes past", [] {
     if (Thread() == 0) SharedFloats()[17] = 1.0f;
@@ -173,6 +219,7 @@ int main() {
   TestBarriers();
   TestShuffles();
   TestClusters();
+  TestCopies();
   TestMemory();
   TestHalves();
   std::printf("emulator: %d failed\n", failures);
