@@ -108,6 +108,19 @@ __device__ inline T Repack(const float (&v)[1]) {
   return FromFloat<T>(v[0]);
 }
 
+// The elements of a pack, each on its own: y need not begin on a 16-byte line.
+template <class T>
+__device__ inline void StoreElements(T* y, uint4 pack) {
+  float v[kPackElements<T>];
+  Unpack<T>(pack, v);
+#pragma unroll
+  for (int e = 0; e < kPackElements<T>; ++e) y[e] = FromFloat<T>(v[e]);
+}
+template <class T>
+__device__ inline void StoreElements(T* y, T element) {
+  *y = element;
+}
+
 // How many elements p lies behind the 16-byte line it is in.
 template <class T>
 __device__ inline int Lead(const T* p) {

@@ -89,12 +89,7 @@ __global__ void __launch_bounds__(1024, 1) NchwPlane(KernelParams p, Cut cut) {
     if (same_lines) {
       Store(reinterpret_cast<uint4*>(y + offset) + k, pack);
     } else {
-      float v[kPack];
-      Unpack<T>(pack, v);
-#pragma unroll
-      for (int e = 0; e < kPack; ++e) {
-        y[offset + static_cast<int64_t>(k) * kPack + e] = FromFloat<T>(v[e]);
-      }
+      StoreElements<T>(y + offset + static_cast<int64_t>(k) * kPack, pack);
     }
   };
   for (int i = cut.stage + thread; i < packs; i += kUnroll * threads) {

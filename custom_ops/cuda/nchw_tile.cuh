@@ -126,8 +126,6 @@ __global__ void __launch_bounds__(128, 8) NchwTile(KernelParams p, Cut cut) {
   SyncBlock();
 
   // 4. Map and store; y's lines are x's lines unless the two pointers disagree.
-  const bool same_lines = kSize == 1 || Lead(x) == Lead(y);
-  T* y_begin = y + lines.head;
 #pragma unroll
   for (int u = 0; u < kTilePacks; ++u) {
     const int i = thread + u * threads;
@@ -143,11 +141,18 @@ __global__ void __launch_bounds__(128, 8) NchwTile(KernelParams p, Cut cut) {
       v[e] = MapEither(v[e], other, before.scale, before.shift, before.floor, behind.scale,
                        behind.shift, behind.floor);
     }
-    if (same_lines) {
-      Store(reinterpret_cast<Vec*>(y_begin) + i, Repack<T>(v));
-    } else {
+    pack[u] = Repack<T>(v);
+  }
+  const bool same_lines = kSize == 1 || Lead(x) == Lead(y);
+  T* y_packs = y + lines.head;
 #pragma unroll
-      for (int e = 0; e < kSize; ++e) y_begin[i * kSize + e] = FromFloat<T>(v[e]);
+  for (int u = 0; u < kTilePacks; ++u) {
+    const int i = thread + u * threads;
+    if (i >= packs) break;
+    if (same_lines) {
+      Store(reinterpret_cast<Vec*>(y_packs) + i, pack[u]);
+    } else {
+      StoreElements<T>(y_packs + i * kSize, pack[u]);
     }
   }
   if (edge >= 0) {
