@@ -19,10 +19,13 @@
 
 namespace frn::cuda {
 
-// A plane's map, in one load.
-struct alignas(kPackBytes) TileMap {
-  Affine map;
-};
+// A plane's map as it lies in shared memory: a pack, for it is loaded at once.
+__device__ inline uint4 PackOf(const Affine& map) {
+  return {__float_as_uint(map.scale), __float_as_uint(map.shift), __float_as_uint(map.floor), 0};
+}
+__device__ inline Affine MapIn(uint4 pack) {
+  return {__uint_as_float(pack.x), __uint_as_float(pack.y), __uint_as_float(pack.z)};
+}
 
 template <class T, int kSize>
 __global__ void __launch_bounds__(128, 8) NchwTile(KernelParams p, Cut cut) {
@@ -43,7 +46,7 @@ __global__ void __launch_bounds__(128, 8) NchwTile(KernelParams p, Cut cut) {
   // two meet and a plane's lie side by side; the square of each edge; the map of each plane, and
   // one that is loaded in vain where a border is the last plane's.
   float* sums = reinterpret_cast<float*>(SharedMemory());
-  TileMap* maps = reinterpret_cast<TileMap*>(SharedMemory() + cut.stage_offset);
+  uint4* maps = reinterpret_cast<uint4*>(SharedMemory() + cut.stage_offset);
   float* edge_squares = reinterpret_cast<float*>(maps) - 2 * kSize;
   // The plane that a pack begins in, and the elements from there to that plane's end.
   struct Place {
@@ -119,7 +122,7 @@ __global__ void __launch_bounds__(128, 8) NchwTile(KernelParams p, Cut cut) {
       if (at >= begin && at < end) squares += edge_squares[e];
     }
     squares = SumOverLanes(squares, cut.lanes);
-    if (lane == 0 && plane < planes) maps[plane].map = MapOf<T>(channel, squares, p);
+    if (lane == 0 && plane < planes) maps[plane] = PackOf(MapOf<T>(channel, squares, p));
     plane += teams;
     if (first + teams < planes) channel = load_channel();
   }
@@ -131,8 +134,8 @@ __global__ void __launch_bounds__(128, 8) NchwTile(KernelParams p, Cut cut) {
     const int i = thread + u * threads;
     if (i >= packs) break;
     const Place place = place_of(i);
-    const Affine before = maps[place.plane].map;
-    const Affine behind = maps[place.plane + 1].map;
+    const Affine before = MapIn(maps[place.plane]);
+    const Affine behind = MapIn(maps[place.plane + 1]);
     float v[kSize];
     Unpack<T>(pack[u], v);
 #pragma unroll
@@ -156,7 +159,7 @@ __global__ void __launch_bounds__(128, 8) NchwTile(KernelParams p, Cut cut) {
     }
   }
   if (edge >= 0) {
-    y[edge] = FromFloat<T>(maps[SmallQuotient(edge, p.inner)].map(ToFloat(edge_value)));
+    y[edge] = FromFloat<T>(MapIn(maps[SmallQuotient(edge, p.inner)])(ToFloat(edge_value)));
   }
 }
 
