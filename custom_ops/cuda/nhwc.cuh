@@ -115,15 +115,17 @@ __global__ void __launch_bounds__(512, 2) Nhwc(KernelParams p, Cut cut) {
   int copied = row;  // the pixel to copy next
   const T* from = x + elements(static_cast<uint32_t>(row));
   Vec* to = stage;
-  const auto copy_batch = [&] {
+  const auto copy_batch = [&](int step) {  // a group, though it may be empty
+    if (step < cut.stage) {
 #pragma unroll
-    for (int u = 0; u < kBatch; ++u, copied += rows, from += stride, to += threads) {
-      if (copied < staged) CopyAsync(to, reinterpret_cast<const Vec*>(from));
+      for (int u = 0; u < kBatch; ++u, copied += rows, from += stride, to += threads) {
+        if (copied < staged) CopyAsync(to, reinterpret_cast<const Vec*>(from));
+      }
     }
     CommitCopies();
   };
   if constexpr (kCopiesAsync<Vec>) {
-    for (int batch = 0; batch < kAhead; ++batch) copy_batch();
+    for (int batch = 0; batch < kAhead; ++batch) copy_batch(batch * kBatch);
   }
   EnterCluster(cut.cluster);
 
@@ -136,8 +138,9 @@ __global__ void __launch_bounds__(512, 2) Nhwc(KernelParams p, Cut cut) {
   float squares[kSize] = {};
   if constexpr (kCopiesAsync<Vec>) {
     const Vec* arrived = stage;
-    for (int i = row; i < staged; i += kBatch * rows, arrived += kBatch * threads) {
-      copy_batch();
+    for (int step = 0, i = row; step < cut.stage;
+         step += kBatch, i += kBatch * rows, arrived += kBatch * threads) {
+      copy_batch(step + kAhead * kBatch);
       WaitCopies<kAhead>();
       Vec vec[kBatch] = {};
 #pragma unroll
