@@ -1,34 +1,25 @@
-"""Every plan the planner weighs, measured: which it should have taken, and what its guess cost."""
+"""Every plan the planner weighs, measured: which it should have taken, and what its guess cost.
+
+The planner's constants are fitted to this file: fit_planner.py.
+"""
 
 import statistics
 
 from bandwidth import pool_for
 from context import Context, Problem, collect, problems, summary
+from harness import DTYPES
 
 REPLAYS = 3
 
-_SHAPES = [
-    # batch, channels, side
-    *((64, 64, 112), (64, 256, 56), (64, 512, 28), (64, 1024, 14)),
-    *((8, 64, 256), (8, 256, 128), (1, 64, 112), (1, 2048, 7)),
-]
-
 
 def run(context: Context) -> dict:
-    wanted = problems(context)[:4] if context.dry_run else _problems()
+    wanted = problems(context)[:4] if context.dry_run else problems(context)
+    wanted.sort(key=lambda problem: list(DTYPES).index(problem.dtype))  # for the pool's sake
     pool = pool_for(context, wanted)
     result = collect(context, wanted, lambda problem: sweep(context, pool.calls(problem), problem))
     regrets = [row["regret"] for row in result["rows"]]
     mean = statistics.geometric_mean(regrets) if regrets else None
     return {**result, "geometric_mean_regret": mean}
-
-
-def _problems() -> list[Problem]:
-    return [
-        Problem(batch, channels, side, layout, "float16")
-        for layout in ("NHWC", "NCHW")
-        for batch, channels, side in _SHAPES
-    ]
 
 
 def sweep(context: Context, calls, problem: Problem) -> dict:
@@ -47,8 +38,10 @@ def sweep(context: Context, calls, problem: Problem) -> dict:
     if not measured:
         raise RuntimeError(f"every plan was refused, the first with {refused[0]['what']}")
     chosen, ordered = measured[0], sorted(measured, key=lambda m: m["ms"])
+    copies = harness.time_copy(calls, problem.size, by_kernel=True, replays=REPLAYS)
     return {
         **problem.to_dict(),
+        "copy_ms": summary(copies)["median"],
         "plans": len(measured),
         "chosen": chosen,
         "measured": ordered,

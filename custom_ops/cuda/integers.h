@@ -11,7 +11,8 @@ inline constexpr int kWarp = 32;
 inline constexpr int kPackBytes = 16;  // the widest load
 inline constexpr int kUnroll = 4;      // packs a thread keeps in flight
 inline constexpr int kTilePacks = 8;   // NchwTile: packs a thread owns, all in flight at once
-inline constexpr int kMaxCluster = 8;  // blocks that share a plane or strip
+inline constexpr int kMaxCluster =
+    16;  // blocks that share a plane or strip; more than 8 is not portable
 
 constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }

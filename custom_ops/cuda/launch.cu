@@ -65,6 +65,14 @@ void AllowSharedMemory(int bytes) {
   });
 }
 
+// More than 8 blocks in a cluster, which only some devices have room for.
+void AllowLargeClusters() {
+  ForEachKernel([&](const void* function) {
+    Check(cudaFuncSetAttribute(function, cudaFuncAttributeNonPortableClusterSizeAllowed, 1),
+          "allowing clusters of 16");
+  });
+}
+
 // Whether a cluster of so many blocks fits the device whatever the plan: asked for blocks with all
 // the threads and all the shared memory that there are. What cannot be asked does not fit; a device
 // that has failed says so at the launch.
@@ -113,6 +121,7 @@ class Device {
     // holds no cluster instructions.
     const bool clusters =
         kernel.ptxVersion >= 90 && Attribute(cudaDevAttrClusterLaunch, ordinal) != 0;
+    if (clusters) AllowLargeClusters();
     profile_.largest_cluster = clusters ? LargestCluster(profile_.smem_per_block) : 1;
   }
 

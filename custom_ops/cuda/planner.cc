@@ -17,12 +17,13 @@ constexpr int kRegisters = 64;               // per thread, at most: see __launc
 constexpr int kReservedSmemPerBlock = 1024;  // what the driver takes for itself
 
 // What is tried.
-constexpr int64_t kTilePlaneBytes = 2048;  // the largest plane that is tiled
+constexpr int64_t kLargestTiled = 2048;  // bytes of a plane: larger ones get blocks of their own
+constexpr int64_t kSmallestAlone = 512;  // smaller ones are tiled; between the two, either
 constexpr int64_t kTileBytes[] = {16384, 12288, 8192, 4096, 2048};  // of equals, the first
 constexpr int kPlaneThreads[] = {32, 64, 128, 256, 512, 1024};
 constexpr int kNhwcThreads[] = {128, 256, 512};
 constexpr int kStripBytes[] = {64, 128};  // of less, device memory reads 64 all the same
-constexpr int kClusters[] = {1, 2, 4, 8};
+constexpr int kClusters[] = {1, 2, 4, 8, 16};
 constexpr int kBlocksPerSm[] = {1, 2, 3, 4, 6, 8};  // that shared memory is divided among
 constexpr int kStridedThreads = 256;
 
@@ -61,10 +62,12 @@ class Planner {
 
   std::vector<Candidate> Run() {
     if (shape_.channels > kMaxIndex || shape_.plane() > kMaxIndex) return {};
+    const int64_t plane_bytes = shape_.inner * element_;
     if (shape_.outer > 1) {
       shape_.inner == 1 ? Nhwc() : Add(StridedPlan(problem_, kStridedThreads), {});
     } else {
-      shape_.inner* element_ <= kTilePlaneBytes ? NchwTile() : NchwPlane();
+      if (plane_bytes <= kLargestTiled) NchwTile();
+      if (plane_bytes >= kSmallestAlone || candidates_.empty()) NchwPlane();
     }
     return std::move(candidates_);
   }

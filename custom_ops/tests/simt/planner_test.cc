@@ -203,7 +203,7 @@ void TestParallelism() {
   const auto blocks = [&](FrnShape shape) {
     return MakePlan({shape, ElementType::kFloat, true}, device)->blocks;
   };
-  Expect(blocks({1, 1, 8, 262144}) == 64, "8 large planes: clusters of 8");
+  Expect(blocks({1, 1, 8, 262144}) == 128, "8 large planes: clusters of 16");
   Expect(blocks({1, 1, 512, 49}) >= 24, "100 KB in small planes is not left to a few blocks");
   Expect(blocks({1, 3136, 64, 1}) >= 16, "nor is one sample, channels last");
 }

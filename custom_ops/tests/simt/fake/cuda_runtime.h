@@ -44,6 +44,7 @@ enum cudaDeviceAttr {
 enum cudaFuncAttribute {
   cudaFuncAttributeMaxDynamicSharedMemorySize,
   cudaFuncAttributePreferredSharedMemoryCarveout,
+  cudaFuncAttributeNonPortableClusterSizeAllowed,
 };
 inline constexpr int cudaSharedmemCarveoutMaxShared = 100;
 enum cudaStreamCaptureMode {
