@@ -21,7 +21,7 @@ extern "C" {
 // A plan as Python sees it; the fields of Plan, Cut and Candidate.
 struct PlanRecord {
   int64_t kernel, blocks, threads, smem_bytes;
-  int64_t cluster, stage, stage_offset, tile_planes, lanes, strip_columns;
+  int64_t cluster, stage, stage_offset, tile_planes, lanes, strip_columns, strips;
   double passes, estimate;
 };
 
@@ -94,6 +94,7 @@ PlanRecord RecordOf(const Candidate& candidate) {
           cut.tile_planes,
           cut.lanes,
           cut.strip_columns,
+          cut.strips.divisor,
           candidate.passes,
           candidate.estimate};
 }
@@ -109,6 +110,7 @@ Plan PlanOf(const PlanRecord& record) {
   plan.cut.tile_planes = static_cast<int>(record.tile_planes);
   plan.cut.lanes = static_cast<int>(record.lanes);
   plan.cut.strip_columns = static_cast<int>(record.strip_columns);
+  plan.cut.strips = frn::cuda::FastDivisor::Of(record.strips);
   return plan;
 }
 

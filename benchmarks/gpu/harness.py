@@ -40,7 +40,7 @@ class Plan(ctypes.Structure):
             (name, ctypes.c_int64)
             for name in (
                 *("kernel", "blocks", "threads", "smem_bytes", "cluster", "stage"),
-                *("stage_offset", "tile_planes", "lanes", "strip_columns"),
+                *("stage_offset", "tile_planes", "lanes", "strip_columns", "strips"),
             )
         ),
         ("passes", ctypes.c_double),
