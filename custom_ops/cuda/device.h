@@ -33,6 +33,12 @@ __device__ inline float ShuffleXor(float value, int mask) {
 
 // The exponent of a power of two.
 __device__ inline int Log2(int power) { return 31 - __clz(power); }
+// `value`, which the compiler takes for unknown until here: what is made of it, and would wait, it
+// cannot make earlier.
+__device__ inline uint32_t NotBefore(uint32_t value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
 // The upper half of a product.
 __device__ inline uint32_t MulHigh(uint32_t a, uint32_t b) { return __umulhi(a, b); }
 // The larger of the two; NaN where `v` is NaN, which fmaxf would drop.

@@ -167,8 +167,8 @@ struct Affine {
 struct Channel {
   uint32_t gamma;
   uint32_t beta;
-  uint32_t tau;  // 0 where there is none
-  float epsilon;
+  uint32_t tau;   // 0 where there is none
+  float epsilon;  // 0 where there is one for all channels
 };
 
 template <class T>
@@ -181,6 +181,7 @@ __device__ inline uint32_t LoadBits(ChannelVector vector, uint32_t channel) {
 
 template <class T>
 __device__ inline float Widen(ChannelVector vector, uint32_t bits) {
+  bits = NotBefore(bits);
   if constexpr (sizeof(T) == 2) {
     if (!vector.is_float) return ToFloat(T{static_cast<uint16_t>(bits)});
   }
@@ -190,15 +191,15 @@ __device__ inline float Widen(ChannelVector vector, uint32_t bits) {
 template <class T>
 __device__ inline Channel LoadChannel(const KernelParams& p, uint32_t channel) {
   return {LoadBits<T>(p.gamma, channel), LoadBits<T>(p.beta, channel),
-          p.tau.values ? LoadBits<T>(p.tau, channel) : 0,
-          p.epsilon ? p.epsilon[channel] : p.epsilon_value};
+          p.tau.values ? LoadBits<T>(p.tau, channel) : 0, p.epsilon ? p.epsilon[channel] : 0.0f};
 }
 
 // The map of one channel of one sample, from the sum of x * x over its plane.
 template <class T>
 __device__ inline Affine MapOf(const Channel& c, float squares, const KernelParams& p) {
+  const float epsilon = p.epsilon ? c.epsilon : p.epsilon_value;
   Affine map;
-  map.scale = Widen<T>(p.gamma, c.gamma) * rsqrtf(fmaf(squares, p.inverse_spatial, c.epsilon));
+  map.scale = Widen<T>(p.gamma, c.gamma) * rsqrtf(fmaf(squares, p.inverse_spatial, epsilon));
   map.shift = Widen<T>(p.beta, c.beta);
   map.floor = p.tau.values ? Widen<T>(p.tau, c.tau) : -INFINITY;
   if (map.floor != map.floor) map.shift = map.floor;  // a NaN tau makes y NaN, as Max in ONNX

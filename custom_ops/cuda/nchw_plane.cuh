@@ -47,7 +47,6 @@ __global__ void __launch_bounds__(1024, 1) NchwPlane(KernelParams p, Cut cut) {
   const int begin = rank * share;
   const int packs = Min(share, lines.packs - begin);  // none if 0 or less
   const int staged = Min(packs, cut.stage);
-  const int edge = rank == 0 ? lines.Edge<kPack>(thread) : -1;
   const int64_t offset = lines.head + static_cast<int64_t>(begin) * kPack;
   const uint4* x_packs = reinterpret_cast<const uint4*>(x + offset);
 
@@ -73,7 +72,8 @@ __global__ void __launch_bounds__(1024, 1) NchwPlane(KernelParams p, Cut cut) {
       if (k < staged) stage[k] = pack[u];
     }
   }
-  float edge_value = 0.0f;  // not asked for before the packs: the first use would wait for it
+  const int edge = rank == 0 ? static_cast<int>(NotBefore(lines.Edge<kPack>(thread))) : -1;
+  float edge_value = 0.0f;
   if (edge >= 0) edge_value = ToFloat(x[edge]);
   squares = fmaf(edge_value, edge_value, squares);
   squares = SumOverBlock(squares, sums);

@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(128, 8) NchwTile(KernelParams p, Cut cut) {
     }
   }
   const int edges = lines.head + lines.tail;
-  const int edge = lines.Edge<kSize>(thread);
+  const int edge = static_cast<int>(NotBefore(lines.Edge<kSize>(thread)));
   T edge_value{};
   if (edge >= 0) edge_value = x[edge];
   const int log2_lanes = Log2(cut.lanes);

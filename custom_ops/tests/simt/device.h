@@ -63,6 +63,7 @@ void Store(V* p, V value) {
 }
 
 inline int Log2(int power) { return __builtin_ctz(static_cast<unsigned>(power)); }
+inline uint32_t NotBefore(uint32_t value) { return value; }
 inline uint32_t MulHigh(uint32_t a, uint32_t b) {
   return static_cast<uint32_t>(uint64_t{a} * b >> 32);
 }
