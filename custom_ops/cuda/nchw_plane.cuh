@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(1024, 1) NchwPlane(KernelParams p, Cut cut) {
   const int begin = rank * share;
   const int packs = Min(share, lines.packs - begin);  // none if 0 or less
   const int staged = Min(packs, cut.stage);
-  const int64_t offset = lines.head + static_cast<int64_t>(begin) * kPack;
+  const int offset = lines.head + begin * kPack;
   const uint4* x_packs = reinterpret_cast<const uint4*>(x + offset);
 
   const Channel channel = LoadChannel<T>(p, Remainder(plane, p.channels));

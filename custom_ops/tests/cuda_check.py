@@ -1,9 +1,16 @@
 """What can be known of the CUDA kernels without a GPU: compiles them and reads the results.
 
 For every architecture the library is built for, from the compiler's own report: no register is
-spilled and no local memory used. In the disassembly for sm_90: wherever a kernel loads 16 bytes,
-at least four such loads are in flight before the first value is used. Of the library: it is small,
-and needs no CUDA library to load. Prints a table; exits 1 with what does not hold.
+spilled and no local memory used; from the disassembly (sass.py): few instructions stand before the
+first load of x, and none of them waits for a parameter; few instructions are executed for an
+element. For sm_90: wherever a kernel loads 16 bytes, at least four such loads are in flight before
+the first value is used. Of the library: it is small, and needs no CUDA library to load. Prints
+tables; exits 1 with what does not hold.
+
+Instructions per element are those of a warp. Of NchwTile: the whole kernel, with full registers.
+Of the others with 16-byte loads: the loops of both passes, the second one's longer form (of x that
+is read again, or was kept). What is done once per block, and a device's time per instruction, are
+left out.
 
     python custom_ops/tests/cuda_check.py [--build FOLDER]
 
@@ -20,6 +27,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import sass
+
 CUSTOM_OPS = Path(__file__).parents[1]
 ENVS = CUSTOM_OPS.parent / ".envs"
 # All of one version: nvcc's own requirements would mix it with parts of a newer one.
@@ -29,7 +38,13 @@ NVCC_WHEELS = [
 ]
 CUOBJDUMP_WHEEL = "triton==3.5.1"  # PyPI has no other wheel that holds it
 MAX_LIBRARY_BYTES = 3_000_000
+TUNED_FOR = "90"
 LOADS_IN_FLIGHT = 4
+# Instructions before the first load, of the architecture that was tuned for and of the others.
+MOST_BEFORE_LOAD, MOST_BEFORE_LOAD_ELSEWHERE = 100, 140
+# Instructions per element of 2 and of 4 bytes.
+MOST_PER_ELEMENT = {"NchwTile": (0.8, 0.9), "NchwPlane": (0.4, 0.4), "Nhwc": (0.4, 0.4)}
+TILE_PACKS = 8  # kTilePacks
 
 
 @dataclass(frozen=True)
@@ -101,38 +116,31 @@ def usages(log: str) -> list[Usage]:
     return found
 
 
-def loads_before_use(instructions: list[str]) -> list[int]:
-    """For each run of 16-byte loads from global memory: how many were issued before a use."""
-    counts = []
-    pending: list[set[str]] = []
-    for instruction in instructions:
-        opcode, _, operands = instruction.partition(" ")
-        if opcode.startswith("@"):
-            opcode, _, operands = operands.partition(" ")
-        registers = re.findall(r"\bR(\d+)\b", operands)
-        if opcode.startswith("LDG.") and opcode.endswith(".128"):
-            sources, first = registers[1:], int(registers[0])
-        else:
-            # A store has no destination; for the rest it does no harm to count it as a source,
-            # for it can only be a value that is dead by then.
-            sources, first = registers, None
-        if any(register in load for register in sources for load in pending):
-            counts.append(len(pending))
-            pending = []
-        if first is not None:
-            pending.append({str(first + i) for i in range(4)})
-    return counts + ([len(pending)] if pending else [])
+def disassembly(
+    cuobjdump: str, library: Path, architecture: str
+) -> dict[str, list[sass.Instruction]]:
+    """Instructions per kernel."""
+    listing = run(cuobjdump, "--dump-sass", "--gpu-architecture", f"sm_{architecture}", library)
+    return {short_name(name): code for name, code in sass.read(listing).items()}
 
 
-def disassembly(cuobjdump: str, library: Path) -> dict[str, list[str]]:
-    """Instructions per kernel, for sm_90."""
-    functions: dict[str, list[str]] = {}
-    for line in run(cuobjdump, "--dump-sass", "--gpu-architecture", "sm_90", library).splitlines():
-        if name := re.search(r"Function : (\w+)", line):
-            current = functions.setdefault(short_name(name[1]), [])
-        elif code := re.search(r"/\*[0-9a-f]{4,}\*/\s+(.*?)\s*;", line):
-            current.append(code[1])
-    return functions
+def is_wide(kernel: str) -> bool:
+    """Whether the kernel loads 16 bytes at once."""
+    return not kernel.endswith(", 1>") and not kernel.startswith("Strided")
+
+
+def per_element(kernel: str, code: list[sass.Instruction]) -> float | None:
+    """Instructions of a warp for each element, as this file's head says; None if not countable."""
+    if not is_wide(kernel):
+        return None
+    elements = sass.WARP * (4 if "<float" in kernel else 8)  # of a pack in each thread
+    try:
+        if kernel.startswith("NchwTile"):
+            return sass.straight_cost(code) / (elements * TILE_PACKS)
+        costs = sass.loop_costs(code)
+        return (costs["sum"] + max(costs["again"], costs["kept"])) / elements
+    except (KeyError, ValueError):  # the loops or accesses that are counted are not there
+        return None
 
 
 def wheels(*packages: str) -> Path:
@@ -164,22 +172,54 @@ def find_cuobjdump() -> str:
     )
 
 
-def problems_of(kernels: list[Usage], sass: dict[str, list[str]], library: Path) -> list[str]:
+def code_problems(kernel: str, architecture: str, code: list[sass.Instruction]) -> list[str]:
+    """What one kernel's instructions do not hold."""
+    problems = []
+    counts = sass.loads_before_use(code)
+    wide = is_wide(kernel)
+    few = architecture == TUNED_FOR and any(count < LOADS_IN_FLIGHT for count in counts)
+    if wide != bool(counts) or few:
+        problems.append(
+            f"16-byte loads in flight before the first use: {counts}, expected "
+            f"{'runs of at least ' + str(LOADS_IN_FLIGHT) if wide else 'none'}"
+        )
+    before = sass.before_first_load(code)
+    most = MOST_BEFORE_LOAD if architecture == TUNED_FOR else MOST_BEFORE_LOAD_ELSEWHERE
+    if len(before) > most:
+        problems.append(
+            f"{len(before)} instructions before the first load, expected at most {most}"
+        )
+    if waits := sass.waits_for_loads(before):
+        problems.append(f"waits for another load before the first one of x, at {waits[0].text}")
+    in_software = architecture == "75" and "BF16" in kernel  # which cannot round to bfloat16
+    if wide and not in_software:
+        cost = per_element(kernel, code)
+        limit = MOST_PER_ELEMENT[kernel.partition("<")[0]]["<float" in kernel]
+        if cost is None or cost > limit:
+            problems.append(f"{cost} instructions per element, expected at most {limit}")
+    return problems
+
+
+def problems_of(
+    kernels: list[Usage], codes: dict[str, dict[str, list[sass.Instruction]]], library: Path
+) -> list[str]:
+    """What does not hold; `codes` has the instructions by architecture and kernel."""
     problems = []
     for usage in kernels:
         if usage.spill_bytes or usage.stack_bytes:
             problems.append(f"{usage.kernel} on sm_{usage.architecture} uses local memory: {usage}")
-    expected = {usage.kernel for usage in kernels if usage.architecture == "90"}
-    if not expected or set(sass) != expected:
-        problems.append(f"the disassembly has {sorted(sass)}, the report {sorted(expected)}")
-    for kernel, instructions in sass.items():
-        counts = loads_before_use(instructions)
-        wide = not kernel.endswith(", 1>") and not kernel.startswith("Strided")
-        if wide != bool(counts) or any(count < LOADS_IN_FLIGHT for count in counts):
+    for architecture, code in codes.items():
+        expected = {usage.kernel for usage in kernels if usage.architecture == architecture}
+        if not expected or set(code) != expected:
             problems.append(
-                f"{kernel}: 16-byte loads in flight before the first use: {counts}, expected "
-                f"{'runs of at least ' + str(LOADS_IN_FLIGHT) if wide else 'none'}"
+                f"the disassembly for sm_{architecture} has {sorted(code)}, the report "
+                f"{sorted(expected)}"
             )
+        for kernel, instructions in code.items():
+            problems += [
+                f"{kernel} on sm_{architecture}: {problem}"
+                for problem in code_problems(kernel, architecture, instructions)
+            ]
     size = library.stat().st_size
     if size > MAX_LIBRARY_BYTES:
         problems.append(f"{library.name} has {size} bytes, expected at most {MAX_LIBRARY_BYTES}")
@@ -188,18 +228,22 @@ def problems_of(kernels: list[Usage], sass: dict[str, list[str]], library: Path)
     return problems
 
 
-def table(kernels: list[Usage]) -> str:
-    """Registers per kernel (rows) and architecture (columns), as Markdown."""
-    architectures = list(dict.fromkeys(usage.architecture for usage in kernels))
-    registers = {(usage.kernel, usage.architecture): usage.registers for usage in kernels}
+def table(cells: dict[tuple[str, str], str]) -> str:
+    """Cells by kernel (rows) and architecture (columns), as Markdown."""
+    architectures = list(dict.fromkeys(architecture for _, architecture in cells))
     lines = [
         f"| kernel | {' | '.join('sm_' + name for name in architectures)} |",
         f"|---|{'---:|' * len(architectures)}",
     ]
-    for kernel in sorted({usage.kernel for usage in kernels}):
-        cells = " | ".join(str(registers[kernel, name]) for name in architectures)
-        lines.append(f"| `{kernel}` | {cells} |")
+    for kernel in sorted({kernel for kernel, _ in cells}):
+        row = " | ".join(cells[kernel, name] for name in architectures)
+        lines.append(f"| `{kernel}` | {row} |")
     return "\n".join(lines)
+
+
+def instruction_cell(kernel: str, code: list[sass.Instruction]) -> str:
+    before, cost = len(sass.before_first_load(code)), per_element(kernel, code)
+    return str(before) if cost is None else f"{before}, {cost:.2f}"
 
 
 def main() -> None:
@@ -211,15 +255,25 @@ def main() -> None:
 
     kernels = usages(build(arguments.build))
     library = arguments.build / "out" / "libfrn_onnx_ops.so"
-    sass = disassembly(cuobjdump, library)
+    codes = {
+        architecture: disassembly(cuobjdump, library, architecture)
+        for architecture in dict.fromkeys(usage.architecture for usage in kernels)
+    }
     print("Registers per thread:\n")
-    print(table(kernels))
+    print(table({(u.kernel, u.architecture): str(u.registers) for u in kernels}))
+    print("\nInstructions before the first load of x, and per element:\n")
+    cells = {
+        (kernel, architecture): instruction_cell(kernel, code)
+        for architecture, functions in codes.items()
+        for kernel, code in functions.items()
+    }
+    print(table(cells))
     print(
         f"\n{len(kernels)} kernels, {sum(u.spill_bytes for u in kernels)} bytes spilled, "
         f"{max(u.smem_bytes for u in kernels)} bytes of static shared memory; "
         f"library {library.stat().st_size / 1e6:.2f} MB"
     )
-    problems = problems_of(kernels, sass, library)
+    problems = problems_of(kernels, codes, library)
     if problems:
         sys.exit("cuda-check:\n" + "\n".join(problems))
 
