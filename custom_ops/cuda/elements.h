@@ -49,6 +49,10 @@ __device__ inline uint32_t Quotient(uint32_t n, FastDivisor d) {
   const uint32_t low = MulHigh(n + 1, static_cast<uint32_t>(d.reciprocal));
   return static_cast<uint32_t>((uint64_t{n + 1} * Upper(d) + low) >> 32);
 }
+// The same with half of the reciprocal, where (n + 1) * d is at most 2^32.
+__device__ inline int SmallQuotient(int n, FastDivisor d) {
+  return static_cast<int>(MulHigh(static_cast<uint32_t>(n) + 1, Upper(d)));
+}
 __device__ inline uint32_t Remainder(uint32_t n, FastDivisor d) {
   return n - Quotient(n, d) * d.divisor;
 }
@@ -56,10 +60,6 @@ __device__ inline uint32_t Remainder(uint32_t n, FastDivisor d) {
 __device__ inline uint32_t Remainder(int64_t n, FastDivisor d) {
   const auto product = static_cast<unsigned __int128>(n + 1) * d.reciprocal;
   return static_cast<uint32_t>(n) - static_cast<uint32_t>(product >> 64) * d.divisor;
-}
-// The same with half of the reciprocal, where (n + 1) * d is at most 2^32.
-__device__ inline int SmallQuotient(int n, FastDivisor d) {
-  return static_cast<int>(MulHigh(static_cast<uint32_t>(n) + 1, Upper(d)));
 }
 
 // What a thread loads and stores at once: a pack or, for kSize = 1, a single element.

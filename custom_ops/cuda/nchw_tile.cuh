@@ -7,10 +7,10 @@
 // up and leave the plane's map; the packs are mapped by one map or two, and stored.
 // kSize = 1 is for planes shorter than a pack: every pack is one element.
 //
-// Threads: pack i belongs to thread i % threads, up to four packs each; in between, `lanes` threads
-// belong to a plane. The elements before the range's first 16-byte line and after its last go one
-// each to the first threads.
-// Traffic: 1 read and 1 write per element. Order of the sum: fixed for one alignment of x.
+// Threads: pack i belongs to thread i % threads, up to kTilePacks each, all asked for at once; in
+// between, `lanes` threads belong to a plane. The elements before the range's first 16-byte line
+// and after its last go one each to the first threads. Traffic: 1 read and 1 write per element.
+// Order of the sum: fixed for one alignment of x.
 
 #ifndef FRN_ONNX_CUDA_NCHW_TILE_CUH_
 #define FRN_ONNX_CUDA_NCHW_TILE_CUH_

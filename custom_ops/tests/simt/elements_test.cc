@@ -38,6 +38,14 @@ void TestDivision() {
       CheckDivision(n, d);
     }
   }
+  // Planes of a tensor: below 2^34.
+  for (int i = 0; i < 200000; ++i) {
+    const uint32_t d = up_to(1u << up_to(30));
+    const int64_t multiple = (static_cast<int64_t>(random()) * 2 + (int64_t{1} << 32)) / d * d;
+    for (const int64_t n : {multiple, multiple - 1, multiple + d / 2}) {
+      Expect(Remainder(n, FastDivisor::Of(d)) == n % d, "wide remainder", n, d);
+    }
+  }
   for (uint32_t d = 1; d <= 1024; ++d) {
     for (uint32_t n = 0; n < 16400; ++n) CheckDivision(n, d);
   }
