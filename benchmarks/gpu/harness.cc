@@ -27,7 +27,8 @@ struct PlanRecord {
 
 struct DeviceRecord {
   char name[256];
-  int64_t sms, threads_per_sm, blocks_per_sm, smem_per_sm, smem_per_block, l2_bytes, clusters;
+  int64_t sms, threads_per_sm, blocks_per_sm, smem_per_sm, smem_per_block, l2_bytes, gb_per_second,
+      largest_cluster;
 };
 
 // One call of the kernels: KernelParams with the shape as (batch, outer, channels, inner).
@@ -145,7 +146,8 @@ bool bench_device(DeviceRecord* out) {
             p.smem_per_sm,
             p.smem_per_block,
             p.l2_bytes,
-            p.largest_cluster > 1};
+            p.gb_per_second,
+            p.largest_cluster};
     frn::bench::DeviceName().copy(out->name, sizeof(out->name) - 1);
   });
 }

@@ -64,7 +64,7 @@ class _Device(ctypes.Structure):
             (name, ctypes.c_int64)
             for name in (
                 *("sms", "threads_per_sm", "blocks_per_sm", "smem_per_sm", "smem_per_block"),
-                *("l2_bytes", "clusters"),
+                *("l2_bytes", "gb_per_second", "largest_cluster"),
             )
         ),
     ]
@@ -180,7 +180,7 @@ class Harness:
         record = _Device()
         self.check("bench_device", ctypes.byref(record))
         found = {name: getattr(record, name) for name, _ in record._fields_}
-        return {**found, "name": record.name.decode(), "clusters": bool(record.clusters)}
+        return {**found, "name": record.name.decode()}
 
     def plans(
         self, shape: Sequence[int], dtype: str, *, aligned: bool = True, clusters: bool = True

@@ -116,6 +116,10 @@ class Device {
     profile_.smem_per_sm = Attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor, ordinal);
     profile_.smem_per_block = Attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, ordinal);
     profile_.l2_bytes = Attribute(cudaDevAttrL2CacheSize, ordinal);
+    // Two transfers a clock; kHz times bits. Virtual GPUs do not say: then little is assumed.
+    profile_.gb_per_second = std::max<int64_t>(
+        100, 2 * int64_t{Attribute(cudaDevAttrMemoryClockRate, ordinal)} *
+                 Attribute(cudaDevAttrGlobalMemoryBusWidth, ordinal) / 8 / 1000000);
     AllowSharedMemory(static_cast<int>(profile_.smem_per_block));
     // The kernel's version decides, too: code for sm_90 that the driver compiled from older PTX
     // holds no cluster instructions.

@@ -27,29 +27,31 @@ constexpr int kClusters[] = {1, 2, 4, 8, 16};
 constexpr int kBlocksPerSm[] = {1, 2, 3, 4, 6, 8};  // that shared memory is divided among
 constexpr int kStridedThreads = 256;
 
-// The weights of the estimate. Guesses: none has been measured on a GPU.
-constexpr double kSaturatingPacks = 2560;  // in flight per SM: 40 KB
+// The constants of the estimate, fitted to all plans for 216 tensors on an H100
+// (benchmarks/gpu/README.md). Microseconds and bytes.
+constexpr double kStart = 1.34;            // of a kernel in a graph
+constexpr double kThreadStart = 1.5e-3;    // for each thread of a block
+constexpr double kTileStart = 0.71;        // for the tiles' second barrier
+constexpr double kBlockStart = 0.008;      // for each block of an SM
+constexpr double kMemoryShare = 1.2;       // of the rate that the memory's clock allows: the SMs'
+                                           // time, which is added, is in part the same time
 constexpr double kL2Share = 0.6;           // of L2 that holds what is to be read again
-constexpr double kL2PassCost = 0.25;       // a pass over L2, against one over device memory
-constexpr double kClusterEfficiency = 0.97;
-double BlocksEfficiency(int64_t blocks) {  // several blocks hide each other's barriers
-  return blocks == 1 ? 0.82 : blocks == 2 ? 0.91 : 0.94;
-}
-double SpreadEfficiency(double blocks_per_sm) {  // idle SMs neither sum nor map
-  return 0.8 + 0.2 * std::min(1.0, blocks_per_sm);
-}
-double RunEfficiency(int64_t bytes) {  // of short runs of addresses
-  return bytes <= 32 ? 0.75 : bytes <= 64 ? 0.92 : 1.0;
-}
+constexpr double kL2PassCost = 0.36;       // a pass over L2, against one over device memory
+constexpr double kAlone = 0.072;           // of the memory's time: what a block that is alone on
+                                           // its SM cannot load while it stores
+constexpr double kSmRate = 130e3;          // bytes a microsecond that an SM moves
+constexpr double kTrip = 0.195;            // for the bytes in flight to come
+constexpr double kClusterStart = 0.42;     // for a cluster's two meetings
+constexpr double kClusterDoubling = 0.15;  // for each doubling of its size
+constexpr double kClusterThread = 1.7e-3;  // for each thread of an SM's blocks in clusters
 
 // What the estimate asks of a plan beside the plan itself.
 struct Work {
-  int64_t reread_bytes = 0;  // that a block reads twice
-  int64_t run_bytes = 128;   // that a block reads in one piece, at most 128
-  double packs = kUnroll;    // that a thread may have in flight, on average
+  int64_t bytes = 0;         // that a block reads
+  int64_t reread_bytes = 0;  // of them, twice
 };
 
-double Ratio(int64_t a, int64_t b) { return static_cast<double>(a) / static_cast<double>(b); }
+double Double(int64_t a) { return static_cast<double>(a); }
 
 class Planner {
  public:
@@ -64,7 +66,7 @@ class Planner {
     if (shape_.channels > kMaxIndex || shape_.plane() > kMaxIndex) return {};
     const int64_t plane_bytes = shape_.inner * element_;
     if (shape_.outer > 1) {
-      shape_.inner == 1 ? Nhwc() : Add(StridedPlan(problem_, kStridedThreads), {});
+      shape_.inner == 1 ? Nhwc() : Strided();
     } else {
       if (plane_bytes <= kLargestTiled) NchwTile();
       if (plane_bytes >= kSmallestAlone || candidates_.empty()) NchwPlane();
@@ -83,9 +85,7 @@ class Planner {
           std::min(bytes / (shape_.inner * element_), NchwTileMostPlanes(problem_)) / group * group;
       const int64_t chosen = std::min(std::max(fitting, group), RoundUp(planes, group));
       const Plan plan = NchwTilePlan(problem_, static_cast<int>(chosen));
-      Work work;
-      work.packs = Ratio(chosen * shape_.inner, pack_ * plan.threads);
-      Add(plan, work);
+      Add(plan, {chosen * shape_.inner * element_, 0});
     }
   }
 
@@ -98,10 +98,7 @@ class Planner {
         ForEachStage(CeilDiv(share, threads), threads * kPackBytes, [&](int64_t rounds) {
           const Plan plan = NchwPlanePlan(problem_, cluster, threads, rounds);
           const int64_t kept = std::min<int64_t>(plan.cut.stage, share);
-          Work work;
-          work.reread_bytes = (share - kept) * kPackBytes;
-          work.packs = Ratio(share, threads);
-          Add(plan, work);
+          Add(plan, {share * kPackBytes, (share - kept) * kPackBytes});
         });
       }
     }
@@ -122,18 +119,20 @@ class Planner {
   }
 
   void NhwcStages(int size, int columns, int cluster, int threads) {
-    const int64_t strip = columns * size;
-    const int64_t strips = CeilDiv(shape_.channels, strip);
+    const int64_t strip_bytes = std::min<int64_t>(columns * size, shape_.channels) * element_;
     const int64_t share = CeilDiv(shape_.outer, cluster);
     const int64_t rows = threads / columns;
     if (threads > kNhwcThreads[0] && rows >= 2 * share) return;
-    Work work;
-    work.run_bytes = strips == 1 ? 128 : strip * element_;  // one strip: whole rows, without gaps
-    work.packs = Ratio(share * shape_.channels, strips * pack_ * threads);
     ForEachStage(CeilDiv(share, rows), threads * size * element_, [&](int64_t stage) {
-      work.reread_bytes = std::max<int64_t>(0, share - stage * rows) * strip * element_;
-      Add(NhwcPlan(problem_, columns, cluster, threads, stage), work);
+      const int64_t reread = std::max<int64_t>(0, share - stage * rows);
+      Add(NhwcPlan(problem_, columns, cluster, threads, stage),
+          {share * strip_bytes, reread * strip_bytes});
     });
+  }
+
+  void Strided() {
+    const int64_t bytes = shape_.plane() * element_;
+    Add(StridedPlan(problem_, kStridedThreads), {bytes, bytes});
   }
 
   // Calls add(rounds) for each way to divide an SM's shared memory among blocks: `rounds`, up to
@@ -165,27 +164,37 @@ class Planner {
     if (plan.blocks > kMaxBlocks || plan.smem_bytes > device_.smem_per_block || per_sm == 0) {
       return;
     }
-    const double bytes = static_cast<double>(shape_.elements()) * element_;
-    const double blocks = static_cast<double>(plan.blocks);
-    const double slots = static_cast<double>(device_.sms * per_sm);
-    const double active = std::min(blocks, slots);
+    const double bytes = Double(shape_.elements() * element_);
+    const double reread = Double(work.reread_bytes * plan.blocks);
+    // Clusters stay within parts of the device of 16 SMs or a few more.
+    const int64_t sms =
+        plan.cut.cluster > 4 ? std::max<int64_t>(16, device_.sms / 16 * 16) : device_.sms;
+    const int64_t slots = sms * per_sm;
+    const int64_t active = std::min(plan.blocks, slots);
+    const bool from_l2 = Double(active * work.reread_bytes) <= kL2Share * Double(device_.l2_bytes);
+    const double passes = from_l2 ? 2.0 : 2.0 + reread / bytes;
 
-    const double reread = static_cast<double>(work.reread_bytes);
-    const bool from_l2 = active * reread <= kL2Share * static_cast<double>(device_.l2_bytes);
-    const double again = reread * blocks / bytes;  // passes
-
-    // Bandwidth needs loads in flight, and needs them in the last wave too.
-    const double threads = active * plan.threads / device_.sms;
-    const double packs = threads * std::min<double>(work.packs, kUnroll);
-    const double busy = std::min(1.0, packs / kSaturatingPacks);
-    const double waves = blocks / slots;
-    const double fill = waves <= 1.0 ? 1.0 : waves / std::ceil(waves);
-    const int64_t together = std::min(per_sm, CeilDiv(plan.blocks, device_.sms));
-    const double efficiency =
-        busy * fill * BlocksEfficiency(together) * SpreadEfficiency(blocks / device_.sms) *
-        RunEfficiency(work.run_bytes) * (plan.cut.cluster > 1 ? kClusterEfficiency : 1.0);
-    candidates_.push_back({plan, from_l2 ? 2.0 : 2.0 + again,
-                           (2.0 + again * (from_l2 ? kL2PassCost : 1.0)) / efficiency});
+    // Device memory's time, and that of the SM with the most blocks.
+    const int64_t rounds = CeilDiv(plan.blocks, slots);
+    const int64_t together = std::min(per_sm, CeilDiv(plan.blocks, sms));  // blocks of an SM
+    const double moved = passes * bytes + (from_l2 ? kL2PassCost * reread : 0.0);
+    const double company =
+        std::min(Double(per_sm), std::max(1.0, Double(plan.blocks) / Double(sms)));
+    const double memory =
+        moved / (kMemoryShare * 1e3 * Double(device_.gb_per_second)) * (1.0 + kAlone / company);
+    const double in_flight =  // of each thread's packs, at most kUnroll
+        std::min(Double(together * work.bytes),
+                 Double(together * plan.threads) * kUnroll * kPackBytes);
+    const double sm = Double(rounds * together * (2 * work.bytes + work.reread_bytes)) *
+                      (1.0 / kSmRate + kTrip / in_flight);
+    const double blocks_of_sm = Double(plan.blocks) / Double(sms);
+    double start = kStart + kThreadStart * plan.threads + kBlockStart * blocks_of_sm;
+    if (plan.cut.tile_planes > 0) start += kTileStart;
+    if (plan.cut.cluster > 1) {
+      start += kClusterStart + kClusterDoubling * std::log2(plan.cut.cluster) +
+               kClusterThread * plan.threads * blocks_of_sm;
+    }
+    candidates_.push_back({plan, passes, start + memory + sm});
   }
 
   const Problem& problem_;

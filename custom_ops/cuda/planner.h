@@ -19,13 +19,14 @@ struct DeviceProfile {
   int64_t smem_per_sm;     // bytes
   int64_t smem_per_block;  // bytes of dynamic shared memory one block may ask for
   int64_t l2_bytes;
+  int64_t gb_per_second;  // that device memory moves at most: its clock times the bus's width
   int largest_cluster;  // blocks; 1 before sm_90, and where the kernels in use are older code
 };
 
 struct Candidate {
   Plan plan;
   double passes;    // of device memory, two being the least there are
-  double estimate;  // time, in passes over the tensor at full bandwidth
+  double estimate;  // microseconds, from the launch to the end
 };
 
 // All plans there are to choose from. Empty where the tensor has more than 2^30 channels, or

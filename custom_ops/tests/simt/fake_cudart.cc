@@ -100,6 +100,12 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     case cudaDevAttrL2CacheSize:
       found = profile.l2_bytes;
       break;
+    case cudaDevAttrMemoryClockRate:
+      found = profile.gb_per_second * 1000;  // with a bus of 4000 bits
+      break;
+    case cudaDevAttrGlobalMemoryBusWidth:
+      found = 4000;
+      break;
     case cudaDevAttrClusterLaunch:
       found = profile.largest_cluster > 1;
       break;
