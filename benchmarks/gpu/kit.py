@@ -88,18 +88,26 @@ def make_models(folder: Path) -> None:
     np.savez(folder / "resnet20.npz", images=images, logits=logits)
 
     image = tf.TensorSpec((1, 256, 256, 3), tf.float32, name="image")
+    networks = {}
     for norm in ("frn", "relu"):
         keras.utils.set_random_seed(0)
-        network = unet((256, 256, 3), norm=norm)
-        for form in ("primitives", "custom") if norm == "frn" else ("primitives",):
-            model = frn_onnx.export(network, form=form, signature=(image,), verify=False)
-            fix_conv_transpose(model)
-            half = frn_onnx.convert(model, "float16", keep_io_types=False)
-            if norm == "frn":
-                half = frn_onnx.lower(half, form)
-            for dtype, made in (("float32", model), ("float16", half)):
-                leave_out(made)
-                onnx.save(made, folder / f"unet_{norm}_{form}_{dtype}.onnx")
+        networks[norm] = unet((256, 256, 3), norm=norm)
+    # In NHWC each FRN has a Transpose on either side, for ONNX Runtime to remove: prefer_nhwc.
+    for name, norm, form, layout in (
+        ("original", "frn", "primitives", "NCHW"),
+        ("plugin", "frn", "custom", "NCHW"),
+        ("plugin_nhwc", "frn", "custom", "NHWC"),
+        ("relu", "relu", "primitives", "NCHW"),
+    ):
+        options = {"form": form, "layout": layout, "signature": (image,), "verify": False}
+        model = frn_onnx.export(networks[norm], **options)
+        fix_conv_transpose(model)
+        half = frn_onnx.convert(model, "float16", keep_io_types=False)
+        if norm == "frn":
+            half = frn_onnx.lower(half, form)
+        for dtype, made in (("float32", model), ("float16", half)):
+            leave_out(made)
+            onnx.save(made, folder / f"unet_{name}_{dtype}.onnx")
 
 
 def archive(folder: Path, path: Path) -> None:

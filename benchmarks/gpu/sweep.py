@@ -1,13 +1,13 @@
 """Every plan the planner weighs, measured: which it should have taken, and what its guess cost.
 
-The planner's constants are fitted to this file: fit_planner.py.
+This is what the planner's constants are fitted to.
 """
 
 import statistics
 
 from bandwidth import pool_for
 from context import Context, Problem, collect, problems, summary
-from harness import DTYPES
+from harness import DTYPES, Harness, Plan
 
 REPLAYS = 3
 
@@ -22,6 +22,13 @@ def run(context: Context) -> dict:
     return {**result, "geometric_mean_regret": mean}
 
 
+# What a line says of one plan, the fastest first; its kernel by name.
+COLUMNS = (
+    *("us", "predicted_us", "kernel", "blocks", "threads", "smem_bytes", "cluster", "stage"),
+    *("tile_planes", "strip_columns"),
+)
+
+
 def sweep(context: Context, calls, problem: Problem) -> dict:
     """Times of all plans; ``regret`` is the chosen plan's time over the best one's."""
     harness = context.harness
@@ -34,17 +41,23 @@ def sweep(context: Context, calls, problem: Problem) -> dict:
         except RuntimeError as error:
             refused.append({"what": str(error), **plan.to_dict()})
             continue
-        measured.append({"ms": milliseconds, **plan.to_dict()})
+        measured.append((milliseconds * 1e3, plan))
     if not measured:
         raise RuntimeError(f"every plan was refused, the first with {refused[0]['what']}")
-    chosen, ordered = measured[0], sorted(measured, key=lambda m: m["ms"])
     copies = harness.time_copy(calls, problem.size, by_kernel=True, replays=REPLAYS)
+    chosen, fastest = measured[0], min(measured, key=lambda found: found[0])
+    lines = [line(harness, *found) for found in sorted(measured, key=lambda found: found[0])]
     return {
         **problem.to_dict(),
-        "copy_ms": summary(copies)["median"],
-        "plans": len(measured),
-        "chosen": chosen,
-        "measured": ordered,
+        "copy_us": summary(copies)["median"] * 1e3,
+        "chosen": line(harness, *chosen),
+        "regret": chosen[0] / fastest[0],
         "refused": refused,
-        "regret": chosen["ms"] / ordered[0]["ms"],
+        "columns": " ".join(COLUMNS),
+        "plans": lines,
     }
+
+
+def line(harness: Harness, us: float, plan: Plan) -> str:
+    numbers = [str(getattr(plan, name)) for name in COLUMNS[3:]]
+    return " ".join([f"{us:.2f}", f"{plan.estimate:.2f}", harness.kernel_name(plan), *numbers])

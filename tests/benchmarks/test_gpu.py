@@ -57,12 +57,13 @@ def test_correctness_covers_every_kernel_and_variant(dry_run):
 
 def test_measurements_are_there(dry_run):
     stages = dry_run[0]
-    assert stages["environment"]["result"]["copy"]["gbps"]["median"] > 0
+    assert stages["environment"]["result"]["copy"]["kernel_gbps"]["median"] > 0
     for row in stages["bandwidth"]["result"]["rows"]:
         assert row["ms"]["median"] > 0
         assert row["of_copy"] > 0
     for row in stages["sweep"]["result"]["rows"]:
-        assert row["plans"] > 0
+        assert row["plans"]
+        assert not row["refused"]
         assert row["regret"] >= 1
     settings = {
         (row["dtype"], row["prefer_nhwc"], row["cuda_graph"])
@@ -98,7 +99,9 @@ def test_verdicts(report):
             ("resnet50", network),
         )
     }
-    assert [verdict for _, verdict in report.verdicts(stages)] == ["met", "met", "missed: 1.20"]
+    stages["unet"] = {"result": {"over_relu": 1.05, "of_original": 0.3}}
+    verdicts = [verdict for _, verdict in report.verdicts(stages)]
+    assert verdicts == ["met", "met", "missed: 1.20", "met: 1.05", "missed: 0.30"]
     bandwidth[0]["of_copy"] = 0.89
     assert report.verdicts(stages)[0][1] == "missed: 1 of 1 shapes are under it"
     assert {verdict for _, verdict in report.verdicts({})} == {"not measured"}
