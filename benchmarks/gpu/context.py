@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from harness import DTYPES, Harness
 
-# (channels, side at 224 pixels) of the norms of a ResNet-50.
-RESNET50_NORMS = (
-    *((64, 112), (64, 56), (256, 56), (128, 28), (512, 28)),
+# (channels, side at 224 pixels) of the norms of a ResNet-50, and of the widest of a small U-Net.
+NORMS = (
+    *((32, 112), (64, 112), (64, 56), (256, 56), (128, 28), (512, 28)),
     *((256, 14), (1024, 14), (512, 7), (2048, 7)),
 )
 
@@ -78,7 +78,7 @@ class Problem:
 def problems(
     context: Context, *, batches: Sequence[int] = (1, 8, 64), images: Sequence[int] = (224, 512)
 ) -> list[Problem]:
-    """The norms of a ResNet-50 in both layouts, float32 and float16; a few small ones when dry."""
+    """NORMS in both layouts, float32 and float16; a few small ones when dry."""
     layouts, dtypes = ("NCHW", "NHWC"), ("float16", "float32")
     if context.dry_run:
         return [
@@ -91,7 +91,7 @@ def problems(
         Problem(batch, channels, side * image // 224, layout, dtype)
         for batch in reversed(batches)  # the large ones first: they are what counts
         for image in images
-        for channels, side in RESNET50_NORMS
+        for channels, side in NORMS
         for layout in layouts
         for dtype in dtypes
     ]

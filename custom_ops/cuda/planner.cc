@@ -20,35 +20,37 @@ constexpr int kReservedSmemPerBlock = 1024;  // what the driver takes for itself
 constexpr int64_t kLargestTiled = 2048;  // bytes of a plane: larger ones get blocks of their own
 constexpr int64_t kSmallestAlone = 512;  // smaller ones are tiled; between the two, either
 constexpr int64_t kTileBytes[] = {16384, 12288, 8192, 4096, 2048};  // of equals, the first
-constexpr int kPlaneThreads[] = {32, 64, 128, 256, 512, 1024};
+constexpr int kPlaneThreads[] = {32, 64, 128, 256, 512};
 constexpr int kNhwcThreads[] = {128, 256, 512};
-constexpr int kStripBytes[] = {64, 128};  // of less, device memory reads 64 all the same
+constexpr int kStripBytes[] = {32, 64, 128};
 constexpr int kClusters[] = {1, 2, 4, 8, 16};
 constexpr int kBlocksPerSm[] = {1, 2, 3, 4, 6, 8};  // that shared memory is divided among
 constexpr int kStridedThreads = 256;
 
-// The constants of the estimate, fitted to all plans for 216 tensors on an H100
+// The constants of the estimate, fitted to all plans for 216 tensors on an H100 and an H200
 // (benchmarks/gpu/README.md). Microseconds and bytes.
-constexpr double kStart = 1.34;            // of a kernel in a graph
+constexpr double kStart = 1.3;             // of a kernel in a graph
 constexpr double kThreadStart = 1.5e-3;    // for each thread of a block
-constexpr double kTileStart = 0.71;        // for the tiles' second barrier
-constexpr double kBlockStart = 0.008;      // for each block of an SM
+constexpr double kTileStart = 0.88;        // for the tiles' second barrier
+constexpr double kBlockStart = 0.003;      // for each block of an SM
 constexpr double kMemoryShare = 1.2;       // of the rate that the memory's clock allows: the SMs'
                                            // time, which is added, is in part the same time
 constexpr double kL2Share = 0.6;           // of L2 that holds what is to be read again
-constexpr double kL2PassCost = 0.36;       // a pass over L2, against one over device memory
-constexpr double kAlone = 0.072;           // of the memory's time: what a block that is alone on
+constexpr double kL2PassCost = 0.75;       // a pass over L2, against one over device memory
+constexpr double kAlone = 0.08;            // of the memory's time: what a block that is alone on
                                            // its SM cannot load while it stores
-constexpr double kSmRate = 130e3;          // bytes a microsecond that an SM moves
-constexpr double kTrip = 0.195;            // for the bytes in flight to come
-constexpr double kClusterStart = 0.42;     // for a cluster's two meetings
-constexpr double kClusterDoubling = 0.15;  // for each doubling of its size
-constexpr double kClusterThread = 1.7e-3;  // for each thread of an SM's blocks in clusters
+constexpr double kShortRun = 0.025;        // of it, too: for runs of 64 bytes and less
+constexpr double kSmRate = 150e3;          // bytes a microsecond that an SM moves
+constexpr double kTrip = 0.2;              // for the bytes in flight to come
+constexpr double kClusterStart = 0.29;     // for a cluster's two meetings
+constexpr double kClusterDoubling = 0.17;  // for each doubling of its size
+constexpr double kClusterThread = 1.8e-3;  // for each thread of an SM's blocks in clusters
 
 // What the estimate asks of a plan beside the plan itself.
 struct Work {
   int64_t bytes = 0;         // that a block reads
   int64_t reread_bytes = 0;  // of them, twice
+  int64_t run_bytes = 128;   // in one piece, at most 128
 };
 
 double Double(int64_t a) { return static_cast<double>(a); }
@@ -123,10 +125,11 @@ class Planner {
     const int64_t share = CeilDiv(shape_.outer, cluster);
     const int64_t rows = threads / columns;
     if (threads > kNhwcThreads[0] && rows >= 2 * share) return;
+    const int64_t run_bytes = columns * size < shape_.channels ? strip_bytes : 128;
     ForEachStage(CeilDiv(share, rows), threads * size * element_, [&](int64_t stage) {
       const int64_t reread = std::max<int64_t>(0, share - stage * rows);
       Add(NhwcPlan(problem_, columns, cluster, threads, stage),
-          {share * strip_bytes, reread * strip_bytes});
+          {share * strip_bytes, reread * strip_bytes, run_bytes});
     });
   }
 
