@@ -82,7 +82,8 @@ simt: $(VENV)/.tools
 	cmake --build build/simt
 	build/simt/kernels_test --full
 
-# The CUDA kernels compiled for every architecture: spills, loads in flight, size. Needs no GPU.
+# The CUDA kernels compiled for every architecture: spills, instructions, waits, loads in flight,
+# size. Needs no GPU.
 cuda-check: $(VENV)/.tools
 	$(BIN)/python custom_ops/tests/cuda_check.py
 
