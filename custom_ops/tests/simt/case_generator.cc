@@ -103,7 +103,7 @@ FrnCase CaseGenerator::RandomCut(Kernel kernel, int64_t elements) {
       test.plan.cut.lanes = PowerOfTwo(kWarp);
       break;
     case Kernel::kNchwPlane: {
-      const int cluster = PowerOfTwo(kMaxCluster);
+      const int cluster = Chance(50) ? 1 : PowerOfTwo(kMaxCluster);
       const int threads = kWarp * static_cast<int>(Between(1, Chance(90) ? 4 : 32));
       const int64_t rounds = CeilDiv(NchwPlaneShare(problem, cluster), threads);
       test.plan = NchwPlanePlan(problem, cluster, threads, Between(0, rounds));
@@ -111,7 +111,7 @@ FrnCase CaseGenerator::RandomCut(Kernel kernel, int64_t elements) {
     }
     case Kernel::kNhwc:
     case Kernel::kNhwcScalar: {
-      const int cluster = PowerOfTwo(kMaxCluster);
+      const int cluster = Chance(50) ? 1 : PowerOfTwo(kMaxCluster);
       const int size = NhwcIsWide(problem) ? PackElements(test.type) : 1;
       const int columns = PowerOfTwo(size == 1 ? 32 : 8);
       const int least = std::max(1, columns * size / kWarp);
