@@ -20,7 +20,7 @@ struct DeviceProfile {
   int64_t smem_per_block;  // bytes of dynamic shared memory one block may ask for
   int64_t l2_bytes;
   int64_t gb_per_second;  // that device memory moves at most: its clock times the bus's width
-  int largest_cluster;  // blocks; 1 before sm_90, and where the kernels in use are older code
+  int largest_cluster;    // blocks; 1 before sm_90, and where the kernels in use are older code
 };
 
 struct Candidate {
