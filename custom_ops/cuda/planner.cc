@@ -18,7 +18,7 @@ constexpr int kReservedSmemPerBlock = 1024;  // what the driver takes for itself
 
 // What is tried.
 constexpr int64_t kLargestTiled = 2048;  // bytes of a plane: larger ones get blocks of their own
-constexpr int64_t kSmallestAlone = 512;  // smaller ones are tiled; between the two, either
+constexpr int64_t kSmallestAlone = 768;  // smaller ones are tiled; between the two, either
 constexpr int64_t kTileBytes[] = {16384, 12288, 8192, 4096, 2048};  // of equals, the first
 constexpr int kPlaneThreads[] = {32, 64, 128, 256, 512};
 constexpr int kNhwcThreads[] = {128, 256, 512};
@@ -27,22 +27,23 @@ constexpr int kClusters[] = {1, 2, 4, 8, 16};
 constexpr int kBlocksPerSm[] = {1, 2, 3, 4, 6, 8};  // that shared memory is divided among
 constexpr int kStridedThreads = 256;
 
-// The constants of the estimate, fitted to all plans for 216 tensors on an H100 and an H200
+// The constants of the estimate, fitted to all plans for some 230 tensors on an H100 and an H200
 // (benchmarks/gpu/README.md). Microseconds and bytes.
 constexpr double kStart = 1.3;             // of a kernel in a graph
 constexpr double kThreadStart = 1.5e-3;    // for each thread of a block
-constexpr double kTileStart = 0.88;        // for the tiles' second barrier
+constexpr double kTileStart = 0.85;        // for the tiles' second barrier
 constexpr double kBlockStart = 0.003;      // for each block of an SM
-constexpr double kMemoryShare = 1.2;       // of the rate that the memory's clock allows: the SMs'
+constexpr double kMemoryShare = 1.22;      // of the rate that the memory's clock allows: the SMs'
                                            // time, which is added, is in part the same time
 constexpr double kL2Share = 0.6;           // of L2 that holds what is to be read again
 constexpr double kL2PassCost = 0.75;       // a pass over L2, against one over device memory
 constexpr double kAlone = 0.08;            // of the memory's time: what a block that is alone on
                                            // its SM cannot load while it stores
 constexpr double kShortRun = 0.025;        // of it, too: for runs of 64 bytes and less
+constexpr double kHalfRun = 1.05;          // more, for 32 bytes and less: memory reads twice that
 constexpr double kSmRate = 150e3;          // bytes a microsecond that an SM moves
 constexpr double kTrip = 0.2;              // for the bytes in flight to come
-constexpr double kClusterStart = 0.29;     // for a cluster's two meetings
+constexpr double kClusterStart = 0.37;     // for a cluster's two meetings
 constexpr double kClusterDoubling = 0.17;  // for each doubling of its size
 constexpr double kClusterThread = 1.8e-3;  // for each thread of an SM's blocks in clusters
 
@@ -183,8 +184,10 @@ class Planner {
     const double moved = passes * bytes + (from_l2 ? kL2PassCost * reread : 0.0);
     const double company =
         std::min(Double(per_sm), std::max(1.0, Double(plan.blocks) / Double(sms)));
+    const double slowed = kAlone / company + (work.run_bytes <= 64 ? kShortRun : 0.0) +
+                          (work.run_bytes <= 32 ? kHalfRun : 0.0);
     const double memory =
-        moved / (kMemoryShare * 1e3 * Double(device_.gb_per_second)) * (1.0 + kAlone / company);
+        moved * (1.0 + slowed) / (kMemoryShare * 1e3 * Double(device_.gb_per_second));
     const double in_flight =  // of each thread's packs, at most kUnroll
         std::min(Double(together * work.bytes),
                  Double(together * plan.threads) * kUnroll * kPackBytes);
