@@ -1,6 +1,7 @@
 """The tables of a run, and whether the targets are met, from the stages' JSON files.
 
-python benchmarks/gpu/report.py FOLDER
+python benchmarks/gpu/report.py FOLDER            # prints them
+python benchmarks/gpu/report.py FOLDER --write    # into FOLDER/README.md
 """
 
 import json
@@ -176,5 +177,24 @@ def render(stages: dict[str, dict]) -> str:
     return "\n\n".join(parts)
 
 
+def page(folder: Path) -> str:
+    """The report of a folder of results, under the name of its GPU."""
+    stages = load(folder)
+    found = stages["environment"]["result"]["machine"]
+    packages = ", ".join(
+        f"{name} {found['packages'][name]}" for name in ("onnxruntime-gpu", "torch", "triton")
+    )
+    head = (
+        f"# {found['gpu']['name']}\n\nDriver {found['gpu']['driver_version']}, "
+        f"{found['nvcc'][0].strip()}, {packages}; commit {found['commit'][:12]}. Made by "
+        "`benchmarks/gpu/report.py`."
+    )
+    return f"{head}\n\n{render(stages)}\n"
+
+
 if __name__ == "__main__":
-    print(render(load(Path(sys.argv[1]))))
+    folder = Path(sys.argv[1])
+    if "--write" in sys.argv[2:]:
+        (folder / "README.md").write_text(page(folder))
+    else:
+        print(render(load(folder)))

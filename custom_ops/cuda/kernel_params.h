@@ -40,7 +40,7 @@ struct ChannelVector {
 
 // How the planner cut the work (planner.h). Each kernel reads the fields named for it.
 struct Cut {
-  int cluster = 1;        // plane, nhwc: blocks sharing one plane or strip: 1, 2, 4 or 8
+  int cluster = 1;        // plane, nhwc: blocks sharing one plane or strip, a power of two
   int stage = 0;          // plane: packs, nhwc: steps, that stay in shared memory between
                           // the two passes; plane: a multiple of the threads
   int stage_offset = 0;   // where in shared memory, in bytes, plane, nhwc: the stage begins;

@@ -1,6 +1,6 @@
 // FRN forward where channels come first and a plane (one sample, one channel) is large.
 //
-// A block owns a plane, or on sm_90 and later a cluster of up to 8 blocks shares one. Pass 1
+// A block owns a plane, or on sm_90 and later a cluster of up to 16 blocks shares one. Pass 1
 // sums x * x and keeps the first `stage` packs in shared memory; pass 2 maps what was kept,
 // and reads the rest of the plane once more, while it is still in L2.
 //

@@ -3,11 +3,15 @@
 import importlib
 import json
 import math
+import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx import helper, numpy_helper
 
 GPU = Path(__file__).parents[2] / "benchmarks" / "gpu"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulator needs ucontext")
@@ -105,6 +109,77 @@ def test_verdicts(report):
     bandwidth[0]["of_copy"] = 0.89
     assert report.verdicts(stages)[0][1] == "missed: 1 of 1 shapes are under it"
     assert {verdict for _, verdict in report.verdicts({})} == {"not measured"}
+
+
+@pytest.mark.parametrize("gpu", ["h100", "h200"])
+def test_published_tables_are_those_of_the_measurements(report, gpu):
+    folder = GPU.parent / "results" / "gpu" / gpu
+    assert (folder / "README.md").read_text() == report.page(folder)
+
+
+def test_a_stage_that_lacks_its_tool_fails(tmp_path):
+    """Only a dry run may leave out what needs a GPU."""
+    command = [sys.executable, GPU / "run.py", "--out", tmp_path, "--stages", "exported", "tests"]
+    env = {**os.environ, "FRN_ONNX_REQUIRE_CUDA": "0", "FRN_GPU_WORK": ""}
+    result = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert result.returncode == 1
+    assert "failed: exported, tests" in result.stderr
+
+
+def test_a_trimmed_library_keeps_one_architecture(tmp_path, modules):
+    trim = importlib.import_module("trim")
+    codes = {75: b"old" * 8, 90: b"new" * 8}
+    library = fat_library([codes, {90: b"special!"}])
+    trimmed = trim.trim(library, 90)
+    assert len(trimmed) == len(library)
+    assert codes[90] in trimmed
+    assert codes[75] not in trimmed
+    assert b"special" not in trimmed
+    with pytest.raises(ValueError, match="no device code for sm_80"):
+        trim.trim(library, 80)
+
+
+def fat_library(containers: list[dict[int, bytes]]) -> bytes:
+    """An ELF file with a section of fat binaries, laid out as nvcc lays them out."""
+    body = b""
+    for codes in containers:
+        entries = b""
+        for architecture, code in codes.items():
+            header = struct.pack("<HHIQ", 2, 257, 64, len(code)) + bytes(12)
+            entries += (header + struct.pack("<I", architecture)).ljust(64, b"\0") + code
+        body += struct.pack("<IHHQ", 0xBA55ED50, 1, 16, len(entries)) + entries
+        body = body.ljust(-(-len(body) // 8) * 8, b"\0")
+    names = b"\0.nv_fatbin\0.shstrtab\0"
+    start = 64 + len(body)
+    table = start + len(names)
+    elf = bytearray(64)
+    struct.pack_into("<Q", elf, 0x28, table)
+    struct.pack_into("<HH", elf, 0x3C, 3, 2)
+    sections = [(0, 0, 0), (1, 64, len(body)), (12, start, len(names))]
+    headers = b"".join(
+        struct.pack("<IIQQQQ", n, 1, 0, 0, at, size).ljust(64, b"\0") for n, at, size in sections
+    )
+    return bytes(elf) + body + names + headers
+
+
+@pytest.mark.usefixtures("modules")
+def test_weights_left_out_come_back_the_same_for_each_name():
+    weights = importlib.import_module("weights")
+    rng = np.random.default_rng(0)
+    values = {name: rng.normal(0, 0.1, (64, 128)).astype(np.float16) for name in ("a", "b")}
+    made = [numpy_helper.from_array(v, name) for name, v in values.items()]
+    small = numpy_helper.from_array(np.arange(4, dtype=np.float32), "gamma")
+    graph = helper.make_graph([], "weights", [], [], [*made, small])
+    model = helper.make_model(graph)
+    weights.leave_out(model)
+    assert model.ByteSize() < 2000
+    weights.draw_again(model)
+    a, b, gamma = map(numpy_helper.to_array, model.graph.initializer)
+    assert a.dtype == np.float16
+    assert a.shape == (64, 128)
+    assert not np.array_equal(a, b)
+    assert a.std() == pytest.approx(0.1, rel=0.05)
+    np.testing.assert_array_equal(gamma, np.arange(4))
 
 
 @pytest.mark.usefixtures("modules")
