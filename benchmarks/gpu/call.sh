@@ -6,7 +6,7 @@ set -euo pipefail
 kit=$(realpath "$1"); call=$2; mkdir -p "$3"; out=$(realpath "$3"); shift 3
 root=$(realpath "$(dirname "$0")/../..")
 work=${FRN_GPU_WORK:-/tmp/frn-gpu}
-site=$work/site        # packages of the kit
+site=$work/site        # ONNX Runtime
 package=$work/package  # this one, built here
 python=${PYTHON:-python3}
 mkdir -p "$site"
@@ -25,12 +25,19 @@ for part in "$kit" "$kit"/part*; do
       touch "$work/.$name"
     fi
   done
-  if [ -d "$part/wheels" ] && [ ! -f "$work/.wheels_$(basename "$part")" ]; then
-    for wheel in "$part"/wheels/*.whl; do
-      name=$(basename "$wheel" | cut -d- -f1)
-      "$python" -c "import importlib.metadata as m; m.version('$name')" 2>/dev/null || "${pip[@]}" "$site" "$wheel"
-    done
-    touch "$work/.wheels_$(basename "$part")"
+  if [ -d "$part/wheels" ]; then
+    # A folder for each part, and one installation: pip leaves a bin/ that is there as it is.
+    target=$work/$(basename "$part")
+    if [ ! -d "$target" ]; then
+      missing=()
+      for wheel in "$part"/wheels/*.whl; do
+        name=$(basename "$wheel" | cut -d- -f1)
+        "$python" -c "import importlib.metadata as m; m.version('$name')" 2>/dev/null || missing+=("$wheel")
+      done
+      mkdir "$target"
+      [ ${#missing[@]} -eq 0 ] || "${pip[@]}" "$target" "${missing[@]}"
+    fi
+    export PYTHONPATH=$PYTHONPATH:$target PATH=$target/bin:$PATH
   fi
 done
 
@@ -40,7 +47,6 @@ import pathlib, site, sys
 folders = [p for s in sys.path for p in pathlib.Path(s).glob("nvidia/*/lib")]
 print(":".join(map(str, folders)))')
 export LD_LIBRARY_PATH=$nvidia${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-export PATH=$site/bin:$PATH
 
 if [ -n "${FRN_GPU_DRY_RUN:-}" ]; then
   set -- --dry-run "$@"
