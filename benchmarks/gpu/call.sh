@@ -34,8 +34,8 @@ for part in "$kit" "$kit"/part*; do
         name=$(basename "$wheel" | cut -d- -f1)
         "$python" -c "import importlib.metadata as m; m.version('$name')" 2>/dev/null || missing+=("$wheel")
       done
-      mkdir "$target"
       [ ${#missing[@]} -eq 0 ] || "${pip[@]}" "$target" "${missing[@]}"
+      mkdir -p "$target"
     fi
     export PYTHONPATH=$PYTHONPATH:$target PATH=$target/bin:$PATH
   fi
