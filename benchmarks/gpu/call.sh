@@ -1,7 +1,7 @@
 #!/bin/bash
 # One call on the machine with the GPU: bash benchmarks/gpu/call.sh KIT A|B|C OUT [run.py's options]
-# Unpacks and builds what an earlier call has not; nothing is fetched, and nothing is installed
-# outside of $FRN_GPU_WORK (default: /tmp/frn-gpu).
+# Unpacks what an earlier call has not, and builds, in this checkout. Nothing is fetched, and nothing
+# installed outside of $FRN_GPU_WORK (default: /tmp/frn-gpu).
 set -euo pipefail
 kit=$(realpath "$1"); call=$2; mkdir -p "$3"; out=$(realpath "$3"); shift 3
 root=$(realpath "$(dirname "$0")/../..")
@@ -15,7 +15,10 @@ pip=("$python" -m pip --disable-pip-version-check -q install --no-index --no-dep
 
 # KIT holds the parts, or is one; those after the first are for machines without the packages there.
 for part in "$kit" "$kit"/part*; do
-  if [ -f "$part/kit.json" ]; then cp "$part/kit.json" "$work"; fi
+  if [ -f "$part/kit.json" ] && ! cmp -s "$part/kit.json" "$work/kit.json"; then
+    if [ -f "$work/kit.json" ]; then rm -rf "$work"; mkdir -p "$site"; fi  # another kit's
+    cp "$part/kit.json" "$work"
+  fi
   for name in onnxruntime models; do
     if [ -f "$part/$name.tar.xz" ] && [ ! -f "$work/.$name" ]; then
       target=$work; [ $name = models ] || target=$site
@@ -28,14 +31,14 @@ for part in "$kit" "$kit"/part*; do
   if [ -d "$part/wheels" ]; then
     # A folder for each part, and one installation: pip leaves a bin/ that is there as it is.
     target=$work/$(basename "$part")
-    if [ ! -d "$target" ]; then
+    if [ ! -f "$target/.installed" ]; then
       missing=()
       for wheel in "$part"/wheels/*.whl; do
         name=$(basename "$wheel" | cut -d- -f1)
         "$python" -c "import importlib.metadata as m; m.version('$name')" 2>/dev/null || missing+=("$wheel")
       done
-      [ ${#missing[@]} -eq 0 ] || "${pip[@]}" "$target" "${missing[@]}"
-      mkdir -p "$target"
+      [ ${#missing[@]} -eq 0 ] || "${pip[@]}" "$target" --upgrade "${missing[@]}"
+      mkdir -p "$target" && touch "$target/.installed"
     fi
     export PYTHONPATH=$PYTHONPATH:$target PATH=$target/bin:$PATH
   fi

@@ -20,7 +20,7 @@ _PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "torch", "triton
 
 
 def _output(*command: str) -> str | None:
-    """The first line a command prints; None where it is not there or fails."""
+    """What a command prints; None where it is not there or fails."""
     if shutil.which(command[0]) is None:
         return None
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
@@ -35,15 +35,16 @@ def _version(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """The kit's, where there is one: a machine with a GPU may have the files and no repository."""
+    """The repository's, or the kit's: a machine with a GPU may have the files alone."""
     kit = os.environ.get("FRN_GPU_WORK")
-    if kit and (facts := Path(kit, "kit.json")).exists():
+    here = _output("git", "describe", "--always", "--dirty", "--abbrev=40")
+    if here is None and kit and (facts := Path(kit, "kit.json")).exists():
         return json.loads(facts.read_text())["commit"]
-    return _output("git", "describe", "--always", "--dirty", "--abbrev=40")
+    return here
 
 
 def machine() -> dict[str, object]:
-    """What every result file says of where it comes from."""
+    """What the tables say of where they come from."""
     gpu = _output("nvidia-smi", f"--query-gpu={','.join(_QUERY)}", "--format=csv,noheader")
     return {
         "commit": commit(),

@@ -1,4 +1,4 @@
-// A device as the harness needs it: memory, one stream, timing. gpu_cuda.cc is a GPU, gpu_simt.cc
+// A device as the harness needs it: memory, one stream, timing. gpu_cuda.cu is a GPU, gpu_simt.cc
 // the CPU under the emulator, on which the benchmarks are dry-run.
 
 #ifndef FRN_ONNX_BENCHMARKS_GPU_GPU_H_

@@ -38,7 +38,7 @@ _PLATFORMS += ["manylinux2014_x86_64", "manylinux1_x86_64"]
 # For machines that lack them; call.sh installs what cannot be imported.
 _WHEELS = [
     *("numpy", "ml_dtypes", "onnx", "onnx-ir", "sympy", "mpmath", "typing_extensions", "protobuf"),
-    *("flatbuffers", "packaging", "rich", "markdown-it-py", "mdurl", "pygments", "pip"),
+    *("flatbuffers", "packaging", "rich", "markdown-it-py", "mdurl", "pygments"),
     *("setuptools", "wheel", "pybind11", "ninja", "cmake", "pytest", "pluggy", "iniconfig"),
 ]
 
@@ -134,6 +134,9 @@ def main() -> None:
     parser.add_argument("--architecture", type=int, default=90, help="of the GPU, 90 for H100")
     parser.add_argument("--python", default="3.12", help="of the machine with the GPU")
     arguments = parser.parse_args()
+    folder = arguments.folder
+    if folder.exists() and any(folder.iterdir()) and not (folder / "part1" / "kit.json").exists():
+        raise SystemExit(f"{folder} holds something else than a kit; name another folder")
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
     arguments.folder.parent.mkdir(parents=True, exist_ok=True)

@@ -39,13 +39,14 @@ def rows_of(stages: dict[str, dict], name: str) -> list[dict]:
 
 
 def _status(stages: dict[str, dict]) -> str:
+    commit = stages.get("environment", {}).get("commit")
     rows = []
     for name, stage in stages.items():
-        result = stage["result"] or {}
-        complete = result.get("complete", True)
-        status = stage["status"] + ("" if complete else ", stopped at its time budget")
-        rows.append([name, status, f"{stage['seconds']:.0f}", stage.get("reason", "")])
-    return table(["stage", "status", "s", "why"], rows)
+        notes = [stage.get("reason", "")]
+        if stage.get("commit") != commit:
+            notes.append(f"of commit {stage.get('commit')}")
+        rows.append([name, stage["status"], f"{stage['seconds']:.0f}", " ".join(notes).strip()])
+    return table(["stage", "status", "s", "note"], rows)
 
 
 def _bandwidth(rows: list[dict]) -> str:
@@ -132,7 +133,10 @@ def verdicts(stages: dict[str, dict]) -> list[tuple[str, str]]:
     networks = [
         r for r in rows_of(stages, "resnet50") if r["dtype"] == "float16" and r["batch"] == 64
     ]
-    best = min((r["over_relu"] for r in networks), default=None)
+    best = None
+    if networks:  # the fastest of each, whatever its layout
+        plugin, relu = (min(r["ms"][k]["median"] for r in networks) for k in ("plugin", "relu"))
+        best = plugin / relu
     unet = stages.get("unet", {}).get("result") or {}
     found = [
         _verdict(large, f"{len(small)} of {len(large)} shapes are under it" if small else ""),
@@ -182,11 +186,11 @@ def page(folder: Path) -> str:
     stages = load(folder)
     found = stages["environment"]["result"]["machine"]
     packages = ", ".join(
-        f"{name} {found['packages'][name]}" for name in ("onnxruntime-gpu", "torch", "triton")
+        f"{name} {found['packages'].get(name)}" for name in ("onnxruntime-gpu", "torch", "triton")
     )
     head = (
         f"# {found['gpu']['name']}\n\nDriver {found['gpu']['driver_version']}, "
-        f"{found['nvcc'][0].strip()}, {packages}; commit {found['commit'][:12]}. Made by "
+        f"{' '.join(found['nvcc']).strip()}, {packages}; commit {found['commit'][:12]}. Made by "
         "`benchmarks/gpu/report.py`."
     )
     return f"{head}\n\n{render(stages)}\n"

@@ -8,8 +8,8 @@ runs what is missing or failed. The report comes last. Exits 1 if a stage failed
 or lacked a tool. --dry-run does the same on a CPU, at toy sizes, with the kernels under the SIMT
 emulator, and skips what only a GPU has; its numbers mean nothing.
 
-Needs: nvcc, an NVIDIA GPU, the package, PyTorch, onnxruntime-gpu, compute-sanitizer and ncu.
-call.sh brings what a bare machine lacks.
+Needs: nvcc, an NVIDIA GPU, the package, PyTorch, CuPy, pytest, onnxruntime-gpu, compute-sanitizer
+and ncu. call.sh builds the package, and brings ONNX Runtime and the models of two stages.
 """
 
 import argparse
@@ -66,7 +66,7 @@ STAGES = {
     "resnet50": Stage(networks.run_resnet50, 150),
     "peers": Stage(peers.run, 100),
 }
-# What one command on a machine that is to be had for half an hour does: under nine minutes each.
+# What one command does, where a command may take ten minutes.
 CALLS = {
     "A": ("environment", "correctness", "tests", "sanitizer"),
     "B": ("bandwidth", "sweep", "profiler"),
@@ -93,12 +93,15 @@ def run_here(name: str, stage: Stage, arguments: argparse.Namespace) -> None:
     begin = time.monotonic()
     context = Context(arguments.dry_run, begin + budget, arguments.build)
     content: dict[str, Any] = {"stage": name, "dry_run": arguments.dry_run, "budget_s": budget}
+    content["commit"] = environment.commit()
     try:
         result = stage.run(context)
         content |= {"status": "ok", "result": result}
         if failures := result.get("failures"):
             first = f"{failures[0]['case']}: {failures[0]['what']}"
             content |= {"status": "failed", "reason": f"{len(failures)} failures; {first}"}
+        elif result.get("rows") == [] or result.get("launches") == 0:
+            content |= {"status": "failed", "reason": "nothing was measured"}
         elif not result.get("complete", True):
             content |= {"status": "unfinished", "reason": "its time was up"}
     except SkipError as skip:
@@ -147,7 +150,9 @@ def main() -> None:
     chosen = arguments.stages or CALLS.get(arguments.call, STAGES)
     done = report.load(arguments.out)
     for name in chosen:
-        if name in done and done[name]["status"] == "ok" and not arguments.stages:
+        before = done.get(name, {})
+        finished = before.get("status") == "ok" and before.get("dry_run") == arguments.dry_run
+        if finished and not arguments.stages:
             print(f"{name}: done before", flush=True)
             continue
         print(f"{name} ...", flush=True)

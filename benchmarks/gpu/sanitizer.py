@@ -51,7 +51,7 @@ def check(context: Context, tool: list[str], seconds: float) -> dict:
         problem = f"exit code {done.returncode}: {output}"
     elif inner.get("status") not in ("ok", "unfinished") or not inner["result"]["launches"]:
         problem = f"the cases did not run: {inner.get('reason', output)}"
-    elif "ERROR SUMMARY: 0 errors" not in output and "0 hazards" not in output:
+    elif "ERROR SUMMARY: 0 errors" not in output and "SUMMARY: 0 hazards" not in output:
         problem = f"the tool gave no summary: {output}"
     return {
         "problem": problem,

@@ -1,6 +1,6 @@
 // FRN forward where channels come last.
 //
-// A block owns a strip of channels, 64 or 128 bytes, of one sample and walks its pixels; on
+// A block owns a strip of channels, 32 to 128 bytes, of one sample and walks its pixels; on
 // sm_90 and later a cluster of up to 16 blocks shares the pixels. Pass 1 sums x * x and keeps
 // the first `stage` steps in shared memory; pass 2 maps what was kept, and reads the rest
 // once more, while it is still in L2.

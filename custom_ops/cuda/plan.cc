@@ -95,10 +95,6 @@ bool NhwcIsWide(const Problem& problem) {
   return problem.aligned && problem.shape.channels % PackElements(problem.type) == 0;
 }
 
-int64_t NhwcSteps(const Problem& problem, int columns, int cluster, int threads) {
-  return CeilDiv(CeilDiv(problem.shape.outer, cluster), threads / columns);
-}
-
 Plan NhwcPlan(const Problem& problem, int columns, int cluster, int threads, int64_t stage) {
   const bool wide = NhwcIsWide(problem);
   const int size = wide ? PackElements(problem.type) : 1;

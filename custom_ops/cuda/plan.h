@@ -51,8 +51,6 @@ Plan NchwPlanePlan(const Problem& problem, int cluster, int threads, int64_t rou
 
 // Whether the tensors allow 16-byte loads along the channels.
 bool NhwcIsWide(const Problem& problem);
-// Rounds of pixels that each block of a cluster makes, at most.
-int64_t NhwcSteps(const Problem& problem, int columns, int cluster, int threads);
 // `columns`: packs, or elements where the tensors are not wide, that a strip is wide; a power of
 // two up to 32. `stage`: steps that stay in shared memory. A strip has no more channels than the
 // block has threads.

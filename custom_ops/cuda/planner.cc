@@ -40,7 +40,7 @@ constexpr double kL2PassCost = 0.75;       // a pass over L2, against one over d
 constexpr double kAlone = 0.08;            // of the memory's time: what a block that is alone on
                                            // its SM cannot load while it stores
 constexpr double kShortRun = 0.025;        // of it, too: for runs of 64 bytes and less
-constexpr double kHalfRun = 1.05;          // more, for 32 bytes and less: memory reads twice that
+constexpr double kHalfRun = 1.05;          // more, for 32 bytes and less
 constexpr double kSmRate = 150e3;          // bytes a microsecond that an SM moves
 constexpr double kTrip = 0.2;              // for the bytes in flight to come
 constexpr double kClusterStart = 0.37;     // for a cluster's two meetings
@@ -98,6 +98,7 @@ class Planner {
       const int64_t share = NchwPlaneShare(problem_, cluster);
       for (const int threads : kPlaneThreads) {
         if (threads > kPlaneThreads[0] && threads >= 2 * share) break;
+        if (cluster > 8 && threads < 128) continue;  // up to a quarter slower than 8 larger blocks
         ForEachStage(CeilDiv(share, threads), threads * kPackBytes, [&](int64_t rounds) {
           const Plan plan = NchwPlanePlan(problem_, cluster, threads, rounds);
           const int64_t kept = std::min<int64_t>(plan.cut.stage, share);

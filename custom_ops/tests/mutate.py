@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 CUSTOM_OPS = Path(__file__).parents[1]
-FILES = ["elements.h", "nchw_tile.cuh", "nchw_plane.cuh", "nhwc.cuh", "strided.cuh"]
+FILES = ["elements.h", "nchw_tile.cuh", "nchw_plane.cuh", "nhwc.cuh", "strided.cuh", "cluster.cuh"]
 TIMEOUT_S = 120
 
 # What is replaced by what, at its first place in a line of code.

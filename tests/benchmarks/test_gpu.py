@@ -94,7 +94,8 @@ def test_a_dead_stage_gets_its_file_and_the_next_one_runs(tmp_path):
 def test_verdicts(report):
     bandwidth = [{"megabytes": 30, "of_copy": 0.95}, {"megabytes": 1, "of_copy": 0.1}]
     operators = [{"batch": 8, "speedup": 6.0}, {"batch": 1, "speedup": 2.0}]
-    network = [{"dtype": "float16", "batch": 64, "over_relu": 1.2}]
+    times = {"plugin": {"median": 1.2}, "relu": {"median": 1.0}}
+    network = [{"dtype": "float16", "batch": 64, "ms": times}]
     stages = {
         name: {"result": {"rows": rows}}
         for name, rows in (
@@ -119,11 +120,24 @@ def test_published_tables_are_those_of_the_measurements(report, gpu):
 
 def test_a_stage_that_lacks_its_tool_fails(tmp_path):
     """Only a dry run may leave out what needs a GPU."""
-    command = [sys.executable, GPU / "run.py", "--out", tmp_path, "--stages", "exported", "tests"]
-    env = {**os.environ, "FRN_ONNX_REQUIRE_CUDA": "0", "FRN_GPU_WORK": ""}
+    command = [sys.executable, GPU / "run.py", "--out", tmp_path, "--stages", "exported"]
+    env = {**os.environ, "FRN_GPU_WORK": ""}
     result = subprocess.run(command, capture_output=True, text=True, env=env)
     assert result.returncode == 1
-    assert "failed: exported, tests" in result.stderr
+    assert "failed: exported" in result.stderr
+
+
+def test_a_dry_run_is_not_taken_for_a_measurement(tmp_path):
+    """Stages that are there already are not run again; a dry run's do not count."""
+    done = {"stage": "bandwidth", "status": "ok", "dry_run": True, "seconds": 1.0, "result": {}}
+    for call, expected in (("--dry-run", "done before"), ("--call=B", "bandwidth: failed")):
+        for name in ("bandwidth", "sweep", "profiler"):
+            (tmp_path / f"{name}.json").write_text(json.dumps(done))
+        command = [sys.executable, GPU / "run.py", "--out", tmp_path, "--call=B", call]
+        command += ["--build", tmp_path / "build"]
+        env = {"PATH": "", "CUDACXX": "no-such-compiler"}
+        result = subprocess.run(command, capture_output=True, text=True, env=env)
+        assert expected in result.stdout
 
 
 def test_a_trimmed_library_keeps_one_architecture(tmp_path, modules):

@@ -116,7 +116,7 @@ FrnCase CaseGenerator::RandomCut(Kernel kernel, int64_t elements) {
       const int columns = PowerOfTwo(size == 1 ? 32 : 8);
       const int least = std::max(1, columns * size / kWarp);
       const int threads = kWarp * static_cast<int>(Between(least, least + 3));
-      const int64_t steps = NhwcSteps(problem, columns, cluster, threads);
+      const int64_t steps = CeilDiv(CeilDiv(problem.shape.outer, cluster), threads / columns);
       test.plan = NhwcPlan(problem, columns, cluster, threads, Between(0, steps));
       break;
     }

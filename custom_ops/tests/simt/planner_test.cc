@@ -111,7 +111,7 @@ void TestKernelOfLayout() {
   };
   const auto f16 = ElementType::kF16;
   Expect(kernel({8, 1, 64, 255}, f16, true) == Kernel::kNchwTile,
-         "planes under 512 bytes are tiled");
+         "planes under 768 bytes are tiled");
   Expect(kernel({8, 1, 64, 1025}, f16, true) == Kernel::kNchwPlane, "those above 2 KB are not");
   Expect(kernel({8, 1, 64, 3136}, f16, false) == Kernel::kNchwPlane, "at any alignment");
   Expect(kernel({8, 3136, 64, 1}, f16, true) == Kernel::kNhwc, "wide");
@@ -210,6 +210,7 @@ void TestMeasured() {
   Expect(plan({1, 1, 64, 3136}, f16).cut.cluster == 1, "64 planes of 6 KB have a block each");
   Expect(plan({1, 49, 2048, 1}, f16).cut.cluster == 1, "49 pixels are not shared out");
   Expect(plan({64, 1, 64, 16384}, f32).threads >= 128, "planes of 64 KB take more than a warp");
+  Expect(plan({8, 1, 64, 65536}, f32).threads >= 128, "nor do planes that a cluster shares");
   Expect(plan({1, 1, 512, 49}, f16).blocks >= 32, "a few small planes go to many SMs");
   Expect(plan({64, 784, 512, 1}, f16).cut.cluster == 1, "what a block can keep is not shared out");
   Expect(plan({64, 12544, 64, 1}, f16).cut.cluster == 16, "what 8 blocks cannot keep, 16 do");
