@@ -20,11 +20,14 @@ from onnx import TensorProto
 from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
 from frn_onnx.graph import functions, infer, model_io, protos, sites
+from frn_onnx.graph.batch import set_batch
+from frn_onnx.graph.conv_transpose import fix_conv_transpose
 from frn_onnx.graph.edit import FreeNames, raise_ir_version, remove_unused
 from frn_onnx.graph.forms import set_form
 from frn_onnx.graph.fusion import fuse_in_place
 
 HalfType = Literal["float16", "bfloat16"]
+Provider = Literal["cuda"]
 
 # The parameters of an FRN node go through the converter as inputs of a node of this type, whose
 # output is the FRN node's second input.
@@ -41,6 +44,8 @@ def convert(
     to: HalfType = "float16",
     *,
     keep_io_types: bool | Collection[str] = True,
+    provider: Provider | None = None,
+    batch: int | None = None,
 ) -> onnx.ModelProto:
     """A portable file that computes in half precision, but for the statistics of FRN.
 
@@ -50,13 +55,18 @@ def convert(
         to: ``"float16"`` or ``"bfloat16"``.
         keep_io_types: True leaves the types of inputs and outputs as they are, False makes
             float32 ones half as well; names leave only those inputs and outputs.
+        provider: ``"cuda"`` for a file that ONNX Runtime's CUDA execution provider runs as a whole:
+            one-sided pads are taken out of every ConvTranspose.
+        batch: the size of the first axis of every input, which is open otherwise; CUDA graphs
+            need one.
 
     Returns:
         A new model. gamma, beta, tau and per-channel epsilons are float32, all other float32
         weights half, except where an op does not take them. Model-local functions are inlined.
 
     Raises:
-        ArgumentError: there is no such type, or no input or output of a name given.
+        ArgumentError: there is no such type or provider, no input or output of a name given, or
+            an input whose first axis has another size than ``batch``.
         ModelError: the model cannot be read or is invalid, or an op does not take bfloat16.
         DependencyError: ONNX Runtime, which brings the converter, is not installed.
 
@@ -64,7 +74,7 @@ def convert(
         >>> onnx.save(frn_onnx.graph.convert("model.onnx", "float16"), "half.onnx")
     """
     graph = model_io.load(model)
-    return protos.to_proto(convert_loaded(graph, to, keep_io_types))
+    return protos.to_proto(convert_loaded(graph, to, keep_io_types, provider, batch))
 
 
 def convert_file(
@@ -73,6 +83,8 @@ def convert_file(
     to: HalfType = "float16",
     *,
     keep_io_types: bool | Collection[str] = True,
+    provider: Provider | None = None,
+    batch: int | None = None,
 ) -> None:
     """:func:`convert` from file to file, which need not fit into memory.
 
@@ -82,19 +94,28 @@ def convert_file(
     model_io.check_output(path, source)
     graph = model_io.load(source)
     external_data = model_io.has_external_data(graph)
-    model_io.save(convert_loaded(graph, to, keep_io_types), path, external_data=external_data)
+    converted = convert_loaded(graph, to, keep_io_types, provider, batch)
+    model_io.save(converted, path, external_data=external_data)
 
 
 def convert_loaded(
-    model: ir.Model, to: HalfType, keep_io_types: bool | Collection[str]
+    model: ir.Model,
+    to: HalfType,
+    keep_io_types: bool | Collection[str] = True,
+    provider: Provider | None = None,
+    batch: int | None = None,
 ) -> ir.Model:
     """:func:`convert` for a model that it changes; weights are converted when they are written."""
     if to not in get_args(HalfType):
         raise ArgumentError(f"to must be one of {', '.join(get_args(HalfType))}, received {to!r}")
+    if provider not in (None, *get_args(Provider)):
+        raise ArgumentError(f"provider must be 'cuda' or None, received {provider!r}")
     kept = _kept(model, keep_io_types)
     if model.functions:
         set_form(model, "custom")
         functions.inline(model)
+    if batch is not None:
+        set_batch(model, batch)
     fuse_in_place(model)
     set_form(model, "custom")  # states the types behind FRN nodes
     raise_ir_version(model, _IR_VERSION)
@@ -112,6 +133,8 @@ def convert_loaded(
     converted.graph.sort()
     if to == "bfloat16":
         _check_types(converted)
+    if provider == "cuda":
+        fix_conv_transpose(converted)
     set_form(converted, "portable")
     return converted
 

@@ -160,6 +160,17 @@ def test_convert_keeps_the_values(model, tmp_path):
     assert main(["verify", model, half]) == 0
 
 
+def test_convert_for_a_gpu(model, tmp_path, capsys):
+    half = str(tmp_path / "half.onnx")
+    command = ["convert", model, "-o", half, "--to", "float16", "--for", "cuda"]
+    assert main([*command, "--batch", "0"]) == 1
+    assert "batch must be a whole number from 1 on, received 0" in capsys.readouterr().err
+    assert main([*command, "--batch", "3", "--no-keep-io-types"]) == 0
+    (image,) = onnx.load(half).graph.input
+    assert image.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
+    assert image.type.tensor_type.shape.dim[0].dim_value == 3
+
+
 def test_convert_says_what_does_not_take_bfloat16(model, tmp_path, capsys):
     half = tmp_path / "half.onnx"
     assert main(["convert", model, "-o", str(half), "--to", "bfloat16"]) == 1

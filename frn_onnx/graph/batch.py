@@ -1,0 +1,45 @@
+"""A model for one size of batch: what CUDA graphs and compiling execution providers ask for."""
+
+import onnx_ir as ir
+
+from frn_onnx.errors import ArgumentError
+from frn_onnx.graph import infer, sites
+
+
+def set_batch(model: ir.Model, size: int) -> None:
+    """Gives the first axis of every input one size, and with it whatever follows from that.
+
+    Args:
+        model: changed in place; without model-local functions.
+        size: the number of samples, at least 1.
+
+    Raises:
+        ArgumentError: ``size`` is no such number, or an input has another size already.
+        ModelError: the model contradicts itself with this size.
+    """
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise ArgumentError(f"batch must be a whole number from 1 on, received {size!r}")
+    symbols = set()
+    for value in model.graph.inputs:
+        if value.name in model.graph.initializers or not value.shape:
+            continue
+        first = infer.sizes(value.shape)[0]
+        if isinstance(first, int) and first != size:
+            raise ArgumentError(
+                f"batch: the first axis of input {value.name!r} has {first} elements, expected "
+                f"{size} or a size that is open; export the model with an open one"
+            )
+        symbols.add(first)
+        value.shape = ir.Shape([size, *value.shape[1:]])
+    symbols -= {None, size}
+    scopes = list(sites.scopes(model))
+    for scope in scopes:
+        for value in (*scope.graph.inputs, *(v for node in scope.graph for v in node.outputs)):
+            if value.shape is not None:
+                known = infer.sizes(value.shape)
+                value.shape = ir.Shape([size if dim in symbols else dim for dim in known])
+    types = infer.types(model)
+    for scope in scopes:
+        for value in scope.graph.outputs:
+            if value in types and (dims := infer.dims(types[value])) is not None:
+                value.shape = ir.Shape(dims)
