@@ -1,4 +1,4 @@
-"""What the tests of the CUDA kernels on a GPU share: inputs, and the check of an output."""
+"""What the tests of the CUDA kernels share, on a GPU and emulated: inputs, and their check."""
 
 import numpy as np
 import tolerances
@@ -9,26 +9,35 @@ from frn_onnx import op, reference
 EPSILON = float(np.float32(1e-3))  # as an attribute holds it: the reference is exact
 
 
-def feeds_for(rng, shape, axes, dtype) -> dict[str, np.ndarray]:
-    """X, gamma, beta and tau by name, all of one dtype; the parameters shaped to broadcast."""
+def feeds_for(
+    rng, shape, axes, dtype, inputs=op.INPUTS[:4], param_dtype=None
+) -> dict[str, np.ndarray]:
+    """The inputs by name; the parameters shaped to broadcast, of x's type or another.
+
+    ``epsilon``, where it is one of the inputs, is float32.
+    """
     channels = channels_of(shape, axes)
     expanded = op.param_shape(op.normalize_axes(axes), channels)
-    params = [a.reshape(expanded).astype(dtype) for a in make_params(rng, channels, np.float32)]
-    return {"X": make_x(rng, shape, dtype), **dict(zip(op.INPUTS[1:4], params, strict=True))}
+    values = [a.astype(param_dtype or dtype) for a in make_params(rng, channels, np.float32)]
+    values.append(np.linspace(0.2, 1.5, channels, dtype=np.float32))
+    named = dict(zip(op.INPUTS[1:], values, strict=True))
+    feeds = {name: a.reshape(expanded) for name, a in named.items() if name in inputs}
+    return {"X": make_x(rng, shape, dtype), **feeds}
 
 
-def check(y, feeds, axes) -> None:
-    """Fails unless y is FRN of the feeds, with EPSILON, within the bound."""
-    x, *params = feeds.values()
+def check(y, feeds, axes, epsilon=EPSILON) -> None:
+    """Fails unless y is FRN of the feeds within the bound."""
     axes = op.normalize_axes(axes)
-    expected = reference.frn(x, *params, epsilon=EPSILON, axes=axes)
+    x, gamma, beta = (feeds[name] for name in ("X", "gamma", "beta"))
+    rest = {"epsilon": feeds.get("epsilon", np.float32(epsilon)), "axes": axes}
+    expected = reference.frn(x, gamma, beta, feeds.get("tau"), **rest)
     assert y.dtype == x.dtype
     if y.size == 0:
         assert y.shape == expected.shape
         return
-    # As in test_simt.py: no cut sums with fewer than 4 threads.
+    # No cut sums with fewer than 4 threads; 48: within packs, over lanes, warps and blocks.
     size = int(np.prod([x.shape[axis] for axis in axes]))
     bound = tolerances.frn_bound(
-        x, *params, epsilon=EPSILON, axes=axes, dtype=x.dtype, levels=size // 4 + 48
+        x, gamma, beta, feeds.get("tau"), dtype=x.dtype, levels=size // 4 + 48, **rest
     )
     tolerances.assert_within(y, expected, bound)

@@ -15,10 +15,10 @@ import onnxruntime as ort
 import ort_models
 import pybind11
 import pytest
-import tolerances
-from native_cases import CASES, DTYPES, channels_of, make_params, make_x
+from cuda_cases import check, feeds_for
+from native_cases import CASES, DTYPES, channels_of
 
-from frn_onnx import op, reference
+from frn_onnx import op
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulator needs ucontext")
@@ -67,37 +67,10 @@ def session(built):
     return make
 
 
-def feeds_for(rng, shape, axes, dtype, inputs, param_dtype) -> dict[str, np.ndarray]:
-    channels = channels_of(shape, axes)
-    expanded = op.param_shape(op.normalize_axes(axes), channels)
-    values = [a.astype(param_dtype) for a in make_params(rng, channels, np.float32)]
-    values.append(np.linspace(0.2, 1.5, channels, dtype=np.float32))
-    named = dict(zip(op.INPUTS[1:], values, strict=True))
-    feeds = {name: a.reshape(expanded) for name, a in named.items() if name in inputs}
-    return {"X": make_x(rng, shape, dtype), **feeds}
-
-
-def check(y, feeds, axes, epsilon=1e-3) -> None:
-    axes = op.normalize_axes(axes)
-    x, gamma, beta = (feeds[name] for name in ("X", "gamma", "beta"))
-    rest = {"epsilon": feeds.get("epsilon", np.float32(epsilon)), "axes": axes}
-    expected = reference.frn(x, gamma, beta, feeds.get("tau"), **rest)
-    assert y.dtype == x.dtype
-    if y.size == 0:
-        assert y.shape == expected.shape
-        return
-    # No cut sums with fewer than 4 threads; 48: within packs, over lanes, warps and blocks.
-    size = int(np.prod([x.shape[axis] for axis in axes]))
-    bound = tolerances.frn_bound(
-        x, gamma, beta, feeds.get("tau"), dtype=x.dtype, levels=size // 4 + 48, **rest
-    )
-    tolerances.assert_within(y, expected, bound)
-
-
 @pytest.mark.parametrize("name", HALVES_AND_FLOAT)
 @pytest.mark.parametrize(("shape", "axes"), SMALL, ids=str)
 def test_every_shape(rng, session, name, shape, axes):
-    feeds = feeds_for(rng, shape, axes, DTYPES[name], op.INPUTS[:4], DTYPES[name])
+    feeds = feeds_for(rng, shape, axes, DTYPES[name])
     channels = channels_of(shape, axes)
     model = ort_models.frn_model(x=shape, axes=axes, channels=channels, dtype=name)
     check(ort_models.run(session(model), feeds), feeds, axes)
@@ -122,7 +95,7 @@ def test_every_combination_of_inputs(rng, session, name, inputs, param_dtype):
 
 def test_parameters_of_different_types(rng, session):
     shape, axes = (1, 2, 3, 4), (2, 3)
-    feeds = feeds_for(rng, shape, axes, DTYPES["float16"], op.INPUTS[:4], np.float16)
+    feeds = feeds_for(rng, shape, axes, DTYPES["float16"])
     model = ort_models.frn_model(x=shape, axes=axes, channels=2, dtype="float16")
     for value in model.graph.input:
         if value.name == "beta":
@@ -134,7 +107,7 @@ def test_parameters_of_different_types(rng, session):
 def test_nodes_in_a_row(rng, session):
     """Where ONNX Runtime lets a node write over its input, the bits are the same."""
     shape, axes = (2, 8, 9, 16), (1, 2)
-    feeds = feeds_for(rng, shape, axes, DTYPES["float32"], op.INPUTS[:4], np.float32)
+    feeds = feeds_for(rng, shape, axes, DTYPES["float32"])
     row = ort_models.frn_model(x=shape, axes=axes, channels=16, nodes=3)
     single = session(ort_models.frn_model(x=shape, axes=axes, channels=16))
     y = feeds["X"]
@@ -147,7 +120,7 @@ def test_wrong_parameter_shape_is_an_error(rng, session):
     model = ort_models.frn_model(x=["N", "C", "H", "W"], axes=(2, 3), channels=3)
     for value in model.graph.input[1:]:
         value.type.tensor_type.shape.dim[0].dim_param = "C"
-    feeds = feeds_for(rng, (1, 3, 4, 4), (2, 3), DTYPES["float32"], op.INPUTS[:4], np.float32)
+    feeds = feeds_for(rng, (1, 3, 4, 4), (2, 3), DTYPES["float32"])
     feeds["gamma"] = feeds["gamma"][:2]
     with pytest.raises(Exception, match=r"gamma must have shape \(3, 1, 1\)"):
         session(model).run(None, feeds)
@@ -242,7 +215,7 @@ def test_arrays(rng, emulated, shape, axes, name, inputs, param_dtype):
     ],
 )
 def test_wrong_arguments_for_arrays(rng, emulated, changes, message):
-    feeds = feeds_for(rng, (1, 5, 2, 2), (2, 3), DTYPES["float32"], op.INPUTS[:4], np.float32)
+    feeds = feeds_for(rng, (1, 5, 2, 2), (2, 3), DTYPES["float32"])
     with pytest.raises((ValueError, RuntimeError), match=message):
         on_arrays(emulated, feeds, (2, 3), np.empty_like(feeds["X"]), changes)
 
