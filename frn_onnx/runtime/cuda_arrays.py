@@ -68,10 +68,14 @@ def frn(
     with framework.current_device():
         x = framework.contiguous(x)
         y = framework.empty_like(x)
-        vectors = {n: framework.vector(v, dtype) for n, v in given.items() if v is not None}
+        vectors = {  # epsilon's kernel argument is float32, whatever x is
+            name: framework.vector(value, "float32" if name == "epsilon" else dtype)
+            for name, value in given.items()
+            if value is not None
+        }
         for name, vector in vectors.items():
             op.check_param(name, tuple(vector.shape), shape, axes)
-        epsilons = None if scalar else abs(framework.vector(vectors.pop("epsilon"), "float32"))
+        epsilons = None if scalar else abs(vectors.pop("epsilon"))
         native.frn_cuda(
             x=framework.address(x),
             y=framework.address(y),
