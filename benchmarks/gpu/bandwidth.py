@@ -67,11 +67,16 @@ def pool_for(context: Context, wanted: list[Problem]) -> Pool:
     return Pool(context.harness, size, max(problem.channels for problem in wanted))
 
 
+def by_type(wanted: list[Problem]) -> list[Problem]:
+    """One type after the other, for each of which a pool is filled anew."""
+    return sorted(wanted, key=lambda problem: list(DTYPES).index(problem.dtype))
+
+
 def measure(context: Context, wanted: list[Problem]) -> Iterator[dict]:
     """One row per problem, as long as there is time; types in turn, for the pool's sake."""
     harness = context.harness
     pool = pool_for(context, wanted)
-    for problem in sorted(wanted, key=lambda p: list(DTYPES).index(p.dtype)):
+    for problem in by_type(wanted):
         if not context.in_time:
             return
         calls = pool.calls(problem)

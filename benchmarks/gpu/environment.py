@@ -47,7 +47,6 @@ def machine() -> dict[str, object]:
     """What the tables say of where they come from."""
     gpu = _output("nvidia-smi", f"--query-gpu={','.join(_QUERY)}", "--format=csv,noheader")
     return {
-        "commit": commit(),
         "host": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},

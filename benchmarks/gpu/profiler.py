@@ -4,16 +4,14 @@ DRAM bytes are the kernel's traffic: two passes over the tensor are what FRN nee
 """
 
 import csv
-import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import tools
 from bandwidth import pool_for
-from context import Context, Problem, SkipError
-from harness import HERE
+from context import Context, Problem
 
 _METRICS = {
     "dram__bytes_read.sum": "read_bytes",
@@ -26,25 +24,19 @@ _METRICS = {
 }
 PROBLEMS = [
     Problem(batch, channels, side, layout, dtype)
+    for dtype in ("float16", "float32")  # outermost: the pool is filled anew for each
     for batch, channels, side in ((64, 64, 112), (64, 512, 28), (64, 1024, 14), (64, 2048, 7))
     for layout in ("NCHW", "NHWC")
-    for dtype in ("float16", "float32")
 ]
 
 
 def run(context: Context) -> dict:
-    if context.dry_run:
-        raise SkipError("Nsight Compute needs a GPU")
-    program = shutil.which("ncu")
-    if program is None:
-        raise SkipError("ncu is not on PATH")
-    context.harness  # built here, not under the tool  # noqa: B018
+    program = tools.find(context, "ncu", dry_run="Nsight Compute needs a GPU")
     with TemporaryDirectory() as folder:
         command = [
             *(program, "--csv", "--page", "raw", "--clock-control", "none"),
             *("--cache-control", "none", "--metrics", ",".join(_METRICS)),
-            *(sys.executable, str(HERE / "run.py"), "--out", folder),
-            *("--child", "profiled", "--build", str(context.build)),
+            *tools.inner_stage(context, "profiled", folder),
         ]
         left = context.deadline - time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True, timeout=left)

@@ -184,13 +184,13 @@ def render(stages: dict[str, dict]) -> str:
 def page(folder: Path) -> str:
     """The report of a folder of results, under the name of its GPU."""
     stages = load(folder)
-    found = stages["environment"]["result"]["machine"]
+    commit, found = stages["environment"]["commit"], stages["environment"]["result"]["machine"]
     packages = ", ".join(
         f"{name} {found['packages'].get(name)}" for name in ("onnxruntime-gpu", "torch", "triton")
     )
     head = (
         f"# {found['gpu']['name']}\n\nDriver {found['gpu']['driver_version']}, "
-        f"{' '.join(found['nvcc']).strip()}, {packages}; commit {found['commit'][:12]}. Made by "
+        f"{' '.join(found['nvcc']).strip()}, {packages}; commit {commit[:12]}. Made by "
         "`benchmarks/gpu/report.py`."
     )
     return f"{head}\n\n{render(stages)}\n"

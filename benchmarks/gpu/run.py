@@ -87,13 +87,22 @@ def write(folder: Path, name: str, content: dict[str, Any]) -> None:
     os.replace(part, folder / f"{name}.json")
 
 
+def head(name: str, budget_s: float, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What every stage's file begins with."""
+    return {
+        "stage": name,
+        "commit": environment.commit(),
+        "dry_run": arguments.dry_run,
+        "budget_s": budget_s,
+    }
+
+
 def run_here(name: str, stage: Stage, arguments: argparse.Namespace) -> None:
     """Runs a stage in this process and writes its file."""
     budget = arguments.budget or stage.budget_s
     begin = time.monotonic()
     context = Context(arguments.dry_run, begin + budget, arguments.build)
-    content: dict[str, Any] = {"stage": name, "dry_run": arguments.dry_run, "budget_s": budget}
-    content["commit"] = environment.commit()
+    content = head(name, budget, arguments)
     try:
         result = stage.run(context)
         content |= {"status": "ok", "result": result}
@@ -128,9 +137,9 @@ def run_child(name: str, stage: Stage, arguments: argparse.Namespace) -> dict:
     except subprocess.TimeoutExpired:
         reason = f"no end after {stage.budget_s + _GRACE_S:.0f} s"
     if not path.exists():
-        seconds = time.monotonic() - begin
-        content = {"stage": name, "status": "failed", "reason": reason, "result": None}
-        write(arguments.out, name, {**content, "seconds": seconds, "budget_s": stage.budget_s})
+        content = head(name, stage.budget_s, arguments)
+        content |= {"status": "failed", "reason": reason, "result": None}
+        write(arguments.out, name, {**content, "seconds": time.monotonic() - begin})
     return json.loads(path.read_text())
 
 

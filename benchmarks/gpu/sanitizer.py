@@ -1,26 +1,20 @@
 """compute-sanitizer over the tiny cases: memory, uninitialised reads, barriers, races."""
 
 import json
-import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from context import Context, SkipError
-from harness import HERE
+import tools
+from context import Context
 
 _TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")
 
 
 def run(context: Context) -> dict:
-    if context.dry_run:
-        raise SkipError("the emulator checks the same things itself")
-    program = shutil.which("compute-sanitizer")
-    if program is None:
-        raise SkipError("compute-sanitizer is not on PATH")
-    context.harness  # built here, not under the tool  # noqa: B018
+    reason = "the emulator checks the same things itself"
+    program = tools.find(context, "compute-sanitizer", dry_run=reason)
     result: dict = {"failures": []}
     for i, tool in enumerate(_TOOLS):
         left = (context.deadline - time.monotonic()) / (len(_TOOLS) - i)
@@ -35,8 +29,7 @@ def check(context: Context, tool: list[str], seconds: float) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         command = [
             *(*tool, "--error-exitcode", "9", "--print-limit", "5"),
-            *(sys.executable, str(HERE / "run.py"), "--out", folder),
-            *("--child", "sanitized", "--budget", str(seconds), "--build", str(context.build)),
+            *(*tools.inner_stage(context, "sanitized", folder), "--budget", str(seconds)),
         ]
         begin = time.monotonic()
         try:

@@ -32,10 +32,10 @@ class Session:
 
         from frn_onnx import InferenceSession
 
-        provider = "CUDAExecutionProvider" if self.device == "cuda" else "CPUExecutionProvider"
-        providers = [(provider, dict(self.options))]
-        if provider != "CPUExecutionProvider":
-            providers.append(("CPUExecutionProvider", {}))
+        providers: list[tuple[str, dict[str, str]]] = [("CPUExecutionProvider", {})]
+        if self.device == "cuda":
+            providers.insert(0, ("CUDAExecutionProvider", dict(self.options)))
+        provider = providers[0][0]
         settings = ort.SessionOptions()
         settings.log_severity_level = 3  # errors
         self._session = InferenceSession(self.model, settings, providers, plugin=self.plugin)

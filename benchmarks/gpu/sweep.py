@@ -5,18 +5,19 @@ This is what the planner's constants are fitted to.
 
 import statistics
 
-from bandwidth import pool_for
+from bandwidth import by_type, pool_for
 from context import Context, Problem, collect, problems, summary
-from harness import DTYPES, Harness, Plan
+from harness import Harness, Plan
 
 REPLAYS = 3
 
 
 def run(context: Context) -> dict:
     wanted = problems(context)[:4] if context.dry_run else problems(context)
-    wanted.sort(key=lambda problem: list(DTYPES).index(problem.dtype))  # for the pool's sake
     pool = pool_for(context, wanted)
-    result = collect(context, wanted, lambda problem: sweep(context, pool.calls(problem), problem))
+    result = collect(
+        context, by_type(wanted), lambda problem: sweep(context, pool.calls(problem), problem)
+    )
     regrets = [row["regret"] for row in result["rows"]]
     mean = statistics.geometric_mean(regrets) if regrets else None
     return {**result, "geometric_mean_regret": mean}
