@@ -109,13 +109,13 @@ def _first_call(model: keras.Model) -> tuple | None:
 
 def _refuse_optional(model: keras.Model) -> None:
     """Keras does not keep whether a call gave the parameters that may be left out."""
-    parameters = list(inspect.signature(model.call).parameters.values())[1:]
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    first, *others = inspect.signature(model.call).parameters.values()
     optional = [
-        p.name
-        for p in parameters
+        stars.get(p.kind, "") + p.name
+        for p in ([first] if first.kind in stars else []) + others
         if p.name not in ("training", "mask")
-        and (p.default is not p.empty or p.kind is p.KEYWORD_ONLY)
-        and p.kind is not p.VAR_KEYWORD
+        and (p.default is not p.empty or p.kind is p.KEYWORD_ONLY or p.kind in stars)
     ]
     if optional:
         raise ArgumentError(

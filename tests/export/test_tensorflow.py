@@ -1,5 +1,6 @@
 """What of TensorFlow and Keras takes more than tf2onnx alone: loops, branches, XLA, float64."""
 
+import re
 import warnings
 
 import export_cases
@@ -189,6 +190,34 @@ def test_an_argument_by_its_name_alone(rng):
     result = export_model(both)
     assert result.fused == 1
     assert list(export_cases.interface(result.model)[0]) == ["a", "b"]
+
+
+class AnyNumber(Optional):
+    def call(self, *inputs):
+        return super().call(*inputs)
+
+
+class Others(Optional):
+    def call(self, a, *others):
+        return super().call(a, *others)
+
+
+class Named(Optional):
+    def call(self, a, **more):
+        return super().call(a, more.get("b"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"), [(AnyNumber, "'*inputs'"), (Others, "'*others'"), (Named, "'**more'")]
+)
+def test_arguments_of_any_number(rng, kind, named):
+    """Keras keeps the shape of the first alone."""
+    model, x = kind(), export_cases.normal(rng, 2, 6, 5, 3)
+    model(x, **({"b": x} if kind is Named else {}))
+    with pytest.raises(ArgumentError, match=re.escape(f"with or without {named}, and")):
+        export_model(model)
+    result = export_model(model, signature=[tf.TensorSpec((None, 6, 5, 3))])
+    assert result.fused == 1
 
 
 class Functions(tf.Module):
