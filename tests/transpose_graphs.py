@@ -171,6 +171,8 @@ class RandomGraph:
         """Two values that broadcast, of whatever ranks and layouts."""
         first = self.pick()
         fitting = [n for n in self.shapes if _fits(self.shapes[first], self.shapes[n])]
+        if not fitting:
+            return
         # The pair of the late ones more likely, itself too.
         second = fitting[max(len(fitting) - 1 - int(self.rng.exponential(3)), 0)]
         result = np.broadcast_shapes(self.shapes[first], self.shapes[second])
