@@ -55,8 +55,10 @@ def fuse_loaded(model: ir.Model, form: Form) -> FuseResult:
     """:func:`fuse` for a model that it changes."""
     fusion = Fusion(model)
     fusion.run()
+    # Before the form: of primitives no node is left.
+    result = FuseResult(model, fusion.fused(), fusion.skipped())
     set_form(model, form, fusion.search.shapes)
-    return FuseResult(model, fusion.fused(), fusion.skipped())
+    return result
 
 
 def fuse_in_place(

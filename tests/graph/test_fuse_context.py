@@ -148,7 +148,9 @@ class TestChains:
     @pytest.mark.parametrize("form", ["portable", "custom", "primitives"])
     def test_each_form_fuses_to_the_same_node(self, graph, params, form):
         """fuse and lower are inverse to each other."""
-        lowered = fuse(graph.model(graph.y()), form=form).model
+        result = fuse(graph.model(graph.y()), form=form)
+        assert [found.layout for found in result.fused] == ["NCHW"]
+        lowered = result.model
         again = fuse(lowered, form="custom")
         (node,) = frn_nodes(again.model)
         found = node_parameters(again.model, node)
