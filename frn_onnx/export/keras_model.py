@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -109,7 +110,10 @@ def _first_call(model: keras.Model) -> tuple | None:
 
 def _refuse_optional(model: keras.Model) -> None:
     """Keras does not keep whether a call gave the parameters that may be left out."""
-    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    stars: dict[Any, str] = {
+        inspect.Parameter.VAR_POSITIONAL: "*",
+        inspect.Parameter.VAR_KEYWORD: "**",
+    }
     first, *others = inspect.signature(model.call).parameters.values()
     optional = [
         stars.get(p.kind, "") + p.name
