@@ -21,6 +21,7 @@ from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
 from frn_onnx.graph import functions, infer, model_io, protos, sites
 from frn_onnx.graph.batch import set_batch
+from frn_onnx.graph.bfloat16 import TYPE_ATTRIBUTES, retyped
 from frn_onnx.graph.conv_transpose import fix_conv_transpose
 from frn_onnx.graph.edit import FreeNames, raise_ir_version, remove_unused
 from frn_onnx.graph.forms import set_form
@@ -296,7 +297,7 @@ def _to_bfloat16(converted: ir.Model, original: ir.Model) -> None:
     """Makes what the converter made float16 bfloat16, in place, from the values it began with."""
     for scope, twin in zip(sites.scopes(original), sites.scopes(converted), strict=True):
         for value in _values(twin.graph):
-            value.type = _as_bfloat16(value.type)
+            value.type = retyped(value.type, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
         # The converter adds its own nodes behind all others.
         for node, old in itertools.zip_longest(twin.graph, scope.graph):
             for name, attribute in list(node.attributes.items()):
@@ -306,16 +307,8 @@ def _to_bfloat16(converted: ir.Model, original: ir.Model) -> None:
                         source = old.attributes.get_tensor(name, tensor) if old else tensor
                         values = source.numpy().astype(ml_dtypes.bfloat16)
                         node.attributes[name] = ir.AttrTensor(name, ir.Tensor(values))
-                elif name in ("to", "dtype") and attribute.value == ir.DataType.FLOAT16:
+                elif name in TYPE_ATTRIBUTES and attribute.value == ir.DataType.FLOAT16:
                     node.attributes[name] = ir.AttrInt64(name, ir.DataType.BFLOAT16.value)
-
-
-def _as_bfloat16(type_: ir.TypeProtocol | None) -> ir.TypeProtocol | None:
-    if isinstance(type_, ir.TensorType) and type_.dtype == ir.DataType.FLOAT16:
-        return ir.TensorType(ir.DataType.BFLOAT16, denotation=type_.denotation)
-    if isinstance(type_, ir.SequenceType):
-        return ir.SequenceType(_as_bfloat16(type_.elem_type), denotation=type_.denotation)
-    return type_
 
 
 def _check_types(model: ir.Model) -> None:

@@ -13,7 +13,8 @@ import onnx
 import onnx_ir as ir
 
 from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
-from frn_onnx.graph import model_io, movement, noise, sites
+from frn_onnx.graph import bfloat16, model_io, movement, noise, sites
+from frn_onnx.graph.edit import constant
 from frn_onnx.graph.tolerance import is_float
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -99,6 +100,14 @@ def onnx_runner(source: model_io.Source) -> Runner:
     """Runs in ONNX Runtime on the CPU; with the plugin where a file cannot do without."""
     model = model_io.load(source)
     label = os.fspath(source) if isinstance(source, str | os.PathLike) else model.graph.name or ""
+    if bfloat16.is_in(model):
+        emulated = bfloat16.emulated(model)
+        return _in_bfloat16(_plain(emulated, emulated, label), model)
+    return _plain(source, model, label)
+
+
+def _plain(source: model_io.Source, model: ir.Model, label: str) -> Runner:
+    """Runs a model as it is; ``source`` is what it was read from."""
     plugin = bool(sites.frn_sites(model)) and sites.frn_function(model) is None
     session = _session(source, plugin=plugin)
     names = [value.name for value in session.get_outputs()]
@@ -132,6 +141,32 @@ def onnx_runner(source: model_io.Source) -> Runner:
             plain, moved=lambda by, s: running(movement.moved(model, by, s))
         )
     return plain
+
+
+def _in_bfloat16(wide: Runner, model: ir.Model) -> Runner:
+    """What runs a model in float32, with inputs and outputs in the types that it has."""
+    dtype = np.dtype(ml_dtypes.bfloat16)
+    narrow = [value.dtype == bfloat16.NARROW for value in model.graph.outputs]
+    taken = {value.name for value in model.graph.inputs if value.dtype == bfloat16.NARROW}
+
+    def wrapped(runner: Runner) -> Runner:
+        def run(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+            given = [x.astype(s.dtype) for x, s in zip(arrays, runner.inputs, strict=True)]
+            made = zip(runner.run(given), narrow, strict=True)
+            return [y.astype(dtype) if is_narrow else y for y, is_narrow in made]
+
+        inputs = [
+            dataclasses.replace(spec, dtype=dtype) if spec.name in taken else spec
+            for spec in runner.inputs
+        ]
+        return dataclasses.replace(runner, inputs=inputs, run=run, roundoff=_roundoff(model))
+
+    seeded, moved = wide.seeded, wide.moved
+    return dataclasses.replace(
+        wrapped(wide),
+        seeded=seeded and (lambda seeds: wrapped(seeded(seeds))),
+        moved=moved and (lambda by, seed: wrapped(moved(by, seed))),
+    )
 
 
 def specs(session: Any) -> list[Spec]:
@@ -223,12 +258,18 @@ def _depth(model: ir.Model) -> int:
 
 
 def _roundoff(model: ir.Model) -> float:
-    """Of the narrowest float type among inputs, outputs, weights and casts."""
+    """Of the narrowest float type among inputs, outputs, casts, and weights that are not cast."""
     types = {value.dtype for value in (*model.graph.inputs, *model.graph.outputs)}
-    types.update(tensor.dtype for tensor in sites.tensors(model))
     for scope in sites.scopes(model):
+        constants = list(scope.graph.initializers.values())
         for node in scope.graph:
             to = node.attributes.get("to")
             if node.op_type == "Cast" and to is not None and not to.is_ref():
                 types.add(ir.DataType(to.as_int()))
+            if node.op_type == "Constant":
+                constants += node.outputs
+        for value in constants:
+            tensor = constant(value)
+            if tensor is not None and any(user.op_type != "Cast" for user in value.consumers()):
+                types.add(tensor.dtype)
     return max((_ROUNDOFF[t] for t in types if t in _ROUNDOFF), default=2.0**-24)

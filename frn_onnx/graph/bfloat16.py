@@ -1,0 +1,106 @@
+"""bfloat16 where ONNX Runtime has no kernels for it: in float32, rounded after every operation.
+
+That is what processors do, too: they add up in float32, and round what they store.
+"""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from frn_onnx.graph import functions, infer, protos, sites
+from frn_onnx.graph.edit import FreeNames, take_over
+
+NARROW, WIDE = ir.DataType.BFLOAT16, ir.DataType.FLOAT
+# The attributes that name a type.
+TYPE_ATTRIBUTES = ("to", "dtype")
+
+
+def is_in(model: ir.Model) -> bool:
+    """Whether a model takes, holds or makes anything in bfloat16."""
+    return (
+        any(value.dtype == NARROW for value in model.graph.inputs)
+        or any(tensor.dtype == NARROW for tensor in sites.tensors(model))
+        or any(
+            node.attributes[name].value == NARROW
+            for scope in sites.scopes(model)
+            for node in scope.graph
+            for name in TYPE_ATTRIBUTES
+            if name in node.attributes
+        )
+    )
+
+
+def emulated(model: ir.Model) -> ir.Model:
+    """A copy that computes the same in float32, its functions inlined.
+
+    Inputs and outputs in bfloat16 are in float32, which holds their values.
+
+    Raises:
+        ModelError: types or shapes in the model contradict each other.
+    """
+    copy = model.clone()
+    functions.inline(copy)
+    rounded = [
+        value
+        for value, type_ in infer.types(copy).items()
+        if type_.tensor_type.elem_type == onnx.TensorProto.BFLOAT16
+        and value.producer() is not None
+    ]
+    for scope in list(sites.scopes(copy)):
+        _widen(scope.graph)
+    names = FreeNames(copy)
+    for value in rounded:
+        _round(value, names)
+    return copy
+
+
+def retyped(
+    type_: ir.TypeProtocol | None, old: ir.DataType, new: ir.DataType
+) -> ir.TypeProtocol | None:
+    """The type of a tensor or a sequence with another type of elements."""
+    if isinstance(type_, ir.TensorType) and type_.dtype == old:
+        return ir.TensorType(new, denotation=type_.denotation)
+    if isinstance(type_, ir.SequenceType):
+        return ir.SequenceType(retyped(type_.elem_type, old, new), denotation=type_.denotation)
+    return type_
+
+
+def _widen(graph: ir.Graph) -> None:
+    """Makes float32 of all that is stated to be bfloat16."""
+    for value in (*graph.inputs, *graph.initializers.values()):
+        value.type = retyped(value.type, NARROW, WIDE)
+    for value in graph.initializers.values():
+        if value.const_value is not None and value.const_value.dtype == NARROW:
+            value.const_value = _wide(value.const_value)
+    for node in graph:
+        for value in node.outputs:
+            value.type = retyped(value.type, NARROW, WIDE)
+        for name, attribute in list(node.attributes.items()):
+            if attribute.type == ir.AttributeType.TENSOR:
+                tensor = attribute.as_tensor()
+                if tensor.dtype == NARROW:
+                    node.attributes[name] = ir.AttrTensor(name, _wide(tensor))
+            elif name in TYPE_ATTRIBUTES and attribute.value == NARROW:
+                node.attributes[name] = ir.AttrInt64(name, WIDE.value)
+
+
+def _wide(tensor: ir.TensorProtocol) -> ir.LazyTensor:
+    def values() -> ir.Tensor:
+        given = protos.read(tensor) if isinstance(tensor, ir.ExternalTensor) else tensor
+        return ir.Tensor(given.numpy().astype(np.float32))
+
+    return protos.lazy(tensor, values, WIDE)
+
+
+def _round(value: ir.Value, names: FreeNames) -> None:
+    """Puts a value through bfloat16, under its own name."""
+    node = value.producer()
+    narrow = ir.node("Cast", [value], {"to": NARROW.value})
+    wide = ir.node("Cast", [narrow.outputs[0]], {"to": WIDE.value})
+    take_over(value, wide.outputs[0])
+    narrow.replace_input_with(0, value)
+    value.name = names.free(f"{wide.outputs[0].name}/unrounded")
+    narrow.outputs[0].name = names.free(f"{wide.outputs[0].name}/rounded")
+    for cast in (narrow, wide):
+        cast.name = names.free(cast.outputs[0].name)
+    node.graph.insert_after(node, [narrow, wide])
