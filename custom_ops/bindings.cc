@@ -89,10 +89,32 @@ const A* ParamData(const char* name, const py::object& value, int64_t channels) 
   return array.data();
 }
 
+// Of the same type and shape, and C-contiguous.
+bool IsLike(const py::array& array, const py::array& x) {
+  return array.dtype().num() == x.dtype().num() && (array.flags() & py::array::c_style) != 0 &&
+         array.ndim() == x.ndim() &&
+         std::equal(array.shape(), array.shape() + array.ndim(), x.shape());
+}
+
+// "float32 of shape (2, 3), not C-contiguous"
+std::string Describe(const py::array& array) {
+  return std::string(py::str(array.dtype().attr("name"))) + " of shape " +
+         ToString(Dims(array.shape(), array.shape() + array.ndim())) +
+         ((array.flags() & py::array::c_style) != 0 ? "" : ", not C-contiguous");
+}
+
+void CheckResidual(const py::array& residual, const py::array& x) {
+  CheckByteOrder("residual", residual);
+  if (IsLike(residual, x)) return;
+  throw FrnError("FRN: residual must be a C-contiguous array like x, which is " + Describe(x) +
+                 "; received " + Describe(residual) + ".");
+}
+
 template <class T>
 py::array Frn(const py::array& x, const py::object& gamma, const py::object& beta,
-              const py::object& tau, const py::object& epsilon, const Dims& axes,
-              const std::optional<py::array>& out, int threads) {
+              const py::object& tau, const std::optional<py::array>& residual,
+              const py::object& epsilon, const Dims& axes, const std::optional<py::array>& out,
+              int threads) {
   using A = ComputeType<T>;
   if (!(x.flags() & py::array::c_style)) throw FrnError("FRN: x must be C-contiguous.");
   CheckByteOrder("x", x);
@@ -108,12 +130,12 @@ py::array Frn(const py::array& x, const py::object& gamma, const py::object& bet
   } else {
     params.epsilon = ParamData<A>("epsilon", epsilon, shape.channels);
   }
+  if (residual.has_value()) CheckResidual(*residual, x);
   py::array y;
   if (out.has_value()) {
     y = *out;
     CheckByteOrder("out", y);
-    if (y.dtype().num() != x.dtype().num() || !(y.flags() & py::array::c_style) || !y.writeable() ||
-        y.ndim() != x.ndim() || !std::equal(y.shape(), y.shape() + y.ndim(), x.shape())) {
+    if (!IsLike(y, x) || !y.writeable()) {
       throw FrnError("FRN: out must be a writeable C-contiguous array like x.");
     }
   } else {
@@ -121,12 +143,13 @@ py::array Frn(const py::array& x, const py::object& gamma, const py::object& bet
   }
   const auto& kernels = KernelsOf(*SelectCpuTarget().kernels, T{});
   const T* from = static_cast<const T*>(x.data());
+  const T* added = residual.has_value() ? static_cast<const T*>(residual->data()) : nullptr;
   T* to = static_cast<T*>(y.mutable_data());
   CheckThreads(threads);
   {
     const WithoutGil without;
     SharedTeam team(threads);
-    ComputeFrn<T>(kernels, shape, from, to, params, team);
+    ComputeFrn<T>(kernels, shape, from, added, to, params, team);
   }
   return y;
 }
@@ -210,22 +233,30 @@ py::list UsableTargets() {
   return names;
 }
 
+py::dict InputsOf(const OpType& op) {
+  py::list inputs;
+  for (size_t i = 0; i < op.input_count; ++i) inputs.append(kRoleNames[op.inputs[i]]);
+  py::dict contract;
+  contract["inputs"] = inputs;
+  contract["required_inputs"] = op.required;
+  return contract;
+}
+
 py::dict OpContract() {
-  py::list inputs, dtypes;
-  for (const char* name : kInputNames) inputs.append(name);
+  py::list dtypes;
   for (ONNXTensorElementDataType type : kElementTypes) dtypes.append(static_cast<int>(type));
-  py::dict defaults;
+  py::dict defaults, ops;
   defaults["axes"] = py::none();
   defaults["epsilon"] = kDefaultEpsilon;
-  py::dict contract;
+  for (const OpType* op : kOpTypes) ops[op->name] = InputsOf(*op);
+  py::dict contract = InputsOf(kFrnOp);
   contract["domain"] = kDomain;
-  contract["name"] = kOpName;
+  contract["name"] = kFrnOp.name;
   contract["version"] = kOpVersion;
-  contract["inputs"] = inputs;
-  contract["required_inputs"] = kRequiredInputs;
   contract["attributes"] = defaults;
   contract["dtypes"] = dtypes;
   contract["ranks"] = py::make_tuple(3, 4, 5);
+  contract["ops"] = ops;
   return contract;
 }
 
@@ -244,12 +275,13 @@ PYBIND11_MODULE(_native, module) {
   module.def(
       "frn",
       [](const py::array& x, const py::object& gamma, const py::object& beta, const py::object& tau,
-         const py::object& epsilon, const Dims& axes, const std::optional<py::array>& out,
-         int threads) {
-        return FrnAny(ElementTypes{}, x, gamma, beta, tau, epsilon, axes, out, threads);
+         const std::optional<py::array>& residual, const py::object& epsilon, const Dims& axes,
+         const std::optional<py::array>& out, int threads) {
+        return FrnAny(ElementTypes{}, x, gamma, beta, tau, residual, epsilon, axes, out, threads);
       },
       py::arg("x"), py::arg("gamma"), py::arg("beta"), py::arg("tau") = py::none(), py::kw_only(),
-      py::arg("epsilon"), py::arg("axes"), py::arg("out") = py::none(), py::arg("threads") = 0,
+      py::arg("residual") = py::none(), py::arg("epsilon"), py::arg("axes"),
+      py::arg("out") = py::none(), py::arg("threads") = 0,
       "FRN of a C-contiguous array; parameters (C,) in the compute type.");
   module.def("copy", Copy, py::arg("x"), py::arg("out"), py::kw_only(), py::arg("threads") = 0,
              "Copies x to out, one memcpy per thread.");

@@ -51,21 +51,31 @@ float ReadEpsilon(const OrtApi& api, const OrtKernelInfo& info) {
   return epsilon;
 }
 
+// "float16 (the type of X) or float"
+std::string TypesOf(Role role, ONNXTensorElementDataType x) {
+  const std::string as_x = TypeName(x) + " (the type of X)";
+  if (role == kResidual) return as_x;
+  const bool two = role != kEpsilon && x != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+  return two ? as_x + " or float" : "float";
+}
+
 void CheckTypes(const FrnNode& node) {
   const ONNXTensorElementDataType x = node.types[kX];
   if (!IsElementType(x)) {
     throw FrnError("FRN: X must be float, float16, bfloat16 or double, received " + TypeName(x) +
                    ". Insert a Cast to float before the node and one back behind it.");
   }
-  for (size_t i = kGamma; i < kInputCount; ++i) {
-    const ONNXTensorElementDataType type = node.types[i];
-    if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED) continue;
-    const bool as_x = i != kEpsilon && type == x;
-    if (as_x || type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) continue;
-    const bool two = i != kEpsilon && x != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
-    throw FrnError(std::string("FRN: ") + kInputNames[i] + " must be " +
-                   (two ? TypeName(x) + " (the type of X) or float" : "float") + ", received " +
-                   TypeName(type) + ". Convert the stored parameter, or insert a Cast.");
+  for (size_t i = 1; i < node.op->input_count; ++i) {
+    const Role role = node.op->inputs[i];
+    const ONNXTensorElementDataType type = node.types[role];
+    if (!node.Has(role)) continue;
+    const bool as_x = role != kEpsilon && type == x;
+    const bool as_float = role != kResidual && type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+    if (as_x || as_float) continue;
+    throw FrnError(std::string("FRN: ") + kRoleNames[role] + " must be " + TypesOf(role, x) +
+                   ", received " + TypeName(type) +
+                   (role == kResidual ? ". Insert a Cast."
+                                      : ". Convert the stored parameter, or insert a Cast."));
   }
 }
 
@@ -84,18 +94,17 @@ Dims DimsOf(const OrtApi& api, const OrtValue* value) {
 }
 
 // Element type of input i, and its shape as far as it is known: empty where not even the rank is.
-Dims ReadType(const OrtApi& api, const OrtKernelInfo& info, size_t i,
+Dims ReadType(const OrtApi& api, const OrtKernelInfo& info, size_t i, const char* name,
               ONNXTensorElementDataType* element) {
   OrtTypeInfo* raw = nullptr;
   Check(api, api.KernelInfo_GetInputTypeInfo(&info, i, &raw));
   const TypeInfo type(raw, api.ReleaseTypeInfo);
   const OrtTensorTypeAndShapeInfo* tensor = nullptr;  // part of `type`
   Check(api, api.CastTypeInfoToTensorInfo(type.get(), &tensor));
-  if (tensor == nullptr)
-    throw FrnError(std::string("FRN: ") + kInputNames[i] + " must be a tensor.");
+  if (tensor == nullptr) throw FrnError(std::string("FRN: ") + name + " must be a tensor.");
   Check(api, api.GetTensorElementType(tensor, element));
   if (*element == ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED) {  // which is how absent ones are known
-    throw FrnError(std::string("FRN: ") + kInputNames[i] +
+    throw FrnError(std::string("FRN: ") + name +
                    " has no element type. State it in the model, or run shape inference.");
   }
   return ReadDims(api, tensor);
@@ -110,43 +119,68 @@ FrnConstant ReadConstant(const OrtApi& api, const OrtKernelInfo& info, size_t i)
   return constant;
 }
 
-FrnNode ReadNodeUnnamed(const OrtApi& api, const OrtKernelInfo& info) {
-  FrnNode node;
-  node.layout = ParseAxes(ReadAxes(api, info));
-  node.epsilon = ReadEpsilon(api, info);
+// "X, gamma and beta are required, tau and epsilon optional."
+std::string WhichAreRequired(const OpType& op) {
+  const auto list = [&](size_t begin, size_t end) {
+    std::string text;
+    for (size_t i = begin; i < end; ++i) {
+      text += (i == begin    ? ""
+               : i + 1 < end ? ", "
+                             : " and ") +
+              std::string(kRoleNames[op.inputs[i]]);
+    }
+    return text;
+  };
+  return list(0, op.required) + " are required, " + list(op.required, op.input_count) +
+         " optional.";
+}
 
+// Fetches element types, positions and constants; returns the shapes, empty where not known.
+std::array<Dims, kRoles> ReadInputs(const OrtApi& api, const OrtKernelInfo& info, FrnNode* node) {
+  std::array<Dims, kRoles> dims;
   size_t count = 0;
   Check(api, api.KernelInfo_GetInputCount(&info, &count));
-  std::array<Dims, kInputCount> dims;  // empty where not known
-  for (size_t i = 0; i < count && i < kInputCount; ++i) {
-    if (!IsPresent(api, info, i)) continue;
-    dims[i] = ReadType(api, info, i, &node.types[i]);
-  }
-  for (size_t i = 0; i < kRequiredInputs; ++i) {
-    if (!node.IsPresent(i)) {
-      throw FrnError(std::string("FRN: the input ") + kInputNames[i] +
-                     " is missing. X, gamma and beta are required, tau and epsilon optional.");
+  for (size_t i = 0; i < node->op->input_count; ++i) {
+    const Role role = node->op->inputs[i];
+    node->positions[role] = i;
+    if (i < count && IsPresent(api, info, i)) {
+      dims[role] = ReadType(api, info, i, kRoleNames[role], &node->types[role]);
+    } else if (i < node->op->required) {
+      throw FrnError(std::string("FRN: the input ") + kRoleNames[role] + " is missing. " +
+                     WhichAreRequired(*node->op));
     }
   }
-  CheckTypes(node);
+  CheckTypes(*node);
+  node->folded = ReadConstant(api, info, node->positions[kX]).value != nullptr;
+  for (Role role : kParameterRoles) {
+    if (!node->Has(role)) continue;
+    node->constants[role] = ReadConstant(api, info, node->positions[role]);
+    if (node->constants[role].value != nullptr) dims[role] = node->constants[role].dims;
+  }
+  return dims;
+}
+
+FrnNode ReadNodeUnnamed(const OrtApi& api, const OrtKernelInfo& info, const OpType& op) {
+  FrnNode node;
+  node.op = &op;
+  node.layout = ParseAxes(ReadAxes(api, info));
+  node.epsilon = ReadEpsilon(api, info);
+  std::array<Dims, kRoles> dims = ReadInputs(api, info, &node);
 
   Dims& x = dims[kX];
   if (x.empty()) x.assign(node.layout.rank, -1);
   CheckRank(node.layout, x);
-  node.folded = ReadConstant(api, info, kX).value != nullptr;
   // Where the model does not say how many channels X has, a constant does: all must agree on it.
   int64_t& channels = x[node.layout.channel_axis];
-  for (size_t i = kGamma; i < kInputCount; ++i) {
-    if (!node.IsPresent(i)) continue;
-    node.constants[i] = ReadConstant(api, info, i);
-    if (node.constants[i].value == nullptr) continue;
-    dims[i] = node.constants[i].dims;
-    if (channels < 0 && !dims[i].empty()) channels = dims[i][0];
+  for (Role role : kParameterRoles) {
+    if (node.constants[role].value == nullptr || dims[role].empty()) continue;
+    if (channels < 0) channels = dims[role][0];
   }
-  for (size_t i = kGamma; i < kInputCount; ++i) {
-    const bool known = node.constants[i].value != nullptr || !dims[i].empty();
-    if (known) CheckParamShape(node.layout, x, kInputNames[i], dims[i]);
+  for (Role role : kParameterRoles) {
+    const bool known = node.constants[role].value != nullptr || !dims[role].empty();
+    if (known) CheckParamShape(node.layout, x, kRoleNames[role], dims[role]);
   }
+  if (!dims[kResidual].empty()) CheckResidualShape(x, dims[kResidual]);
   return node;
 }
 
@@ -180,8 +214,8 @@ const void* DataOf(const OrtApi& api, const OrtValue* value) {
   return data;
 }
 
-FrnNode ReadNode(const OrtApi& api, const OrtKernelInfo& info) try {
-  return ReadNodeUnnamed(api, info);
+FrnNode ReadNode(const OrtApi& api, const OrtKernelInfo& info, const OpType& op) try {
+  return ReadNodeUnnamed(api, info, op);
 } catch (const FrnError& error) {
   throw FrnError(WithNodeName(api, info, error.what()));
 } catch (const OrtError& error) {
@@ -189,16 +223,25 @@ FrnNode ReadNode(const OrtApi& api, const OrtKernelInfo& info) try {
 }
 
 FrnTensors ReadTensors(const OrtApi& api, const FrnNode& node, OrtKernelContext* context) {
+  const auto input = [&](Role role) {
+    const OrtValue* value = nullptr;
+    Check(api, api.KernelContext_GetInput(context, node.positions[role], &value));
+    return value;
+  };
   FrnTensors tensors;
-  const OrtValue* x = nullptr;
-  Check(api, api.KernelContext_GetInput(context, kX, &x));
+  const OrtValue* x = input(kX);
   tensors.dims = DimsOf(api, x);
   tensors.shape = MakeShape(node.layout, tensors.dims);
   tensors.x = DataOf(api, x);
-  for (size_t i = kGamma; i < kInputCount; ++i) {
-    const FrnConstant& constant = node.constants[i];
+  if (node.Has(kResidual)) {
+    const OrtValue* residual = input(kResidual);
+    CheckResidualShape(tensors.dims, DimsOf(api, residual));
+    tensors.residual = DataOf(api, residual);
+  }
+  for (Role role : kParameterRoles) {
+    const FrnConstant& constant = node.constants[role];
     if (constant.value == nullptr || constant.dims[0] == tensors.shape.channels) continue;
-    CheckParamShape(node.layout, tensors.dims, kInputNames[i], constant.dims);
+    CheckParamShape(node.layout, tensors.dims, kRoleNames[role], constant.dims);
   }
   OrtValue* y = nullptr;
   Check(api, api.KernelContext_GetOutput(context, 0, tensors.dims.data(), tensors.dims.size(), &y));
@@ -209,14 +252,14 @@ FrnTensors ReadTensors(const OrtApi& api, const FrnNode& node, OrtKernelContext*
 FrnParamData ReadParams(const OrtApi& api, const FrnNode& node, const Dims& x,
                         const OrtKernelContext* context) {
   FrnParamData params{};
-  for (size_t i = kGamma; i < kInputCount; ++i) {
-    if (!node.IsPresent(i)) continue;
+  for (Role role : kParameterRoles) {
+    if (!node.Has(role)) continue;
     const OrtValue* value = nullptr;
-    Check(api, api.KernelContext_GetInput(context, i, &value));
-    if (node.constants[i].value == nullptr) {
-      CheckParamShape(node.layout, x, kInputNames[i], DimsOf(api, value));
+    Check(api, api.KernelContext_GetInput(context, node.positions[role], &value));
+    if (node.constants[role].value == nullptr) {
+      CheckParamShape(node.layout, x, kRoleNames[role], DimsOf(api, value));
     }
-    params[i] = DataOf(api, value);
+    params[role] = DataOf(api, value);
   }
   return params;
 }

@@ -10,16 +10,12 @@
 #include <string>
 
 #include "frn_shape.h"
+#include "op_types.h"
 #include "ort_abi.h"
 
 namespace frn {
 
 constexpr float kDefaultEpsilon = 1e-6f;
-
-enum InputIndex : size_t { kX, kGamma, kBeta, kTau, kEpsilon, kInputCount };
-constexpr std::array<const char*, kInputCount> kInputNames = {"X", "gamma", "beta", "tau",
-                                                              "epsilon"};
-constexpr size_t kRequiredInputs = 3;
 
 // What ONNX Runtime itself reports, with its own code: no mistake in the model or the call.
 class OrtError : public std::runtime_error {
@@ -46,35 +42,37 @@ struct FrnConstant {
 
 // Everything that is known of a node when the session is created.
 struct FrnNode {
+  const OpType* op = nullptr;
   FrnLayout layout;
   float epsilon = kDefaultEpsilon;
-  // Element type of each input; UNDEFINED where an optional one is absent.
-  std::array<ONNXTensorElementDataType, kInputCount> types{};
-  std::array<FrnConstant, kInputCount> constants;  // of parameters
+  // Of each input, by its role. UNDEFINED where the op has none, or an optional one is absent.
+  std::array<ONNXTensorElementDataType, kRoles> types{};
+  std::array<size_t, kRoles> positions{};     // among the node's inputs
+  std::array<FrnConstant, kRoles> constants;  // of parameters
   // X is constant: the session is still being made, and the node is computed once, to be replaced.
   bool folded = false;
 
-  bool IsPresent(size_t input) const {
-    return types[input] != ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
-  }
+  bool Has(Role role) const { return types[role] != ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED; }
 };
 
 // Reads and checks attributes, element types, and what shapes are known. Throws FrnError.
-FrnNode ReadNode(const OrtApi& api, const OrtKernelInfo& info);
+FrnNode ReadNode(const OrtApi& api, const OrtKernelInfo& info, const OpType& op);
 
-// X and Y of one run. For a GPU provider all pointers are device pointers.
+// X, residual and Y of one run. For a GPU provider all pointers are device pointers.
 struct FrnTensors {
-  Dims dims;  // of both
+  Dims dims;  // of all
   FrnShape shape;
   const void* x = nullptr;
-  void* y = nullptr;  // may be the same memory as x
+  const void* residual = nullptr;  // nullptr: none
+  void* y = nullptr;               // may be the same memory as x or residual
 };
 
-// Fetches X, checks that constant parameters fit it, and allocates Y. Throws FrnError.
+// Fetches X and residual, checks that this and constant parameters fit it, and allocates Y. Throws
+// FrnError.
 FrnTensors ReadTensors(const OrtApi& api, const FrnNode& node, OrtKernelContext* context);
 
-// One pointer for each input; nullptr for X and what is absent.
-using FrnParamData = std::array<const void*, kInputCount>;
+// One pointer for each parameter; nullptr for what is none, or absent.
+using FrnParamData = std::array<const void*, kRoles>;
 
 // Fetches the parameters of one run; checks the shapes of those that are not constant. Throws
 // FrnError.

@@ -1,7 +1,5 @@
 #include "frn_op.h"
 
-#include <new>
-
 #include "frn_node.h"
 
 namespace frn {
@@ -12,27 +10,24 @@ constexpr uint32_t kSafeShapeInference = 24;  // tried: 1.23.2 crashes, 1.24.4 d
 // How many dimensions were given a name since the session that is being made on this thread began.
 thread_local uint64_t made_names = 0;
 
-const char* GetName(const OrtCustomOp*) { return kOpName; }
+const FrnCustomOp& Of(const OrtCustomOp* op) { return *static_cast<const FrnCustomOp*>(op); }
 
-const char* GetProvider(const OrtCustomOp* op) {
-  return static_cast<const FrnCustomOp*>(op)->provider;
-}
+const char* GetName(const OrtCustomOp* op) { return Of(op).op_type->name; }
 
-// Only X's type selects a kernel. The parameters' types are checked in ReadNode, whose message
+const char* GetProvider(const OrtCustomOp* op) { return Of(op).provider; }
+
+// Only X's type selects a kernel. The other inputs' types are checked in ReadNode, whose message
 // lists the types that are accepted; ONNX Runtime's would not.
 ONNXTensorElementDataType GetInputType(const OrtCustomOp* op, size_t index) {
-  return index == kX ? static_cast<const FrnCustomOp*>(op)->type
-                     : ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+  return index == 0 ? Of(op).type : ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
 }
 
-ONNXTensorElementDataType GetOutputType(const OrtCustomOp* op, size_t) {
-  return static_cast<const FrnCustomOp*>(op)->type;
-}
+ONNXTensorElementDataType GetOutputType(const OrtCustomOp* op, size_t) { return Of(op).type; }
 
 // Y has the shape of X. Without this ONNX Runtime's transpose optimiser keeps its distance.
 void InferShapeOrThrow(const OrtApi& api, OrtShapeInferContext* context) {
   OrtTensorTypeAndShapeInfo* x = nullptr;  // owned by the context
-  Check(api, api.ShapeInferContext_GetInputTypeShape(context, kX, &x));
+  Check(api, api.ShapeInferContext_GetInputTypeShape(context, 0, &x));
   Dims dims = ReadDims(api, x);
   if (dims.empty()) return;  // how an unknown rank arrives
   std::vector<const char*> names(dims.size());
@@ -59,7 +54,7 @@ void InferShapeOrThrow(const OrtApi& api, OrtShapeInferContext* context) {
 }
 
 OrtStatusPtr InferShape(const OrtCustomOp* op, OrtShapeInferContext* context) {
-  const OrtApi& api = *static_cast<const FrnCustomOp*>(op)->api;
+  const OrtApi& api = *Of(op).api;
   return Guard(api, [&] { InferShapeOrThrow(api, context); });
 }
 
@@ -67,21 +62,22 @@ OrtStatusPtr InferShape(const OrtCustomOp* op, OrtShapeInferContext* context) {
 
 void ForgetMadeNames() { made_names = 0; }
 
-FrnCustomOp MakeFrnOpBase(const OrtRuntime& runtime, ONNXTensorElementDataType type,
-                          const char* provider) {
+FrnCustomOp MakeFrnOpBase(const OrtRuntime& runtime, const OpType& op_type,
+                          ONNXTensorElementDataType type, const char* provider) {
   FrnCustomOp op{};  // zero: a callback that is not set is not called
   op.version = kAbiVersion;
   op.api = runtime.api;
+  op.op_type = &op_type;
   op.provider = provider;
   op.type = type;
   op.GetName = GetName;
   op.GetExecutionProviderType = GetProvider;
   op.GetInputType = GetInputType;
-  op.GetInputTypeCount = [](const OrtCustomOp*) -> size_t { return kInputCount; };
+  op.GetInputTypeCount = [](const OrtCustomOp* op) { return Of(op).op_type->input_count; };
   op.GetOutputType = GetOutputType;
   op.GetOutputTypeCount = [](const OrtCustomOp*) -> size_t { return 1; };
-  op.GetInputCharacteristic = [](const OrtCustomOp*, size_t index) {
-    return index < kRequiredInputs ? INPUT_OUTPUT_REQUIRED : INPUT_OUTPUT_OPTIONAL;
+  op.GetInputCharacteristic = [](const OrtCustomOp* op, size_t index) {
+    return index < Of(op).op_type->required ? INPUT_OUTPUT_REQUIRED : INPUT_OUTPUT_OPTIONAL;
   };
   op.GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
   op.GetInputMemoryType = [](const OrtCustomOp*, size_t) { return OrtMemTypeDefault; };
@@ -90,12 +86,7 @@ FrnCustomOp MakeFrnOpBase(const OrtRuntime& runtime, ONNXTensorElementDataType t
   if (runtime.version >= kSafeShapeInference) op.InferOutputShapeFn = InferShape;
   op.GetStartVersion = [](const OrtCustomOp*) { return kOpVersion; };
   op.GetEndVersion = [](const OrtCustomOp*) { return kOpVersion; };
-  // Y may be written over X.
-  op.GetMayInplace = [](int** input_index, int** output_index) -> size_t {
-    *input_index = new (std::nothrow) int[1]{0};
-    *output_index = new (std::nothrow) int[1]{0};
-    return *input_index != nullptr && *output_index != nullptr ? 1 : 0;
-  };
+  op.GetMayInplace = op_type.may_inplace;
   op.ReleaseMayInplace = [](int* input_index, int* output_index) {
     delete[] input_index;
     delete[] output_index;

@@ -1,8 +1,5 @@
-// The op's contract in C++, mirror of frn_onnx/op.py (a test compares the two), and the part of an
-// ONNX Runtime custom op that is the same for every element type and provider.
-//
-//   nu2 = mean(X**2) over the spatial axes, per sample and channel
-//   Y   = max(gamma * X / sqrt(nu2 + epsilon) + beta, tau)
+// The part of an ONNX Runtime custom op that is the same for every op type (op_types.h), element
+// type and provider.
 //
 // A provider supplies a kernel class and appends its ops:
 //
@@ -11,7 +8,8 @@
 //     MyKernel(const OrtApi& api, FrnNode node);      // may throw FrnError
 //     void Compute(OrtKernelContext* context) const;  // re-entrant; may throw
 //   };
-//   ops.push_back(MakeFrnOp<MyKernel>(runtime, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, nullptr));
+//   ops.push_back(
+//       MakeFrnOp<MyKernel>(runtime, kFrnOp, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, nullptr));
 
 #ifndef FRN_ONNX_FRN_OP_H_
 #define FRN_ONNX_FRN_OP_H_
@@ -24,13 +22,10 @@
 
 #include "frn_node.h"
 #include "frn_shape.h"
+#include "op_types.h"
 #include "ort_abi.h"
 
 namespace frn {
-
-constexpr char kDomain[] = "frn_onnx";
-constexpr char kOpName[] = "FilterResponseNormalization";
-constexpr int kOpVersion = 1;
 
 // The ONNX Runtime that a set of ops is made for.
 struct OrtRuntime {
@@ -41,13 +36,14 @@ struct OrtRuntime {
 // An OrtCustomOp, and what its callbacks need to know beside.
 struct FrnCustomOp : OrtCustomOp {
   const OrtApi* api = nullptr;
+  const OpType* op_type = nullptr;
   const char* provider = nullptr;  // nullptr: CPU
   ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
 };
 
 // All callbacks but those that make, run and destroy a kernel.
-FrnCustomOp MakeFrnOpBase(const OrtRuntime& runtime, ONNXTensorElementDataType type,
-                          const char* provider);
+FrnCustomOp MakeFrnOpBase(const OrtRuntime& runtime, const OpType& op_type,
+                          ONNXTensorElementDataType type, const char* provider);
 
 // Shape inference makes up names for dimensions that have none, and numbers them. To be called
 // where a session begins, or no more shapes are inferred for it, so that each counts from 0: a
@@ -74,17 +70,17 @@ OrtStatusPtr Guard(const OrtApi& api, Body&& body) noexcept {
 }
 
 template <class Kernel>
-FrnCustomOp MakeFrnOp(const OrtRuntime& runtime, ONNXTensorElementDataType type,
-                      const char* provider) {
+FrnCustomOp MakeFrnOp(const OrtRuntime& runtime, const OpType& op_type,
+                      ONNXTensorElementDataType type, const char* provider) {
   struct Instance {
     const OrtApi& api;
     Kernel kernel;
   };
-  FrnCustomOp op = MakeFrnOpBase(runtime, type, provider);
-  op.CreateKernelV2 = [](const OrtCustomOp*, const OrtApi* api, const OrtKernelInfo* info,
+  FrnCustomOp op = MakeFrnOpBase(runtime, op_type, type, provider);
+  op.CreateKernelV2 = [](const OrtCustomOp* op, const OrtApi* api, const OrtKernelInfo* info,
                          void** kernel) -> OrtStatusPtr {
     return Guard(*api, [&] {
-      FrnNode node = ReadNode(*api, *info);
+      FrnNode node = ReadNode(*api, *info, *static_cast<const FrnCustomOp*>(op)->op_type);
       if (!node.folded) ForgetMadeNames();
       *kernel = new Instance{*api, Kernel(*api, std::move(node))};
     });

@@ -92,4 +92,16 @@ void CheckParamShape(const FrnLayout& layout, const Dims& x, const char* name, c
                  "; state another layout with the attribute axes.");
 }
 
+void CheckResidualShape(const Dims& x, const Dims& residual) {
+  bool fits = x.size() == residual.size();
+  for (size_t i = 0; fits && i < x.size(); ++i) {
+    fits = x[i] == residual[i] || x[i] < 0 || residual[i] < 0;
+  }
+  if (fits) return;
+  throw FrnError("FRN: residual must have the shape of X, " + ToString(x) + ", received " +
+                 ToString(residual) +
+                 ". It is added element by element: insert an Expand before the node, or leave the "
+                 "sum to an Add behind a node without residual.");
+}
+
 }  // namespace frn

@@ -1,5 +1,5 @@
-// What X, gamma, beta, tau and epsilon must look like: checks shared by the CPU and CUDA kernels
-// and by the Python bindings. Mirrors normalize_axes and param_shape of frn_onnx/op.py.
+// What X, residual, gamma, beta, tau and epsilon must look like: checks shared by the CPU and CUDA
+// kernels and by the Python bindings. Mirrors normalize_axes and param_shape of frn_onnx/op.py.
 
 #ifndef FRN_ONNX_FRN_SHAPE_H_
 #define FRN_ONNX_FRN_SHAPE_H_
@@ -57,6 +57,9 @@ FrnShape MakeShape(const FrnLayout& layout, const Dims& x);
 // Throws FrnError unless `param` is (C,) followed by a 1 for each axis behind the channel axis.
 // A dimension of -1, in `x` or `param`, is not known yet and is not checked.
 void CheckParamShape(const FrnLayout& layout, const Dims& x, const char* name, const Dims& param);
+
+// Throws FrnError unless `residual` is the shape of X; a dimension of -1 is not checked.
+void CheckResidualShape(const Dims& x, const Dims& residual);
 
 }  // namespace frn
 

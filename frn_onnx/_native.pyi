@@ -14,19 +14,21 @@ def frn(
     beta: np.ndarray,
     tau: np.ndarray | None = None,
     *,
+    residual: np.ndarray | None = None,
     epsilon: float | np.ndarray,
     axes: Sequence[int],
     out: np.ndarray | None = None,
     threads: int = 0,
 ) -> np.ndarray:
-    """y = max(gamma * x / sqrt(mean(x**2) + epsilon) + beta, tau), without the GIL.
+    """y = max(gamma * x / sqrt(mean(x**2) + epsilon) + beta + residual, tau), without the GIL.
 
     Args:
         x: rank 3, 4 or 5, C-contiguous; float32, float64, float16 or bfloat16 (ml_dtypes).
         gamma, beta, tau: (C,), contiguous; float64 where x is, else float32.
+        residual: C-contiguous, of x's shape and dtype, or None: nothing is added.
         epsilon: a Python float, or an array as gamma; not negative.
         axes: the spatial axes.
-        out: written and returned if given: like x, and x itself is allowed.
+        out: written and returned if given: like x, and x itself or residual is allowed.
         threads: how many to use at most, the caller's among them; 0 for as many as this
             process may use (affinity, CPU quota). A call beside another one that has the
             threads runs on its own. The result has the same bits for every number.
@@ -95,6 +97,6 @@ def warm_up_cuda(*, device: int) -> None:
     """
 
 def op_contract() -> dict[str, Any]:
-    """The op as the C++ side has it: ``domain``, ``name``, ``version``, ``inputs``,
-    ``required_inputs``, ``attributes`` (name to default; None: required), ``dtypes`` (numbers of
-    ``onnx.TensorProto``) and ``ranks``."""
+    """The ops as the C++ side has them: ``domain``, ``version``, ``attributes`` (name to default;
+    None: required), ``dtypes`` (numbers of ``onnx.TensorProto``) and ``ranks``; ``ops``: for each
+    name its ``inputs`` and ``required_inputs``. Those and ``name`` beside are of the first op."""

@@ -10,9 +10,9 @@ Little-endian, without padding:
     "FRNGOLD1", u32 number of cases, and for each case
     u32 length and the bytes of its name; u32 element type (ONNX); f32 the attribute epsilon;
     u32 rank, i64 each dimension of X; u32 number of axes, i64 each of them;
-    u32 what is there beside gamma and beta: 1 tau, 2 epsilon; X in its type; gamma, beta, tau and
-    epsilon of C values each, f64 where X is, f32 elsewhere; Y as f64; the error that each element
-    of Y may have, as f32: 0 where it must be the same infinity, or NaN.
+    u32 what is there beside gamma and beta: 1 tau, 2 epsilon, 4 residual; X and residual in X's
+    type; gamma, beta, tau and epsilon of C values each, f64 where X is, f32 elsewhere; Y as f64;
+    the error that each element of Y may have, as f32: 0 where it must be the same infinity, or NaN.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ import native_cases
 import numpy as np
 import ort_models
 
-from frn_onnx import op, reference
+from frn_onnx import op
 
 PATH = Path(__file__).parent / "data" / "frn_golden.bin"
 _MAGIC = b"FRNGOLD1"
@@ -61,6 +61,7 @@ class Case:
     tau: np.ndarray | None = None
     epsilon: float = 1e-3  # the attribute
     epsilons: np.ndarray | None = None  # the input
+    residual: np.ndarray | None = None
     y: np.ndarray | None = None
     allowed: np.ndarray | None = None
 
@@ -68,9 +69,9 @@ class Case:
         """y and allowed, from the float64 reference."""
         axes = op.normalize_axes(self.axes)
         epsilon = np.float32(self.epsilon) if self.epsilons is None else self.epsilons
-        arguments = (self.x, self.gamma, self.beta, self.tau)
+        arguments = (self.x, self.gamma, self.beta, self.tau, self.residual)
         with np.errstate(invalid="ignore", over="ignore"):
-            self.y = reference.frn(*arguments, epsilon=epsilon, axes=axes)
+            self.y = native_cases.frn_of(*arguments, epsilon=epsilon, axes=axes)
             self.allowed = native_cases.allowed(self.y, *arguments, epsilon=epsilon, axes=axes)
         beyond = np.abs(self.y) > float(ml_dtypes.finfo(self.x.dtype).max) * 1.01
         self.y[beyond] = np.copysign(np.inf, self.y[beyond])
@@ -138,14 +139,29 @@ def make_cases() -> Iterator[Case]:
                 yield made
 
 
+def make_residual_cases() -> Iterator[Case]:
+    """Behind all others, whose numbers stay what they are."""
+    rng = np.random.default_rng(1911_09738)
+    for name, dtype in native_cases.DTYPES.items():
+        for shape, axes in [((1, 4, 3, 3), (2, 3)), ((1, 3, 2, 4), (1, 2)), ((1, 5, 1, 1), (2, 3))]:
+            channels = native_cases.channels_of(shape, axes)
+            params = native_cases.make_params(rng, channels, dtype)
+            x = native_cases.make_x(rng, shape, dtype)
+            case = Case(f"{name} residual {shape} {axes}", axes, x, *params)
+            case.residual = native_cases.make_residual(rng, shape, dtype)
+            case.residual.reshape(-1)[1:4] = [np.nan, np.inf, -np.inf]
+            yield case
+
+
 def write(path: Path = PATH) -> None:
-    cases = list(make_cases())
+    cases = [*make_cases(), *make_residual_cases()]
     parts = [_MAGIC, struct.pack("<I", len(cases))]
     for case in cases:
         case.compute()
         name = case.name.encode()
         element = ort_models.ELEMENT_TYPES[case.x.dtype.name]
-        present = (case.tau is not None) + 2 * (case.epsilons is not None)
+        optional = (case.tau, case.epsilons, case.residual)
+        present = sum(1 << i for i, array in enumerate(optional) if array is not None)
         parts += [
             struct.pack("<I", len(name)),
             name,
@@ -154,7 +170,7 @@ def write(path: Path = PATH) -> None:
             struct.pack(f"<I{len(case.axes)}q", len(case.axes), *case.axes),
             struct.pack("<I", present),
         ]
-        arrays = [case.x, case.gamma, case.beta, case.tau, case.epsilons]
+        arrays = [case.x, case.residual, case.gamma, case.beta, case.tau, case.epsilons]
         parts += [array.tobytes() for array in arrays if array is not None]
         upwards = np.nextafter(case.allowed.astype(np.float32), np.float32(np.inf))
         exact = np.where(case.allowed == 0, np.float32(0), upwards)
@@ -192,7 +208,10 @@ def read(path: Path = PATH) -> list[Case]:
         dtype = types[element]
         channels = (native_cases.channels_of(shape, axes),)
         param = native_cases.param_dtype(dtype)
-        case = Case(name, axes, array(dtype, shape), array(param, channels), array(param, channels))
+        x = array(dtype, shape)
+        residual = array(dtype, shape) if present & 4 else None
+        case = Case(name, axes, x, array(param, channels), array(param, channels))
+        case.residual = residual
         case.epsilon = epsilon
         case.tau = array(param, channels) if present & 1 else None
         case.epsilons = array(param, channels) if present & 2 else None

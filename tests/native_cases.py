@@ -87,6 +87,11 @@ def make_x(rng, shape, dtype) -> np.ndarray:
     return (rng.standard_normal(shape) * 1.5 - 2.3).astype(dtype)
 
 
+def make_residual(rng, shape, dtype) -> np.ndarray:
+    """Of another mean than x, and large enough to matter beside FRN of it."""
+    return (rng.standard_normal(shape) * 2 + 0.7).astype(dtype)
+
+
 def make_params(rng, channels, dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """gamma, beta and tau: distinct, of both signs, with tau above part of the values."""
     gamma, beta, tau = rng.standard_normal((3, channels)).astype(param_dtype(dtype))
@@ -102,37 +107,63 @@ def at_offset(array: np.ndarray, elements: int) -> np.ndarray:
     return view
 
 
-def bound(x, gamma, beta, tau, *, epsilon, axes) -> np.ndarray:
+def bound(x, gamma, beta, tau, residual=None, *, epsilon, axes) -> np.ndarray:
     """The largest error of the native kernels' arithmetic (see CHAIN)."""
     size = math.prod(x.shape[a] for a in axes)
     levels = min(size, CHAIN[x.dtype.name])
     return tolerances.frn_bound(
-        x, gamma, beta, tau, epsilon=epsilon, axes=axes, dtype=x.dtype, levels=levels
+        x,
+        gamma,
+        beta,
+        tau,
+        epsilon=epsilon,
+        axes=axes,
+        dtype=x.dtype,
+        residual=residual,
+        levels=levels,
     )
 
 
-def allowed(expected, x, gamma, beta, tau=None, *, epsilon, axes) -> np.ndarray:
+def allowed(expected, x, gamma, beta, tau=None, residual=None, *, epsilon, axes) -> np.ndarray:
     """The error that each element of y may have, where the reference gives ``expected``."""
     finite_tau = None if tau is None else np.where(np.isinf(tau), 0, tau)  # that adds no error
-    bounds = bound(x, gamma, beta, finite_tau, epsilon=epsilon, axes=axes)
+    bounds = bound(x, gamma, beta, finite_tau, residual, epsilon=epsilon, axes=axes)
     # Beside an infinity every element is beta or tau, rounded once to x's type.
     once = np.abs(expected) * tolerances.unit_roundoff(x.dtype)
     return np.where(np.isfinite(bounds), bounds, once)
 
 
-def check(y, x, gamma, beta, tau=None, *, epsilon, axes) -> None:
+def frn_of(x, gamma, beta, tau=None, residual=None, *, epsilon, axes) -> np.ndarray:
+    """What the kernels must give, in float64."""
+    if residual is None:
+        return reference.frn(x, gamma, beta, tau, epsilon=epsilon, axes=axes)
+    y = reference.frn(x, gamma, beta, epsilon=epsilon, axes=axes)
+    with np.errstate(invalid="ignore"):
+        y = y + residual.astype(np.float64)
+    if tau is None:
+        return y
+    like = op.param_shape(axes, channels_of(x.shape, axes))
+    return np.maximum(y, tau.astype(np.float64).reshape(like))
+
+
+def check(y, x, gamma, beta, tau=None, residual=None, *, epsilon, axes) -> None:
     """Fails unless y is FRN of x, within the bound."""
-    expected = reference.frn(x, gamma, beta, tau, epsilon=epsilon, axes=axes)
+    axes = op.normalize_axes(axes)
+    expected = frn_of(x, gamma, beta, tau, residual, epsilon=epsilon, axes=axes)
     assert y.dtype == x.dtype
     if y.size == 0:
         assert y.shape == expected.shape
         return
-    bounds = allowed(expected, x, gamma, beta, tau, epsilon=epsilon, axes=axes)
+    bounds = allowed(expected, x, gamma, beta, tau, residual, epsilon=epsilon, axes=axes)
     tolerances.assert_within(y, expected, bounds)
 
 
-def run_and_check(x, gamma, beta, tau=None, *, epsilon=1e-3, axes, **options) -> np.ndarray:
-    original = x.copy()
-    y = library.native().frn(x, gamma, beta, tau, epsilon=epsilon, axes=axes, **options)
-    check(y, original, gamma, beta, tau, epsilon=epsilon, axes=axes)
+def run_and_check(
+    x, gamma, beta, tau=None, residual=None, *, epsilon=1e-3, axes, **options
+) -> np.ndarray:
+    original, added = x.copy(), None if residual is None else residual.copy()
+    y = library.native().frn(
+        x, gamma, beta, tau, residual=residual, epsilon=epsilon, axes=axes, **options
+    )
+    check(y, original, gamma, beta, tau, added, epsilon=epsilon, axes=axes)
     return y

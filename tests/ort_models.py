@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 import frn_onnx
 from frn_onnx import op
 
+RESIDUAL_OP_TYPE = "ResidualFilterResponseNormalization"
 ELEMENT_TYPES = {
     "float32": TensorProto.FLOAT,
     "float64": TensorProto.DOUBLE,
@@ -37,30 +38,31 @@ def frn_model(
     Args:
         x: the dimensions of X, numbers, names or None; None for an unknown rank.
         axes, epsilon: attributes; ``attributes`` overrides them, with None to leave one out.
-        inputs: the node's inputs; "" is an absent one.
+        inputs: the node's inputs; "" is an absent one. With a residual among them the nodes are
+            of the op that has one.
         dtype, param_dtype: of X and Y, and of gamma, beta and tau (None: as X).
         nodes: how many FRN nodes in a row.
     """
     values = {"axes": list(axes), "epsilon": epsilon, **attributes}
     values = {name: value for name, value in values.items() if value is not None}
     names = ["X", *(f"v{i}" for i in range(1, nodes)), "Y"]
+    op_type = RESIDUAL_OP_TYPE if "residual" in inputs else op.OP_TYPE
     made = [
         helper.make_node(
-            op.OP_TYPE, [a, *inputs[1:]], [b], name=f"frn_{b}", domain=op.DOMAIN, **values
+            op_type, [a, *inputs[1:]], [b], name=f"frn_{b}", domain=op.DOMAIN, **values
         )
         for a, b in itertools.pairwise(names)
     ]
     shape = (channels,) + (1,) * (len(axes) + 1 - _channel_axis(axes))
     element = ELEMENT_TYPES[dtype]
-    params = [
-        helper.make_tensor_value_info(
-            name,
-            TensorProto.FLOAT if name == "epsilon" else ELEMENT_TYPES[param_dtype or dtype],
-            shape,
-        )
-        for name in inputs[1:]
-        if name
-    ]
+
+    def value_info(name: str) -> onnx.ValueInfoProto:
+        if name == "residual":
+            return helper.make_tensor_value_info(name, element, x)
+        param = TensorProto.FLOAT if name == "epsilon" else ELEMENT_TYPES[param_dtype or dtype]
+        return helper.make_tensor_value_info(name, param, shape)
+
+    params = [value_info(name) for name in inputs[1:] if name]
     graph = helper.make_graph(
         made,
         "frn",

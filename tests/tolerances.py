@@ -43,13 +43,14 @@ def frn_bound(
     epsilon=1e-6,
     axes=None,
     dtype=np.float32,
+    residual=None,
     levels=None,
     roundings=0,
 ) -> np.ndarray:
     """The largest |y - reference| that correct arithmetic in ``dtype`` can give, per element.
 
     Args:
-        x, gamma, beta, tau, epsilon, axes: what the tested function was given, after
+        x, gamma, beta, tau, epsilon, axes, residual: what the tested function was given, after
             rounding to its own type.
         dtype: the type of y. The statistic is in float32, in float64 for float64.
         levels: longest chain of additions in the mean; None: blocks of 128, then pairs.
@@ -76,7 +77,12 @@ def frn_bound(
     relative = 0.5 * (levels + 3) * u + 4 * u
     smallest = float(_smallest_subnormal(dtype))
     steps = roundings * unit_roundoff(dtype) * (affine + offset + threshold)
-    return (affine + offset) * (relative + u_out) + threshold * u_out + smallest + steps
+    bound = (affine + offset) * (relative + u_out) + threshold * u_out + smallest + steps
+    if residual is None:
+        return bound
+    # One sum more, whose magnitude is rounded with the rest.
+    added = np.abs(np.asarray(residual, dtype=np.float64))
+    return bound + (affine + offset) * u + added * (u + u_out)
 
 
 def _smallest_subnormal(dtype) -> float:

@@ -1,5 +1,5 @@
-// The second pass over rows: y = max(x * scale + shift, tau). Included by kernels_inl.h alone,
-// which says how.
+// The second pass over rows: y = max(x * scale + shift + residual, tau). Included by kernels_inl.h
+// alone, which says how.
 
 // What becomes of the columns of a row.
 template <class V, class Ins>
@@ -63,42 +63,41 @@ struct SortedColumns : Columns<V, Plain<V>> {
 };
 
 // Rows of kPairs * 2 * kLanes columns: scale, shift and tau stay in registers.
-template <class V, int kPairs, bool kStream, class C, class T>
-void ApplyNarrowRows(const C& columns, const T* x, T* y, int64_t rows, int64_t stride,
+template <class V, int kPairs, bool kStream, class C, class From, class T>
+void ApplyNarrowRows(const C& columns, From from, T* y, int64_t rows, int64_t stride,
                      int64_t ahead) {
   constexpr int64_t kW = V::kLanes;
   Affine<V, typename C::In> map[2 * kPairs];
   for (int k = 0; k < kPairs; ++k) {
     columns.template AtTwo<T>(2 * k * kW, &map[2 * k], &map[2 * k + 1]);
   }
-  for (int64_t r = 0; r < rows; ++r, x += stride, y += stride) {
-    if constexpr (kStream) Prefetch<V, 2 * kPairs>(x + ahead);
+  for (int64_t r = 0; r < rows; ++r, from = from + stride, y += stride) {
+    if constexpr (kStream) Prefetch<V, 2 * kPairs>(from.x + ahead);
     for (int k = 0; k < kPairs; ++k) {
-      typename V::Reg x0, x1;
-      LoadTwo<V>(x + 2 * k * kW, &x0, &x1);
-      PutTwo<V, kStream>(y + 2 * k * kW, map[2 * k](x0), map[2 * k + 1](x1));
+      typename From::Values v0, v1;
+      LoadTwoFrom<V>(from + 2 * k * kW, &v0, &v1);
+      PutTwo<V, kStream>(y + 2 * k * kW, map[2 * k](v0), map[2 * k + 1](v1));
     }
   }
 }
 
 // kRows rows of at least kLanes columns: scale, shift and tau are loaded once for all of them.
-template <class V, int kRows, bool kStream, class C, class T>
-void ApplyWideRows(const C& columns, const T* x, T* y, int64_t cols, int64_t stride,
-                   int64_t ahead) {
+template <class V, int kRows, bool kStream, class C, class From, class T>
+void ApplyWideRows(const C& columns, From from, T* y, int64_t cols, int64_t stride, int64_t ahead) {
   constexpr int64_t kW = V::kLanes;
   const int64_t end = cols - kW;
   const auto map_last = columns.At(end);
   typename V::Reg last[kRows];
-  for (int r = 0; r < kRows; ++r) last[r] = map_last(V::Load(x + r * stride + end));
+  for (int r = 0; r < kRows; ++r) last[r] = map_last(LoadFrom<V>(from + (r * stride + end)));
   int64_t c = 0;
   if constexpr (kRows > 1) {  // for one row, sorting would cost more than it saves
     for (; c + kW <= end; c += 2 * kW) {
       Affine<V, typename C::In> first, second;
       columns.template AtTwo<T>(c, &first, &second);
       for (int r = 0; r < kRows; ++r) {
-        typename V::Reg x0, x1;
-        LoadTwo<V>(x + r * stride + c, &x0, &x1);
-        PutTwo<V, kStream>(y + r * stride + c, first(x0), second(x1));
+        typename From::Values v0, v1;
+        LoadTwoFrom<V>(from + (r * stride + c), &v0, &v1);
+        PutTwo<V, kStream>(y + r * stride + c, first(v0), second(v1));
       }
     }
   }
@@ -106,8 +105,8 @@ void ApplyWideRows(const C& columns, const T* x, T* y, int64_t cols, int64_t str
     const auto map = columns.At(c);
     for (int r = 0; r < kRows; ++r) {
       const int64_t i = r * stride + c;
-      if constexpr (kStream) Prefetch<V, 1>(x + i + ahead);
-      Put<V, kStream>(y + i, map(V::Load(x + i)));
+      if constexpr (kStream) Prefetch<V, 1>(from.x + i + ahead);
+      Put<V, kStream>(y + i, map(LoadFrom<V>(from + i)));
     }
   }
   if (cols % kW == 0) return;
@@ -115,72 +114,76 @@ void ApplyWideRows(const C& columns, const T* x, T* y, int64_t cols, int64_t str
 }
 
 // Rows of fewer than kLanes columns.
-template <class V, class C, class T>
-void ApplyShortRows(const C& columns, const T* x, T* y, int64_t rows, int64_t cols,
-                    int64_t stride) {
+template <class V, class C, class From, class T>
+void ApplyShortRows(const C& columns, From from, T* y, int64_t rows, int64_t cols, int64_t stride) {
   const int n = static_cast<int>(cols);
   const auto map = columns.AtPart(n);
-  for (int64_t r = 0; r < rows; ++r, x += stride, y += stride) {
-    V::StorePart(y, map(V::LoadPart(x, n)), n);
+  for (int64_t r = 0; r < rows; ++r, from = from + stride, y += stride) {
+    V::StorePart(y, map(LoadPartFrom<V>(from, n)), n);
   }
 }
 
-// As many groups of kRows rows as there are; moves x and y behind them.
-template <class V, int kRows, bool kStream, class C, class T>
-void ApplyRowGroups(const C& columns, const T** x, T** y, int64_t* rows, int64_t cols,
+// As many groups of kRows rows as there are; moves from and y behind them.
+template <class V, int kRows, bool kStream, class C, class From, class T>
+void ApplyRowGroups(const C& columns, From* from, T** y, int64_t* rows, int64_t cols,
                     int64_t stride, int64_t ahead) {
-  for (; *rows >= kRows; *rows -= kRows, *x += kRows * stride, *y += kRows * stride) {
-    ApplyWideRows<V, kRows, kStream>(columns, *x, *y, cols, stride, ahead);
+  for (; *rows >= kRows; *rows -= kRows, *from = *from + kRows * stride, *y += kRows * stride) {
+    ApplyWideRows<V, kRows, kStream>(columns, *from, *y, cols, stride, ahead);
   }
 }
 
-template <class V, bool kStream, class C, class T>
-void ApplyRowsBy(const C& columns, const T* x, T* y, int64_t rows, int64_t cols, int64_t stride,
+template <class V, bool kStream, class C, class From, class T>
+void ApplyRowsBy(const C& columns, From from, T* y, int64_t rows, int64_t cols, int64_t stride,
                  int64_t ahead, bool large) {
   constexpr int64_t kW = V::kLanes;
   constexpr bool kMany = V::kRegisters > 16;
   if (cols < kW) {
-    ApplyShortRows<V>(columns, x, y, rows, cols, stride);
+    ApplyShortRows<V>(columns, from, y, rows, cols, stride);
   } else if (cols == 4 * kW) {
-    ApplyNarrowRows<V, 2, kStream>(columns, x, y, rows, stride, ahead);
+    ApplyNarrowRows<V, 2, kStream>(columns, from, y, rows, stride, ahead);
   } else if (kMany && cols == 8 * kW) {
-    ApplyNarrowRows<V, kMany ? 4 : 1, kStream>(columns, x, y, rows, stride, ahead);
+    ApplyNarrowRows<V, kMany ? 4 : 1, kStream>(columns, from, y, rows, stride, ahead);
   } else {
     // Several rows at once, but not from memory (as in SumWideBlock), and not many that lie in the
     // same sets of the cache.
     const bool crowded = stride * static_cast<int64_t>(sizeof(T)) % kCrowdedBytes == 0;
     if (!large && !crowded) {
-      ApplyRowGroups<V, 4, kStream>(columns, &x, &y, &rows, cols, stride, ahead);
+      ApplyRowGroups<V, 4, kStream>(columns, &from, &y, &rows, cols, stride, ahead);
     }
-    if (!large) ApplyRowGroups<V, 2, kStream>(columns, &x, &y, &rows, cols, stride, ahead);
-    ApplyRowGroups<V, 1, kStream>(columns, &x, &y, &rows, cols, stride, ahead);
+    if (!large) ApplyRowGroups<V, 2, kStream>(columns, &from, &y, &rows, cols, stride, ahead);
+    ApplyRowGroups<V, 1, kStream>(columns, &from, &y, &rows, cols, stride, ahead);
   }
 }
 
 template <class V, class T>
-void ApplyRows(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride, int64_t ahead,
-               const typename V::Elem* scale, const typename V::Elem* shift,
+void ApplyRows(const T* x, const T* residual, T* y, int64_t rows, int64_t cols, int64_t stride,
+               int64_t ahead, const typename V::Elem* scale, const typename V::Elem* shift,
                const typename V::Elem* tau, bool large) {
   const Columns<V, Plain<V>> columns = {{}, scale, shift, tau};
+  const bool apart = x != y && residual != y;
   const bool aligned = IsElementAligned(y) && ElementsToAligned<V>(y) == 0;
-  if (large && x != y && stride % V::kLanes == 0 && aligned) {
-    ApplyRowsBy<V, true>(columns, x, y, rows, cols, stride, ahead, true);
-    return;
-  }
-  if constexpr (kSorts<V, T>) {
-    if (!large && rows >= 8 && cols <= kMaxColumns) {
-      const SortedColumns<V, T> sorted(columns, cols);
-      ApplyRowsBy<V, false>(sorted, x, y, rows, cols, stride, ahead, false);
+  WithOperands<V>(x, residual, [&](auto from) {
+    if (large && apart && stride % V::kLanes == 0 && aligned) {
+      ApplyRowsBy<V, true>(columns, from, y, rows, cols, stride, ahead, true);
       return;
     }
-  }
-  ApplyRowsBy<V, false>(columns, x, y, rows, cols, stride, ahead, large);
+    if constexpr (kSorts<V, T>) {
+      if (!large && rows >= 8 && cols <= kMaxColumns) {
+        const SortedColumns<V, T> sorted(columns, cols);
+        ApplyRowsBy<V, false>(sorted, from, y, rows, cols, stride, ahead, false);
+        return;
+      }
+    }
+    ApplyRowsBy<V, false>(columns, from, y, rows, cols, stride, ahead, large);
+  });
 }
 
 template <class V, class T>
-void ApplyRowsScaled(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride,
-                     const typename V::Elem* factor, const typename V::Elem* scale,
+void ApplyRowsScaled(const T* x, const T* residual, T* y, int64_t rows, int64_t cols,
+                     int64_t stride, const typename V::Elem* factor, const typename V::Elem* scale,
                      const typename V::Elem* shift, const typename V::Elem* tau) {
   const Columns<V, Scaled<V, 2>> columns = {{factor}, scale, shift, tau};
-  ApplyRowsBy<V, false>(columns, x, y, rows, cols, stride, 0, false);
+  WithOperands<V>(x, residual, [&](auto from) {
+    ApplyRowsBy<V, false>(columns, from, y, rows, cols, stride, 0, false);
+  });
 }

@@ -20,6 +20,7 @@ struct FrnCall {
   const Kernels<T>& kernels;
   const FrnShape shape;
   const T* const x;
+  const T* const residual;  // nullptr: none
   T* const y;
   const Parameters<ComputeType<T>>& params;
   Executor& executor;
@@ -29,6 +30,9 @@ struct FrnCall {
   int64_t Offset(int64_t n, int64_t o, int64_t c) const {
     return ((n * shape.outer + o) * shape.channels + c) * shape.inner;
   }
+
+  // Of the residual from element `at` on.
+  const T* ResidualAt(int64_t at) const { return residual == nullptr ? nullptr : residual + at; }
 
   // task(i) for each i in [0, count).
   template <class F>

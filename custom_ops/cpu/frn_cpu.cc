@@ -36,12 +36,12 @@ Parameters<ComputeType<T>> PrepareParameters(const Kernels<T>& kernels,
 }
 
 template <class T>
-void ComputeFrn(const Kernels<T>& kernels, const FrnShape& given, const T* x, T* y,
-                const Parameters<ComputeType<T>>& params, Executor& executor) {
+void ComputeFrn(const Kernels<T>& kernels, const FrnShape& given, const T* x, const T* residual,
+                T* y, const Parameters<ComputeType<T>>& params, Executor& executor) {
   if (given.elements() == 0) return;
   const FrnShape shape = Canonical(given);
   const bool large = IsLarge(shape, y);
-  const FrnCall<T> call{kernels, shape, x, y, params, executor, large};
+  const FrnCall<T> call{kernels, shape, x, residual, y, params, executor, large};
   if (IsTiny(call)) {
     ComputeTiny(call);
   } else if (shape.inner == 1) {
@@ -51,10 +51,10 @@ void ComputeFrn(const Kernels<T>& kernels, const FrnShape& given, const T* x, T*
   }
 }
 
-#define FRN_INSTANTIATE(T)                                                   \
-  template Parameters<ComputeType<T>> PrepareParameters(                     \
-      const Kernels<T>&, const FrnParams<ComputeType<T>>&, int64_t);         \
-  template void ComputeFrn(const Kernels<T>&, const FrnShape&, const T*, T*, \
+#define FRN_INSTANTIATE(T)                                                             \
+  template Parameters<ComputeType<T>> PrepareParameters(                               \
+      const Kernels<T>&, const FrnParams<ComputeType<T>>&, int64_t);                   \
+  template void ComputeFrn(const Kernels<T>&, const FrnShape&, const T*, const T*, T*, \
                            const Parameters<ComputeType<T>>&, Executor&);
 FRN_FOR_EACH_ELEMENT(FRN_INSTANTIATE)
 #undef FRN_INSTANTIATE

@@ -17,18 +17,19 @@ Parameters<ComputeType<T>> PrepareParameters(const Kernels<T>& kernels,
                                              const FrnParams<ComputeType<T>>& params,
                                              int64_t channels);
 
-// y = max(gamma * x / sqrt(mean(x^2) + epsilon) + beta, tau); y may be x. Neither needs alignment.
-// How squares are added is decided by the shape alone, so the result has the same bits for every
-// number of threads.
+// y = max(gamma * x / sqrt(mean(x^2) + epsilon) + beta + residual, tau), where a residual of
+// nullptr is none. y may be x or residual, and residual x. None needs alignment. How squares are
+// added is decided by the shape alone, so the result has the same bits for every number of threads.
 template <class T>
-void ComputeFrn(const Kernels<T>& kernels, const FrnShape& shape, const T* x, T* y,
-                const Parameters<ComputeType<T>>& params, Executor& executor);
+void ComputeFrn(const Kernels<T>& kernels, const FrnShape& shape, const T* x, const T* residual,
+                T* y, const Parameters<ComputeType<T>>& params, Executor& executor);
 
 // As above, with parameters that are prepared for this call alone.
 template <class T>
-void ComputeFrn(const Kernels<T>& kernels, const FrnShape& shape, const T* x, T* y,
-                const FrnParams<ComputeType<T>>& params, Executor& executor) {
-  ComputeFrn<T>(kernels, shape, x, y, PrepareParameters(kernels, params, shape.channels), executor);
+void ComputeFrn(const Kernels<T>& kernels, const FrnShape& shape, const T* x, const T* residual,
+                T* y, const FrnParams<ComputeType<T>>& params, Executor& executor) {
+  ComputeFrn<T>(kernels, shape, x, residual, y, PrepareParameters(kernels, params, shape.channels),
+                executor);
 }
 
 }  // namespace frn

@@ -70,10 +70,10 @@ class CpuKernel {
   CpuKernel(const OrtApi& api, FrnNode node)
       : api_(api), node_(std::move(node)), kernels_(KernelsOf(*SelectCpuTarget().kernels, T{})) {
     FrnParamData data{};
-    for (size_t i = kGamma; i < kInputCount; ++i) {
-      if (!node_.IsPresent(i)) continue;
-      if (node_.constants[i].value == nullptr) return;
-      data[i] = DataOf(api_, node_.constants[i].value);
+    for (Role role : kParameterRoles) {
+      if (!node_.Has(role)) continue;
+      if (node_.constants[role].value == nullptr) return;
+      data[role] = DataOf(api_, node_.constants[role].value);
     }
     constant_.emplace(Prepare(data, node_.constants[kGamma].dims[0]));
   }
@@ -83,7 +83,8 @@ class CpuKernel {
     OrtExecutor executor(api_, context, threads_);
     const auto compute = [&](const Parameters<A>& params) {
       ComputeFrn<T>(kernels_, tensors.shape, static_cast<const T*>(tensors.x),
-                    static_cast<T*>(tensors.y), params, executor);
+                    static_cast<const T*>(tensors.residual), static_cast<T*>(tensors.y), params,
+                    executor);
     };
     if (constant_.has_value()) {
       compute(*constant_);
@@ -94,14 +95,16 @@ class CpuKernel {
 
  private:
   Parameters<A> Prepare(const FrnParamData& data, int64_t channels) const {
-    std::unique_ptr<A[]> widened[kInputCount];
+    std::unique_ptr<A[]> storage[kRoles];
+    const auto widened = [&](Role role) {
+      return Widen(kernels_, data[role], node_.types[role], channels, &storage[role]);
+    };
     FrnParams<A> params;
+    params.gamma = widened(kGamma);
+    params.beta = widened(kBeta);
+    params.tau = widened(kTau);
+    params.epsilon = widened(kEpsilon);
     params.epsilon_scalar = static_cast<A>(node_.epsilon);
-    const A** slots[kInputCount] = {nullptr, &params.gamma, &params.beta, &params.tau,
-                                    &params.epsilon};
-    for (size_t i = kGamma; i < kInputCount; ++i) {
-      *slots[i] = Widen(kernels_, data[i], node_.types[i], channels, &widened[i]);
-    }
     return PrepareParameters(kernels_, params, channels);
   }
 
@@ -121,17 +124,20 @@ class NoKernel {
 };
 
 template <class... T>
-void Append(TypeList<T...>, const OrtRuntime& runtime, std::vector<FrnCustomOp>* ops) {
-  (ops->push_back(MakeFrnOp<CpuKernel<T>>(runtime, kOnnxType<T>, nullptr)), ...);
+void Append(TypeList<T...>, const OrtRuntime& runtime, const OpType& op_type,
+            std::vector<FrnCustomOp>* ops) {
+  (ops->push_back(MakeFrnOp<CpuKernel<T>>(runtime, op_type, kOnnxType<T>, nullptr)), ...);
 }
 
 }  // namespace
 
 void AppendCpuOps(const OrtRuntime& runtime, std::vector<FrnCustomOp>* ops) {
-  Append(ElementTypes{}, runtime, ops);
-  for (const OnnxTypeName& other : kOnnxTypeNames) {
-    if (IsElementType(other.type)) continue;
-    ops->push_back(MakeFrnOp<NoKernel>(runtime, other.type, nullptr));
+  for (const OpType* op_type : kOpTypes) {
+    Append(ElementTypes{}, runtime, *op_type, ops);
+    for (const OnnxTypeName& other : kOnnxTypeNames) {
+      if (IsElementType(other.type)) continue;
+      ops->push_back(MakeFrnOp<NoKernel>(runtime, *op_type, other.type, nullptr));
+    }
   }
 }
 

@@ -11,7 +11,8 @@
 namespace frn {
 
 // Sums: squares are added in T's compute type over short blocks, and the blocks in double (see
-// kernels_inl.h). x and y may be the same memory; neither needs alignment. NaN in a parameter is
+// kernels_inl.h). y may be the same memory as x or residual; none needs alignment. A residual is
+// added element by element before tau; nullptr: none. NaN in a parameter is
 // the quiet one without payload: rounding to bfloat16 could carry a long payload into the exponent.
 // large: the tensor does not fit in the caches, so keep to the order of memory, and write y past
 // the caches. ahead: what is `ahead` elements behind x is wanted next; if large, it is prefetched
@@ -26,29 +27,31 @@ struct Kernels {
   // `planes` runs of n adjacent elements, one behind the other: sums[p] += sum of x[p * n + i]^2.
   void (*sum_planes)(const T* x, int64_t planes, int64_t n, double* sums);
 
-  // y[p * n + i] = max(x[p * n + i] * scale[p] + shift[p], tau[p])
-  void (*apply_planes)(const T* x, T* y, int64_t planes, int64_t n, int64_t ahead, const A* scale,
-                       const A* shift, const A* tau, bool large);
+  // y[p * n + i] = max(x[p * n + i] * scale[p] + shift[p] + residual[p * n + i], tau[p])
+  void (*apply_planes)(const T* x, const T* residual, T* y, int64_t planes, int64_t n,
+                       int64_t ahead, const A* scale, const A* shift, const A* tau, bool large);
 
   // `rows` rows of `cols` <= kMaxColumns elements, `stride` elements apart:
   // sums[c] += sum of x[r * stride + c]^2.
   void (*sum_rows)(const T* x, int64_t rows, int64_t cols, int64_t stride, double* sums,
                    bool large);
 
-  // y[r * stride + c] = max(x[r * stride + c] * scale[c] + shift[c], tau[c])
-  void (*apply_rows)(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride, int64_t ahead,
-                     const A* scale, const A* shift, const A* tau, bool large);
+  // with i = r * stride + c: y[i] = max(x[i] * scale[c] + shift[c] + residual[i], tau[c])
+  void (*apply_rows)(const T* x, const T* residual, T* y, int64_t rows, int64_t cols,
+                     int64_t stride, int64_t ahead, const A* scale, const A* shift, const A* tau,
+                     bool large);
 
   // As the four above, of x * factor in place of x, and of x * factor * factor where it is
   // normalised, with one factor for each plane or column, a power of two: for squares, and scales,
   // that leave the range of A. Never past the caches.
   void (*sum_planes_scaled)(const T* x, int64_t planes, int64_t n, const A* factor, double* sums);
-  void (*apply_planes_scaled)(const T* x, T* y, int64_t planes, int64_t n, const A* factor,
-                              const A* scale, const A* shift, const A* tau);
+  void (*apply_planes_scaled)(const T* x, const T* residual, T* y, int64_t planes, int64_t n,
+                              const A* factor, const A* scale, const A* shift, const A* tau);
   void (*sum_rows_scaled)(const T* x, int64_t rows, int64_t cols, int64_t stride, const A* factor,
                           double* sums);
-  void (*apply_rows_scaled)(const T* x, T* y, int64_t rows, int64_t cols, int64_t stride,
-                            const A* factor, const A* scale, const A* shift, const A* tau);
+  void (*apply_rows_scaled)(const T* x, const T* residual, T* y, int64_t rows, int64_t cols,
+                            int64_t stride, const A* factor, const A* scale, const A* shift,
+                            const A* tau);
 
   // scale[c] = gamma[c] / sqrt(sums[c] * inverse_size + epsilon[c]). False if for some c that is
   // not to be relied on: the radicand is outside [kTrustedMin, kTrustedMax], or NaN, so that
@@ -61,8 +64,8 @@ struct Kernels {
   void (*divide_by_roots)(const double* radicand, int64_t n, double* values);
 
   // The whole of FRN where a plane is one element: `rows` samples of `cols` channels.
-  void (*apply_single)(const T* x, T* y, int64_t rows, int64_t cols, const A* gamma, const A* beta,
-                       const A* tau, const A* epsilon);
+  void (*apply_single)(const T* x, const T* residual, T* y, int64_t rows, int64_t cols,
+                       const A* gamma, const A* beta, const A* tau, const A* epsilon);
 
   // out[i] = x[i], in the type that is computed with.
   void (*widen)(const T* x, int64_t n, A* out);

@@ -144,6 +144,7 @@ void Prefetch(const T* p) {
   }
 }
 
+#include "cpu/affine_inl.h"  // what the others use
 #include "cpu/apply_planes_inl.h"
 #include "cpu/apply_rows_inl.h"
 #include "cpu/scale_inl.h"

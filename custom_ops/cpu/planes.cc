@@ -14,14 +14,14 @@ namespace {
 template <class T, class A = ComputeType<T>>
 void ApplyPlanes(const FrnCall<T>& call, int64_t at, int64_t planes, int64_t n, int64_t ahead,
                  int64_t c, const A* factor, const A* scale) {
-  const T* x = call.x + at;
+  const T *x = call.x + at, *residual = call.ResidualAt(at);
   T* y = call.y + at;
   const A* shift = call.params.shift() + c;
   const A* tau = call.params.tau() + c;
   if (factor == nullptr) {
-    call.kernels.apply_planes(x, y, planes, n, ahead, scale, shift, tau, call.large);
+    call.kernels.apply_planes(x, residual, y, planes, n, ahead, scale, shift, tau, call.large);
   } else {
-    call.kernels.apply_planes_scaled(x, y, planes, n, factor, scale, shift, tau);
+    call.kernels.apply_planes_scaled(x, residual, y, planes, n, factor, scale, shift, tau);
   }
 }
 

@@ -119,14 +119,16 @@ struct Rows {
  private:
   void ApplyOnce(int64_t at, int64_t count, int64_t c, int64_t width, int64_t ahead,
                  const A* factor, const A* scale) const {
-    const T* x = call.x + at;
+    const T *x = call.x + at, *residual = call.ResidualAt(at);
     T* y = call.y + at;
     const A* shift = call.params.shift() + c;
     const A* tau = call.params.tau() + c;
     if (factor == nullptr) {
-      call.kernels.apply_rows(x, y, count, width, columns, ahead, scale, shift, tau, call.large);
+      call.kernels.apply_rows(x, residual, y, count, width, columns, ahead, scale, shift, tau,
+                              call.large);
     } else {
-      call.kernels.apply_rows_scaled(x, y, count, width, columns, factor, scale, shift, tau);
+      call.kernels.apply_rows_scaled(x, residual, y, count, width, columns, factor, scale, shift,
+                                     tau);
     }
   }
 };
@@ -139,9 +141,9 @@ void Singles(const FrnCall<T>& call) {
   const int64_t rows = std::max<int64_t>(1, kTaskBytes / bytes);
   call.Run(CeilDiv(batch, rows), [&](int64_t task) {
     const int64_t n = task * rows, at = n * columns;
-    call.kernels.apply_single(call.x + at, call.y + at, std::min(rows, batch - n), columns,
-                              call.params.gamma(), call.params.shift(), call.params.tau(),
-                              call.params.epsilon());
+    call.kernels.apply_single(call.x + at, call.ResidualAt(at), call.y + at,
+                              std::min(rows, batch - n), columns, call.params.gamma(),
+                              call.params.shift(), call.params.tau(), call.params.epsilon());
   });
 }
 

@@ -59,8 +59,8 @@ template <class V, int kRows>
 }
 
 // kRows samples of `cols` channels, whose planes are one element.
-template <class V, int kRows, class T>
-void SingleRows(const T* x, T* y, int64_t cols, const typename V::Elem* gamma,
+template <class V, int kRows, class From, class T>
+void SingleRows(From from, T* y, int64_t cols, const typename V::Elem* gamma,
                 const typename V::Elem* beta, const typename V::Elem* tau,
                 const typename V::Elem* epsilon) {
   constexpr int64_t kW = V::kLanes;
@@ -68,39 +68,50 @@ void SingleRows(const T* x, T* y, int64_t cols, const typename V::Elem* gamma,
   typename V::Reg v[kRows], w[kRows];
   int64_t c = 0;
   for (; c + 2 * kW <= cols; c += 2 * kW) {
-    for (int r = 0; r < kRows; ++r) LoadTwo<V>(x + r * cols + c, &v[r], &w[r]);
+    for (int r = 0; r < kRows; ++r) LoadTwo<V>(from.x + r * cols + c, &v[r], &w[r]);
     auto e0 = V::Load(epsilon + c), e1 = V::Load(epsilon + c + kW);
     SortColumns<V, T>(&e0, &e1);
     Units<V, kRows>(v, e0);
     Units<V, kRows>(w, e1);
     Affine<V, Plain<V>> first, second;
     columns.template AtTwo<T>(c, &first, &second);
-    for (int r = 0; r < kRows; ++r) PutTwo<V, false>(y + r * cols + c, first(v[r]), second(w[r]));
+    for (int r = 0; r < kRows; ++r) {
+      typename From::Values v0, v1;
+      (from + (r * cols + c)).WithTwo(v[r], w[r], &v0, &v1);
+      PutTwo<V, false>(y + r * cols + c, first(v0), second(v1));
+    }
   }
   for (; c + kW <= cols; c += kW) {
-    for (int r = 0; r < kRows; ++r) v[r] = V::Load(x + r * cols + c);
+    for (int r = 0; r < kRows; ++r) v[r] = V::Load(from.x + r * cols + c);
     Units<V, kRows>(v, V::Load(epsilon + c));
     const auto map = columns.At(c);
-    for (int r = 0; r < kRows; ++r) V::Store(y + r * cols + c, map(v[r]));
+    for (int r = 0; r < kRows; ++r) {
+      V::Store(y + r * cols + c, map((from + (r * cols + c)).With(v[r])));
+    }
   }
   if (c == cols) return;
   const int rest = static_cast<int>(cols - c);
   typename V::Elem padded[kW];  // epsilon of the lanes not used, which would make 0 / 0
   for (int64_t i = 0; i < kW; ++i) padded[i] = i < rest ? epsilon[c + i] : 1;
-  for (int r = 0; r < kRows; ++r) v[r] = V::LoadPart(x + r * cols + c, rest);
+  for (int r = 0; r < kRows; ++r) v[r] = V::LoadPart(from.x + r * cols + c, rest);
   Units<V, kRows>(v, V::Load(padded));
   const auto map = Columns<V, Plain<V>>{{}, gamma + c, beta + c, tau + c}.AtPart(rest);
-  for (int r = 0; r < kRows; ++r) V::StorePart(y + r * cols + c, map(v[r]), rest);
+  for (int r = 0; r < kRows; ++r) {
+    V::StorePart(y + r * cols + c, map((from + (r * cols + c)).WithPart(v[r], rest)), rest);
+  }
 }
 
 template <class V, class T>
-void ApplySingle(const T* x, T* y, int64_t rows, int64_t cols, const typename V::Elem* gamma,
-                 const typename V::Elem* beta, const typename V::Elem* tau,
-                 const typename V::Elem* epsilon) {
-  for (; rows >= 4; rows -= 4, x += 4 * cols, y += 4 * cols) {
-    SingleRows<V, 4>(x, y, cols, gamma, beta, tau, epsilon);
-  }
-  for (; rows > 0; --rows, x += cols, y += cols) {
-    SingleRows<V, 1>(x, y, cols, gamma, beta, tau, epsilon);
-  }
+void ApplySingle(const T* x, const T* residual, T* y, int64_t rows, int64_t cols,
+                 const typename V::Elem* gamma, const typename V::Elem* beta,
+                 const typename V::Elem* tau, const typename V::Elem* epsilon) {
+  WithOperands<V>(x, residual, [=](auto from) {
+    int64_t r = 0;
+    for (; r + 4 <= rows; r += 4) {
+      SingleRows<V, 4>(from + r * cols, y + r * cols, cols, gamma, beta, tau, epsilon);
+    }
+    for (; r < rows; ++r) {
+      SingleRows<V, 1>(from + r * cols, y + r * cols, cols, gamma, beta, tau, epsilon);
+    }
+  });
 }

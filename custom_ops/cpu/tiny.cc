@@ -109,7 +109,8 @@ void ComputeTiny(const FrnCall<T>& call) {
   const Parameters<A> repeated = RepeatedParameters(call.params, shape.channels, cut.samples);
   const std::vector<A> shift = SpreadParameter(cut, call.params.shift(), shape.channels);
   const std::vector<A> tau = SpreadParameter(cut, call.params.tau(), shape.channels);
-  const FrnCall<T> all{call.kernels, shape, call.x, call.y, repeated, call.executor, call.large};
+  const FrnCall<T> all{call.kernels, shape,    call.x,        call.residual,
+                       call.y,       repeated, call.executor, call.large};
 
   const int64_t parts = CeilDiv(shape.channels, cut.channels);
   const int64_t bytes = cut.samples * cut.channels * shape.plane() * sizeof(T);
@@ -119,27 +120,29 @@ void ComputeTiny(const FrnCall<T>& call) {
     const int64_t width = std::min(cut.channels, shape.channels - c);
     const int64_t channels = samples * width, columns = channels * shape.plane();
     const int64_t at = call.Offset(n, 0, c), from = c * shape.plane();
+    const T *x = call.x + at, *residual = call.ResidualAt(at);
+    T* y = call.y + at;
     double squares[Cut::kRoom], sums[Cut::kRoom], spare[Cut::kRoom];
     A factor[Cut::kRoom], scale[Cut::kRoom], factors[Cut::kRoom], scales[Cut::kRoom];
 
     std::fill_n(squares, columns + Cut::kPad, 0.0);
-    call.kernels.sum_rows(call.x + at, 1, columns, columns, squares, call.large);
+    call.kernels.sum_rows(x, 1, columns, columns, squares, call.large);
     cut.Reduce(squares, samples, width, sums);
     const auto sum_again = [&](const A* factor, double* again) {
       cut.Spread(factor, samples, width, factors);
       std::fill_n(squares, columns, 0.0);
-      call.kernels.sum_rows_scaled(call.x + at, 1, columns, columns, factors, squares);
+      call.kernels.sum_rows_scaled(x, 1, columns, columns, factors, squares);
       cut.Reduce(squares, samples, width, again);
     };
     const bool factored = ScalesOf(all, c, channels, sums, spare, factor, scale, sum_again);
     cut.Spread(scale, samples, width, scales);
     if (!factored) {
-      call.kernels.apply_rows(call.x + at, call.y + at, 1, columns, columns, 0, scales,
-                              &shift[from], &tau[from], call.large);
+      call.kernels.apply_rows(x, residual, y, 1, columns, columns, 0, scales, &shift[from],
+                              &tau[from], call.large);
       return;
     }
     cut.Spread(factor, samples, width, factors);
-    call.kernels.apply_rows_scaled(call.x + at, call.y + at, 1, columns, columns, factors, scales,
+    call.kernels.apply_rows_scaled(x, residual, y, 1, columns, columns, factors, scales,
                                    &shift[from], &tau[from]);
   });
 }

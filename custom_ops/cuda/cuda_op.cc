@@ -58,7 +58,7 @@ class CudaKernel {
   }
 
  private:
-  cuda::ChannelVector VectorOf(const FrnParamData& data, InputIndex input) const {
+  cuda::ChannelVector VectorOf(const FrnParamData& data, Role input) const {
     return {data[input], node_.types[input] == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT};
   }
 
@@ -73,7 +73,7 @@ void AppendCudaOps(const OrtRuntime& runtime, std::vector<FrnCustomOp>* ops) {
   for (const ONNXTensorElementDataType type :
        {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
         ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16}) {
-    ops->push_back(MakeFrnOp<CudaKernel>(runtime, type, kProvider));
+    ops->push_back(MakeFrnOp<CudaKernel>(runtime, kFrnOp, type, kProvider));
   }
 }
 

@@ -210,21 +210,22 @@ std::vector<char> MakeValues(Random& random, ElementType type, int64_t count,
 }
 
 FuzzCase PlainCase(const std::string& target, ElementType type, const Dims& x, const Dims& axes,
-                   uint64_t seed) {
-  Random random(seed);
+                   bool residual) {
+  Random random(1);
   FuzzCase test;
+  test.residual = residual;
   test.target = target;
   test.node.axes = axes;
   test.node.epsilon = 1e-3f;
-  test.node.inputs.resize(4);
-  for (size_t i = 0; i < 4; ++i) {
+  test.node.inputs.resize(InputsOf(residual) - 1);
+  for (size_t i = 0; i < test.node.inputs.size(); ++i) {
     Input& input = test.node.inputs[i];
-    input.dims = i == 0 ? x : ParamShape(x, axes);
+    input.dims = RoleOf(residual, i) < kGamma ? x : ParamShape(x, axes);
     input.known = {type, input.dims, std::vector<std::string>(input.dims.size())};
     test.data.push_back(
         MakeValues(random, type, std::max<int64_t>(0, CountOf(input.dims)), "ordinary"));
   }
-  test.offsets.assign(5, 0);
+  test.offsets.assign(test.node.inputs.size() + 1, 0);
   return test;
 }
 
@@ -239,16 +240,19 @@ FuzzCase MakeCase(uint64_t seed, uint64_t index, const std::vector<std::string>&
   test.target = targets[random.Int(0, static_cast<int64_t>(targets.size()) - 1)];
   test.node.axes = axes;
   if (!random.In(4)) test.node.epsilon = static_cast<float>(std::pow(10.0, random.Int(-40, 2)));
-  test.node.inputs.resize(random.Int(3, kInputs));
+  test.residual = random.In(3);
+  test.node.inputs.resize(random.Int(RequiredOf(test.residual), InputsOf(test.residual)));
   const bool constant = random.In(2);
   for (size_t i = 0; i < test.node.inputs.size(); ++i) {
     Input& input = test.node.inputs[i];
-    input.dims = i == 0 ? x : ParamShape(x, axes);
-    const bool wide = i == 4 || (i > 0 && random.In(2));
+    const Role role = RoleOf(test.residual, i);
+    const bool param = role >= kGamma;
+    input.dims = param ? ParamShape(x, axes) : x;
+    const bool wide = role == kEpsilon || (param && random.In(2));
     input.known = {wide ? kFloat : type, input.dims, {}};
     Forget(random, &input.known);
-    input.constant = i > 0 && (random.In(8) ? !constant : constant);
-    if (i == 3) input.present = !random.In(4);
+    input.constant = param && (random.In(8) ? !constant : constant);
+    if (role == kTau) input.present = !random.In(4);
   }
   while (random.In(3)) Spoil(random, &test);
 
@@ -261,7 +265,8 @@ FuzzCase MakeCase(uint64_t seed, uint64_t index, const std::vector<std::string>&
     if (count != 0 && !has) input.constant = false;  // whose bytes are read when a node is made
     std::string kind = random.In(i == 0 ? 2 : 4) ? random.Of(kValueKinds) : "ordinary";
     std::vector<char> values = MakeValues(random, of, has ? count : 0, kind);
-    if (i == 4 && of == kFloat && !random.In(6)) {  // not negative, mostly
+    if (RoleOf(test.residual, i) == kEpsilon && of == kFloat &&
+        !random.In(6)) {  // not negative, mostly
       for (int64_t k = 0; k < (has ? count : 0); ++k) {
         frn_test::Store(of, values.data(), k, std::fabs(Load(of, values.data(), k)));
       }

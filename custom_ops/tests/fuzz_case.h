@@ -19,7 +19,8 @@ enum class Fault { kNone, kCall, kMemory };
 
 // A node, its tensors' bytes, and how it is to be run.
 struct FuzzCase {
-  std::string target;  // of the CPU
+  std::string target;     // of the CPU
+  bool residual = false;  // which op: the one that has a residual
   fake_ort::Node node;
   std::vector<std::vector<char>> data;  // of each input
   std::vector<size_t> offsets;          // from the page that guards it, of each input and of Y
@@ -51,7 +52,7 @@ FuzzCase MakeCase(uint64_t seed, uint64_t index, const std::vector<std::string>&
 
 // A case that runs, of this type, shape and axes, for tests to change.
 FuzzCase PlainCase(const std::string& target, ONNXTensorElementDataType type,
-                   const fake_ort::Dims& x, const fake_ort::Dims& axes, uint64_t seed = 1);
+                   const fake_ort::Dims& x, const fake_ort::Dims& axes, bool residual = false);
 
 // `count` values of one kind, from ordinary ones to random bits.
 constexpr const char* kValueKinds[] = {"ordinary", "zeros", "constant",  "huge", "tiny",

@@ -16,8 +16,8 @@ using fake_ort::Dims;
 
 // Every tensor so many bytes from where an element may begin, or from the end of its memory.
 FuzzCase Misaligned(const std::string& target, ElementType type, const Dims& x, const Dims& axes,
-                    size_t offset) {
-  FuzzCase test = PlainCase(target, type, x, axes);
+                    size_t offset, bool residual = false) {
+  FuzzCase test = PlainCase(target, type, x, axes, residual);
   test.at_end = false;
   for (size_t& at : test.offsets) at = offset;
   return test;
@@ -58,6 +58,18 @@ std::vector<FoundCase> FoundCases(const std::string& target) {
     test = plain(kFloat, {1, 3, 4, 4}, {2, 3});
     test.node.inputs[untyped].known.type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
     add("an input that is there and has no type", test);
+  }
+
+  for (const Dims& other : {Dims{1, 3, 4, 1}, Dims{1, 3, 4}, Dims{}, Dims{1, 3, 4, 5}}) {
+    for (const bool known : {true, false}) {
+      test = PlainCase(target, kFloat, {1, 3, 4, 4}, {2, 3}, true);
+      fake_ort::Input& residual = test.node.inputs[kResidual];
+      residual.dims = other;
+      residual.known.dims = known ? other : Dims();
+      residual.known.names.assign(residual.known.dims.size(), "");
+      test.data[kResidual].resize(CountOf(other) * SizeOf(kFloat));
+      add("a residual of another shape", test);
+    }
   }
 
   for (size_t missing = 0; missing < 3; ++missing) {
@@ -119,6 +131,11 @@ std::vector<FoundCase> FoundCases(const std::string& target) {
           Misaligned(target, type, {2, 5, 3, 7}, {1, 2}, offset));
       add("planes of one element at odd addresses",
           Misaligned(target, type, {2, 7, 1, 1}, {2, 3}, offset));
+      for (const Dims& x : {Dims{2, 3, 7, 7}, Dims{2, 7, 1, 1}, Dims{3, 3, 2, 2}}) {
+        add("a residual at odd addresses, planes",
+            Misaligned(target, type, x, {2, 3}, offset, true));
+        add("a residual at odd addresses, rows", Misaligned(target, type, x, {1, 2}, offset, true));
+      }
     }
     // Summed again, since squares of these are no floats.
     const double scale = type == kDouble ? 1e140 : type == kHalf ? 6e4 : 1e30;

@@ -31,16 +31,28 @@ bool Fits(const Dims& param, int64_t channels, size_t rank) {
   return true;
 }
 
-// The channels as they are known when a node is made: by the shape of X, or else by the first
-// constant; -1 is not known.
-int64_t KnownChannels(const fake_ort::Node& node, size_t channel) {
-  const Dims& x = node.inputs[0].known.dims;
-  if (channel < x.size() && x[channel] >= 0) return x[channel];
-  for (size_t i = 1; i < kInputs && i < node.inputs.size(); ++i) {
-    const Input& input = node.inputs[i];
-    if (input.present && input.constant && !input.dims.empty()) return input.dims[0];
+// Whether a residual's dimensions may be those of X.
+bool FitsX(const Dims& residual, const Dims& x) {
+  if (residual.size() != x.size()) return false;
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (residual[i] >= 0 && x[i] >= 0 && residual[i] != x[i]) return false;
   }
-  return -1;
+  return true;
+}
+
+// X as it is known when a node is made: what the model says, and the channels of the first
+// constant where it does not; -1 is not known.
+Dims KnownX(const FuzzCase& test, size_t rank, size_t channel) {
+  const auto& inputs = test.node.inputs;
+  Dims x = inputs.empty() ? Dims() : inputs[0].known.dims;
+  if (x.empty()) x.assign(rank, -1);
+  for (size_t i = 1; i < InputsOf(test.residual) && i < inputs.size(); ++i) {
+    if (channel >= x.size() || x[channel] >= 0) break;
+    if (RoleOf(test.residual, i) < kGamma) continue;
+    const Input& input = inputs[i];
+    if (input.present && input.constant && !input.dims.empty()) x[channel] = input.dims[0];
+  }
+  return x;
 }
 
 std::string Text(const Dims& dims) {
@@ -61,32 +73,34 @@ Verdict Judge(const FuzzCase& test) {
     if (!std::isfinite(*epsilon) || *epsilon < 0) return Verdict::kRefusedWhenMade;
   }
   const size_t rank = axes->size() + 2;
-  const int64_t channels = node.inputs.empty() ? -1 : KnownChannels(node, channel);
-  for (size_t i = 0; i < kInputs; ++i) {
+  const auto fits = [&](Role role, const Dims& dims, const Dims& x) {
+    if (role == kX) return dims.size() == rank;
+    if (role == kResidual) return FitsX(dims, x);
+    return x.size() != rank || Fits(dims, x[channel], rank - channel);
+  };
+  const Dims known_x = KnownX(test, rank, channel);
+  for (size_t i = 0; i < InputsOf(test.residual); ++i) {
+    const Role role = RoleOf(test.residual, i);
     const Input* input = i < node.inputs.size() ? &node.inputs[i] : nullptr;
     if (input == nullptr || !input->present) {
-      if (i < 3) return Verdict::kRefusedWhenMade;
+      if (i < RequiredOf(test.residual)) return Verdict::kRefusedWhenMade;
       continue;
     }
     const ElementType type = input->known.type, x = node.inputs[0].known.type;
     if (!input->is_tensor) return Verdict::kRefusedWhenMade;
-    if (i == 0 ? !IsElement(type) : type != kFloat && (i == 4 || type != x)) {
-      return Verdict::kRefusedWhenMade;
-    }
+    const bool as_x = role != kEpsilon && type == x;
+    const bool as_float = role != kResidual && type == kFloat;
+    if (role == kX ? !IsElement(type) : !as_x && !as_float) return Verdict::kRefusedWhenMade;
     // Of a constant all is known, of others what the model says; of X its rank, by the axes.
     const Dims& known = input->constant ? input->dims : input->known.dims;
     if (known.empty() && !input->constant) continue;
-    if (i == 0 ? known.size() != rank : !Fits(known, channels, rank - channel)) {
-      return Verdict::kRefusedWhenMade;
-    }
+    if (!fits(role, known, known_x)) return Verdict::kRefusedWhenMade;
   }
   const Dims& x = node.inputs[0].dims;
-  for (size_t i = 0; i < kInputs && i < node.inputs.size(); ++i) {
-    if (!node.inputs[i].present) continue;
-    const Dims& dims = node.inputs[i].dims;
-    if (i == 0 ? dims.size() != rank : !Fits(dims, x[channel], rank - channel)) {
+  for (size_t i = 0; i < InputsOf(test.residual) && i < node.inputs.size(); ++i) {
+    const Input& input = node.inputs[i];
+    if (input.present && !fits(RoleOf(test.residual, i), input.dims, x))
       return Verdict::kRefusedWhenRun;
-    }
   }
   const int64_t elements = CountOf(x);
   if (elements < 0 || elements > kMostElements) return Verdict::kRefusedWhenRun;
@@ -95,7 +109,7 @@ Verdict Judge(const FuzzCase& test) {
 
 std::string Describe(const FuzzCase& test) {
   const auto& node = test.node;
-  std::string text = test.target;
+  std::string text = test.target + (test.residual ? ", residual" : "");
   if (const Dims* axes = std::get_if<Dims>(&node.axes)) text += ", axes " + Text(*axes);
   if (const float* epsilon = std::get_if<float>(&node.epsilon)) {
     char number[32];

@@ -75,7 +75,7 @@ std::string Fuzzer::Run(const FuzzCase& test) {
   const auto& inputs = test.node.inputs;
   const ElementType type =
       inputs.empty() ? kFloat : inputs[0].known.type;  // that ONNX Runtime chooses an op by
-  const OrtCustomOp* op = ops_.Find(type);
+  const OrtCustomOp* op = ops_.Find(type, test.residual);
   if (op == nullptr) {
     ++counts_.no_op;
     return "";
@@ -181,8 +181,13 @@ Problem ProblemOf(const FuzzCase& test) {
   const auto& node = test.node;
   const Dims& x = node.inputs[0].dims;
   const int64_t channel = ChannelAxis(std::get<Dims>(node.axes));
-  Problem problem{node.inputs[0].known.type, x[0], 1,  x[channel], 1,
-                  test.data[0].data(),       {},   {}, {},         {}};
+  Problem problem{};
+  problem.type = node.inputs[0].known.type;
+  problem.batch = x[0];
+  problem.outer = problem.inner = 1;
+  problem.channels = x[channel];
+  problem.x = test.data[0].data();
+  if (test.residual) problem.residual = test.data[kResidual].data();
   for (size_t axis = 1; axis < x.size(); ++axis) {
     if (static_cast<int64_t>(axis) < channel) problem.outer *= x[axis];
     if (static_cast<int64_t>(axis) > channel) problem.inner *= x[axis];
@@ -191,11 +196,13 @@ Problem ProblemOf(const FuzzCase& test) {
   problem.epsilon.assign(problem.channels, epsilon != nullptr ? *epsilon : 1e-6f);
   std::vector<double>* const params[] = {&problem.gamma, &problem.beta, &problem.tau,
                                          &problem.epsilon};
-  for (size_t i = 1; i < kInputs && i < node.inputs.size(); ++i) {
-    if (!node.inputs[i].present) continue;
-    params[i - 1]->resize(problem.channels);
+  for (size_t i = 1; i < InputsOf(test.residual) && i < node.inputs.size(); ++i) {
+    const Role role = RoleOf(test.residual, i);
+    if (role < kGamma || !node.inputs[i].present) continue;
+    std::vector<double>& values = *params[role - kGamma];
+    values.resize(problem.channels);
     for (int64_t c = 0; c < problem.channels; ++c) {
-      (*params[i - 1])[c] = Load(node.inputs[i].known.type, test.data[i].data(), c);
+      values[c] = Load(node.inputs[i].known.type, test.data[i].data(), c);
     }
   }
   return problem;
@@ -229,9 +236,13 @@ std::string Fuzzer::CheckResult(const FuzzCase& test, const fake_ort::Session& s
     }
   }
   fake_ort::Node& node = placed->node;
-  node.y = node.inputs[0].data;
-  if (session.Run(node, test.order).code != ORT_OK) return "failed in place";
-  return std::memcmp(node.y, apart.data(), placed->bytes) != 0 ? "other bits in place" : "";
+  for (size_t over = 0; over <= (test.residual ? kResidual : kX); ++over) {
+    node.y = node.inputs[over].data;
+    if (session.Run(node, test.order).code != ORT_OK) return "failed in place";
+    if (std::memcmp(node.y, apart.data(), placed->bytes) != 0) return "other bits in place";
+    std::memcpy(node.y, test.data[over].data(), placed->bytes);
+  }
+  return "";
 }
 
 }  // namespace frn_test

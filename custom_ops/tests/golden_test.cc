@@ -66,6 +66,7 @@ class Reader {
 
 struct Golden {
   std::string name;
+  bool residual;
   fake_ort::Node node;
   std::vector<std::vector<char>> data;  // of each input
   Reference expected;
@@ -84,15 +85,17 @@ Golden ReadCase(Reader& file) {
   Dims param(axes.size() + 2 - channel, 1);
   param[0] = x[channel];
   const ElementType param_type = type == kDouble ? kDouble : kFloat;
-  for (size_t i = 0; i < kInputs; ++i) {
+  golden.residual = (present & 4) != 0;
+  for (size_t i = 0; i < InputsOf(golden.residual); ++i) {
+    const Role role = RoleOf(golden.residual, i);
     fake_ort::Input& input = golden.node.inputs.emplace_back();
-    input.present = i < 3 || (present >> (i - 3) & 1) != 0;
-    input.known.type = i == 0 ? type : i == 4 ? kFloat : param_type;
-    input.dims = input.known.dims = i == 0 ? x : param;
+    input.present = role < kTau || (present >> (role - kTau) & 1) != 0;
+    input.known.type = role < kGamma ? type : role == kEpsilon ? kFloat : param_type;
+    input.dims = input.known.dims = role < kGamma ? x : param;
     std::vector<char>& data = golden.data.emplace_back();
     if (!input.present) continue;
-    data = file.Bytes(i == 0 ? count * SizeOf(type) : param[0] * SizeOf(param_type));
-    if (i == 4 && param_type == kDouble) {  // the op takes it in float
+    data = file.Bytes(role < kGamma ? count * SizeOf(type) : param[0] * SizeOf(param_type));
+    if (role == kEpsilon && param_type == kDouble) {  // the op takes it in float
       const std::vector<char> wide = data;
       data.resize(param[0] * SizeOf(kFloat));
       for (int64_t c = 0; c < param[0]; ++c)
@@ -107,17 +110,18 @@ Golden ReadCase(Reader& file) {
 // What is wrong with one target's answer, if anything.
 std::string Check(const Golden& golden, const Ops& ops, Order order, bool at_end, bool constant,
                   size_t offset) {
-  static const Guarded memory[] = {Guarded(1 << 20), Guarded(1 << 16), Guarded(1 << 16),
-                                   Guarded(1 << 16), Guarded(1 << 16), Guarded(1 << 20)};
+  static const Guarded memory[kRoles + 1] = {Guarded(1 << 20), Guarded(1 << 20), Guarded(1 << 16),
+                                             Guarded(1 << 16), Guarded(1 << 16), Guarded(1 << 16),
+                                             Guarded(1 << 20)};
   fake_ort::Node node = golden.node;
-  for (size_t i = 0; i < kInputs; ++i) {
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
     const std::vector<char>& data = golden.data[i];
-    node.inputs[i].constant = i > 0 && constant;
+    node.inputs[i].constant = RoleOf(golden.residual, i) >= kGamma && constant;
     node.inputs[i].data = memory[i].Place(data.size(), at_end, offset);
     if (!data.empty()) std::memcpy(node.inputs[i].data, data.data(), data.size());
   }
-  node.y = memory[kInputs].Place(golden.data[0].size(), at_end, offset);
-  const fake_ort::Session session(*ops.Find(node.inputs[0].known.type), node);
+  node.y = memory[kRoles].Place(golden.data[0].size(), at_end, offset);
+  const fake_ort::Session session(*ops.Find(node.inputs[0].known.type, golden.residual), node);
   if (session.made().code != ORT_OK) return session.made().message;
   const fake_ort::Outcome ran = session.Run(node, order);
   if (ran.code != ORT_OK) return ran.message;

@@ -106,9 +106,10 @@ int failures = 0;
 
 // What the last run of a case got wrong, if anything.
 template <class T>
-void CheckValues(const std::string& what, const FrnShape& shape, const T* x, const T* y,
-                 const std::vector<ComputeType<T>>& gamma, const std::vector<ComputeType<T>>& beta,
-                 const std::vector<ComputeType<T>>& tau, double epsilon) {
+void CheckValues(const std::string& what, const FrnShape& shape, const T* x, const T* residual,
+                 const T* y, const std::vector<ComputeType<T>>& gamma,
+                 const std::vector<ComputeType<T>>& beta, const std::vector<ComputeType<T>>& tau,
+                 double epsilon) {
   const int64_t stride = shape.channels * shape.inner;
   for (int64_t n = 0; n < shape.batch; ++n) {
     for (int64_t c = 0; c < shape.channels; ++c) {
@@ -121,12 +122,13 @@ void CheckValues(const std::string& what, const FrnShape& shape, const T* x, con
       const double root = std::sqrt(sum / static_cast<double>(shape.plane()) + epsilon);
       for (int64_t i = 0; i < shape.plane(); ++i) {
         const double scaled = gamma[c] * ToDouble(x[at(i)]) / root;
-        const double expected = std::fmax(scaled + beta[c], tau[c]);
+        const double added = residual == nullptr ? 0 : ToDouble(residual[at(i)]);
+        const double expected = std::fmax(scaled + beta[c] + added, tau[c]);
         const double unit = std::is_same_v<T, double> ? 0x1p-53 : 0x1p-24;
-        const double allowed =
-            (std::fabs(scaled) + std::fabs(double{beta[c]}) + std::fabs(double{tau[c]})) *
-                (kUnit<T> + (std::is_same_v<T, double> ? 400 : 24) * unit) +
-            0x1p-24;
+        const double allowed = (std::fabs(scaled) + std::fabs(double{beta[c]}) + std::fabs(added) +
+                                std::fabs(double{tau[c]})) *
+                                   (kUnit<T> + (std::is_same_v<T, double> ? 400 : 24) * unit) +
+                               0x1p-24;
         const double error = std::fabs(ToDouble(y[at(i)]) - expected);
         if (error <= allowed) continue;
         std::printf("FAIL %s: n=%lld c=%lld i=%lld is %g, expected %g, error %g, allowed %g\n",
@@ -146,8 +148,11 @@ void RunCase(const CpuTarget& target, const Case& test, ThreadTeam& team, bool a
   const int64_t count = shape.elements();
   std::mt19937 random(20191120);
   std::normal_distribution<double> normal;
-  const Guarded<T> x(count, at_end), y(count, at_end);
-  for (int64_t i = 0; i < count; ++i) x[i] = FromDouble<T>(normal(random) * 1.5 - 2.3);
+  const Guarded<T> x(count, at_end), added(count, at_end), y(count, at_end);
+  for (int64_t i = 0; i < count; ++i) {
+    x[i] = FromDouble<T>(normal(random) * 1.5 - 2.3);
+    added[i] = FromDouble<T>(normal(random) * 2 + 0.7);
+  }
   std::vector<A> gamma(shape.channels), beta(shape.channels), tau(shape.channels);
   for (int64_t c = 0; c < shape.channels; ++c) {
     gamma[c] = static_cast<A>(normal(random));
@@ -162,15 +167,20 @@ void RunCase(const CpuTarget& target, const Case& test, ThreadTeam& team, bool a
   const std::string what = std::string(target.name) + ", " + std::to_string(sizeof(T)) +
                            " bytes, " + ToString(test.x) + " axes " + ToString(test.axes);
   const Kernels<T>& kernels = KernelsOf(*target.kernels, T{});
-  ComputeFrn<T>(kernels, shape, x.get(), y.get(), params, team);
-  CheckValues<T>(what, shape, x.get(), y.get(), gamma, beta, tau, 0.125);
-
   const Guarded<T> over(count, at_end);
-  if (count > 0) std::memcpy(over.get(), x.get(), sizeof(T) * count);
-  ComputeFrn<T>(kernels, shape, over.get(), over.get(), params, team);
-  if (count > 0 && std::memcmp(over.get(), y.get(), sizeof(T) * count) != 0) {
-    std::printf("FAIL %s: in place gives other bits\n", what.c_str());
-    ++failures;
+  for (const T* residual : {static_cast<const T*>(nullptr), static_cast<const T*>(added.get())}) {
+    ComputeFrn<T>(kernels, shape, x.get(), residual, y.get(), params, team);
+    CheckValues<T>(what, shape, x.get(), residual, y.get(), gamma, beta, tau, 0.125);
+    const auto check_over = [&](const T* from, const T* x, const T* residual) {
+      if (count == 0) return;
+      std::memcpy(over.get(), from, sizeof(T) * count);
+      ComputeFrn<T>(kernels, shape, x, residual, over.get(), params, team);
+      if (std::memcmp(over.get(), y.get(), sizeof(T) * count) == 0) return;
+      std::printf("FAIL %s: in place gives other bits\n", what.c_str());
+      ++failures;
+    };
+    check_over(x.get(), over.get(), residual);
+    if (residual != nullptr) check_over(residual, x.get(), over.get());
   }
 }
 

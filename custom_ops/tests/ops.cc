@@ -17,13 +17,17 @@ Ops::Ops() : options_(fake_ort::MakeOptions()) {
     std::fprintf(stderr, "RegisterCustomOps: %s\n", outcome.message.c_str());
     std::exit(1);
   }
-  for (const OrtCustomOp* op : fake_ort::OpsOf(options_)) ops_[op->GetInputType(op, 0)] = op;
+  for (const OrtCustomOp* op : fake_ort::OpsOf(options_)) {
+    ops_[{op->GetName(op), op->GetInputType(op, 0)}] = op;
+  }
 }
 
 Ops::~Ops() { fake_ort::FreeOptions(options_); }
 
-const OrtCustomOp* Ops::Find(ONNXTensorElementDataType type) const {
-  const auto found = ops_.find(type);
+const OrtCustomOp* Ops::Find(ONNXTensorElementDataType type, bool residual) const {
+  const char* name =
+      residual ? "ResidualFilterResponseNormalization" : "FilterResponseNormalization";
+  const auto found = ops_.find({name, type});
   return found == ops_.end() ? nullptr : found->second;
 }
 

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/fake_ort.h"
@@ -13,7 +14,13 @@ extern "C" OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApi
 
 namespace frn_test {
 
-constexpr size_t kInputs = 5;  // X, gamma, beta, tau, epsilon
+// What the inputs of a node are. The op without a residual has all others, in this order.
+enum Role : size_t { kX, kResidual, kGamma, kBeta, kTau, kEpsilon, kRoles };
+inline Role RoleOf(bool residual, size_t input) {
+  return static_cast<Role>(input > 0 && !residual ? input + 1 : input);
+}
+inline size_t InputsOf(bool residual) { return residual ? kRoles : kRoles - 1; }
+inline size_t RequiredOf(bool residual) { return residual ? kTau : kTau - 1; }
 
 // Of a runtime of its own; ends the program if they cannot be registered.
 class Ops {
@@ -23,12 +30,12 @@ class Ops {
   Ops(const Ops&) = delete;
   Ops& operator=(const Ops&) = delete;
 
-  // The op that takes X of this type; nullptr if none does.
-  const OrtCustomOp* Find(ONNXTensorElementDataType type) const;
+  // The op that takes X of this type, with or without a residual; nullptr if none does.
+  const OrtCustomOp* Find(ONNXTensorElementDataType type, bool residual = false) const;
 
  private:
   OrtSessionOptions* options_;
-  std::map<ONNXTensorElementDataType, const OrtCustomOp*> ops_;
+  std::map<std::pair<std::string, ONNXTensorElementDataType>, const OrtCustomOp*> ops_;
 };
 
 // The CPU targets that this build has and this machine supports; sessions made next take `target`.

@@ -33,7 +33,8 @@ Reference ComputeReference(const Problem& p) {
   const double u_out = format.unit(), u = p.type == kDouble ? 0x1p-53 : 0x1p-24;
   const int64_t plane = p.outer * p.inner;
   const double levels = static_cast<double>(std::min(plane, Chain(p.type)));
-  const double relative = (0.5 * (levels + 3) + 4) * u;
+  const double sums = p.residual == nullptr ? 4 : 5;
+  const double relative = (0.5 * (levels + 3) + sums) * u;
   Reference reference;
   reference.y.resize(p.elements());
   reference.allowed.resize(p.elements());
@@ -55,6 +56,13 @@ Reference ComputeReference(const Problem& p) {
         const Wide scaled = p.gamma[c] * (Load(p.type, p.x, at(i)) / root);
         Wide y = scaled + p.beta[c];
         Wide magnitude = std::fabs(scaled) + std::fabs(p.beta[c]);
+        bool judged = Representable(p.type, radicand, p.gamma[c], scaled);
+        if (p.residual != nullptr) {
+          judged = judged && Representable(p.type, 1, 1, y);  // the kernel's sum, until then
+          const Wide residual = Load(p.type, p.residual, at(i));
+          y += residual;
+          magnitude += std::fabs(residual);
+        }
         Wide allowed = magnitude * (relative * lost + u_out) + format.smallest();
         // Of one element x / root is a float of its own, and may be a subnormal one, or become 0.
         if (plane == 1 && p.type != kDouble) allowed += std::fabs(p.gamma[c]) * 0x1p-149L;
@@ -65,7 +73,7 @@ Reference ComputeReference(const Problem& p) {
           if (std::isfinite(p.tau[c])) allowed += std::fabs(p.tau[c]) * u_out;
         }
         reference.y[at(i)] = static_cast<double>(y);
-        const bool judged = Representable(p.type, radicand, p.gamma[c], scaled) && !vanishes;
+        judged = judged && !vanishes;
         reference.allowed[at(i)] =
             judged && lost * relative < 0.1 ? static_cast<double>(allowed) : -1;
       }

@@ -17,6 +17,7 @@ struct Problem {
   ElementType type;
   int64_t batch, outer, channels, inner;  // as FrnShape
   const void* x;
+  const void* residual = nullptr;                 // nullptr: none
   std::vector<double> gamma, beta, tau, epsilon;  // one value per channel; tau may be empty
 
   int64_t elements() const { return batch * outer * channels * inner; }

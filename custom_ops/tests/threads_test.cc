@@ -44,11 +44,11 @@ void InThreads(const std::function<void(int)>& body) {
 class Workload {
  public:
   Workload(const Ops& ops, ElementType type, const fake_ort::Dims& x, const fake_ort::Dims& axes,
-           bool constant)
-      : test_(PlainCase("", type, x, axes)), op_(*ops.Find(type)) {
+           bool constant, bool residual = false)
+      : test_(PlainCase("", type, x, axes, residual)), op_(*ops.Find(type, residual)) {
     for (size_t i = 0; i < test_.data.size(); ++i) {
       test_.node.inputs[i].data = test_.data[i].data();
-      test_.node.inputs[i].constant = i > 0 && constant;
+      test_.node.inputs[i].constant = RoleOf(residual, i) >= kGamma && constant;
     }
     expected_.resize(test_.data[0].size());
     const fake_ort::Session alone(op_, test_.node);
@@ -142,10 +142,12 @@ int main(int argc, char** argv) {
   for (const std::string& target : UsableTargets()) {
     ForceTarget(target);  // before there are threads: setenv is for one
     std::vector<Workload> workloads;
-    workloads.reserve(8);
+    workloads.reserve(12);
     for (ElementType type : kElements) {
       workloads.emplace_back(ops, type, fake_ort::Dims{3, 8, 20, 21}, fake_ort::Dims{2, 3}, true);
       workloads.emplace_back(ops, type, fake_ort::Dims{1, 90, 90, 10}, fake_ort::Dims{1, 2}, false);
+      workloads.emplace_back(ops, type, fake_ort::Dims{1, 2, 300, 301}, fake_ort::Dims{2, 3}, true,
+                             true);
     }
     RunAtOnce(workloads, rounds);
   }

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frn_onnx import op
-from frn_onnx.errors import DtypeError
+from frn_onnx.errors import ArgumentError, DtypeError, ShapeError
 from frn_onnx.runtime import cuda_arrays, library
 from frn_onnx.runtime.spatial import spatial_axes
 
@@ -19,13 +19,14 @@ def frn(
     beta: npt.ArrayLike,
     tau: npt.ArrayLike | None = None,
     *,
+    residual: np.ndarray | None = None,
     epsilon: npt.ArrayLike = op.DEFAULT_EPSILON,
     axes: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Filter Response Normalization of an array, by the kernel that sessions use.
 
-    y = max(gamma * x / sqrt(nu2 + |epsilon|) + beta, tau), where nu2 is the mean of x**2
-    over the spatial axes, separately for each sample and channel.
+    y = max(gamma * x / sqrt(nu2 + |epsilon|) + beta [+ residual], tau), where nu2 is the mean
+    of x**2 over the spatial axes, separately for each sample and channel.
 
     Args:
         x: rank 3, 4 or 5, batch first; float32, float64, float16 or bfloat16 (ml_dtypes).
@@ -34,6 +35,8 @@ def frn(
         gamma: (C,), or shaped to broadcast along the channel axis only, (C, 1, 1) for NCHW.
         beta: as gamma.
         tau: as gamma, or None for no threshold.
+        residual: None, or an array of x's shape and dtype; nothing is broadcast. The sum is
+            rounded to that dtype once. Not for CUDA arrays.
         epsilon: scalar, or one value per channel as gamma; its absolute value is used.
         axes: the spatial axes; the one axis left beside axis 0 is the channel axis. None
             means channels last.
@@ -44,8 +47,8 @@ def frn(
 
     Raises:
         ArgumentError: autograd would record the call, which has no backward pass.
-        DtypeError: x has a dtype without a kernel.
-        ShapeError: x, axes or a parameter has a shape that does not fit.
+        DtypeError: x has a dtype without a kernel, or residual another one than x.
+        ShapeError: x, axes, a parameter or residual has a shape that does not fit.
         PluginError: the native library is missing.
 
     Example:
@@ -53,6 +56,11 @@ def frn(
         >>> frn_onnx.frn(image, gamma, beta, tau, axes=(2, 3))       # (N, C, H, W)
     """
     if cuda_arrays.is_cuda_array(x):
+        if residual is not None:
+            raise ArgumentError(
+                "FRN: residual must be None for CUDA arrays, whose kernels do not add one yet; "
+                "received one. Add it behind FRN, and take the maximum with tau there."
+            )
         return cuda_arrays.frn(x, gamma, beta, tau, epsilon=epsilon, axes=axes)
     x = np.asarray(x)
     if x.dtype.name not in _DTYPES:
@@ -62,6 +70,8 @@ def frn(
         )
     x = x.astype(x.dtype.newbyteorder("="), copy=False)
     axes = spatial_axes(x.shape, axes)
+    if residual is not None:
+        residual = _residual(np.asarray(residual), x)
     channels = x.shape[op.channel_axis(axes)]
     # Parameters are computed with in float32, as the statistic is; in float64 for float64.
     param_dtype = np.float64 if x.dtype == np.float64 else np.float32
@@ -77,6 +87,22 @@ def frn(
         per_channel("gamma", gamma),
         per_channel("beta", beta),
         None if tau is None else per_channel("tau", tau),
+        residual=residual,
         epsilon=per_channel("epsilon", epsilons) if epsilons.ndim else float(epsilons),
         axes=axes,
     )
+
+
+def _residual(residual: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The residual as the kernel takes it; ``x`` is in the machine's byte order."""
+    if residual.dtype.name != x.dtype.name:
+        raise DtypeError(
+            f"FRN: residual must be {x.dtype.name}, as x is, received {residual.dtype.name}; "
+            "convert it with residual.astype(x.dtype)."
+        )
+    if residual.shape != x.shape:
+        raise ShapeError(
+            f"FRN: residual must have the shape of x, {x.shape}, received {residual.shape}; it is "
+            "not broadcast: use numpy.broadcast_to first."
+        )
+    return np.ascontiguousarray(residual, dtype=x.dtype)

@@ -98,6 +98,16 @@ def test_the_contract_is_the_one_of_op_py():
         "attributes": {"axes": None, "epsilon": float(np.float32(op.DEFAULT_EPSILON))},
         "dtypes": list(op.DTYPES),
         "ranks": op.RANKS,
+        "ops": {
+            "FilterResponseNormalization": {
+                "inputs": ["X", "gamma", "beta", "tau", "epsilon"],
+                "required_inputs": 3,
+            },
+            "ResidualFilterResponseNormalization": {
+                "inputs": ["X", "residual", "gamma", "beta", "tau", "epsilon"],
+                "required_inputs": 4,
+            },
+        },
     }
 
 

@@ -30,7 +30,7 @@ def test_every_case_is_met(target):
         epsilon = float(np.float32(case.epsilon)) if case.epsilons is None else case.epsilons
         axes = op.normalize_axes(case.axes)
         params = (case.gamma, case.beta, case.tau)
-        y = _native.frn(case.x, *params, epsilon=epsilon, axes=axes)
+        y = _native.frn(case.x, *params, residual=case.residual, epsilon=epsilon, axes=axes)
         try:
             tolerances.assert_within(y, case.y, case.allowed)
         except AssertionError as error:
