@@ -7,6 +7,15 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "doctor", help="check the installation: packages, library, kernels, execution providers"
     )
+    parser.add_argument(
+        "model", nargs="?", help="an ONNX file: says which provider runs each of its FRN nodes"
+    )
+    parser.add_argument(
+        "--provider",
+        action="append",
+        metavar="NAME",
+        help="an execution provider for the model, such as CUDAExecutionProvider; again for more",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
@@ -16,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
 
     from frn_onnx.runtime import doctor
 
-    report = doctor.examine()
+    report = doctor.examine(args.model, args.provider)
     if args.json:
         print(json.dumps(report.to_dict(), indent=2))
     else:

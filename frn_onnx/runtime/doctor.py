@@ -2,7 +2,8 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 import frn_onnx
 from frn_onnx import op, reference
 from frn_onnx.errors import FrnError
-from frn_onnx.runtime import arrays, library
+from frn_onnx.runtime import arrays, cuda_provider, library
 
 # Optional packages: distribution -> what it is needed for.
 _PACKAGES = {
@@ -23,6 +24,12 @@ _PACKAGES = {
     "tensorflow-cpu": "export",
     "tf2onnx": "export",
 }
+
+
+# Distributions that all bring the package onnxruntime: two of them overwrite each other's files.
+_RUNTIMES = re.compile(
+    r"(onnxruntime|ort-nightly)(-(gpu|openvino|directml|rocm|migraphx|qnn|training|cann))?"
+)
 
 
 @dataclass(frozen=True)
@@ -49,17 +56,60 @@ class Report:
         return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
 
 
-def examine() -> Report:
-    """Looks at packages, the native library, its kernels and ONNX Runtime's providers."""
+def examine(model: str | None = None, providers: Sequence[str] | None = None) -> Report:
+    """Looks at packages, the native library, its kernels and ONNX Runtime's providers.
+
+    Args:
+        model: path of an ONNX file; for each of its FRN nodes the report says what runs it.
+        providers: those that a session of the model is to use (None: ONNX Runtime's own choice).
+    """
     checks = [
         Check("frn_onnx", True, f"{frn_onnx.__version__}, Python {platform.python_version()}"),
         *map(_package, _PACKAGES),
+        *_runtimes(),
         _check("native library", library.get_library_path),
         *_native_checks(),
+        *_cuda(),
         _check("session with the plugin", lambda: _session(plugin=True)),
         _check("session without it", lambda: _session(plugin=False)),
     ]
+    if model is not None:
+        checks += _nodes(model, providers)
     return Report(tuple(checks))
+
+
+def _runtimes() -> list[Check]:
+    """Two packages of ONNX Runtime at once, which no import tells."""
+    installed = {
+        re.sub("[-_.]+", "-", distribution.metadata["Name"].lower()): distribution.version
+        for distribution in importlib.metadata.distributions()
+        if distribution.metadata["Name"]
+    }
+    found = {name: v for name, v in sorted(installed.items()) if _RUNTIMES.fullmatch(name)}
+    if len(found) < 2:
+        return []
+    listed = " and ".join(f"{name} {version}" for name, version in found.items())
+    return [
+        Check(
+            "onnxruntime packages",
+            False,
+            f"{listed} are installed and overwrite each other's files; keep one: pip uninstall -y "
+            f"{' '.join(found)} && pip install {list(found)[-1]}",
+        )
+    ]
+
+
+def _cuda() -> list[Check]:
+    """Whether the CUDA provider loads, where this ONNX Runtime has one."""
+    try:
+        if "CUDAExecutionProvider" not in library.onnxruntime().get_available_providers():
+            return []
+    except FrnError:
+        return []  # said where the sessions are
+    problem = cuda_provider.problem()
+    # No driver is no fault: the same package serves the CPU.
+    ok = True if problem is None else None if cuda_provider.driver_version() is None else False
+    return [Check("CUDA provider", ok, problem or "loads")]
 
 
 def _package(name: str) -> Check:
@@ -87,6 +137,11 @@ def _native_checks() -> list[Check]:
 
 def _build() -> str:
     info = library.native().build_info()
+    if info["version"] != frn_onnx.__version__:
+        raise FrnError(
+            f"the compiled module is of frn_onnx {info['version']}, the Python package of "
+            f"{frn_onnx.__version__}; {library.REBUILD}"
+        )
     cuda = info["cuda"]
     kernels = f"built with CUDA {cuda['toolkit']}" if cuda else "built without CUDA"
     return f"CPU target {info['cpu_target']}, {kernels}"
@@ -134,3 +189,42 @@ def _session(*, plugin: bool) -> str:
     session = InferenceSession(model, plugin=plugin)
     detail = _difference(session.run(None, {"X": x})[0], expected)
     return f"{detail}, providers {', '.join(session.get_providers())}"
+
+
+def _nodes(model: str, providers: Sequence[str] | None) -> list[Check]:
+    """A line for each FRN node of a model: what runs it, and why."""
+    from frn_onnx.graph import inspect
+    from frn_onnx.runtime import providers as providers_
+    from frn_onnx.runtime.session import InferenceSession
+
+    ort = library.onnxruntime()
+    options = ort.SessionOptions()
+    providers_.record(options)
+    try:
+        names = [node.name for node in inspect(model).frn]
+        session = InferenceSession(model, options, providers)
+    except Exception as error:  # ONNX Runtime's own exceptions share no public base class
+        return [Check(f"model {model}", False, f"{type(error).__name__}: {error}")]
+    used = ", ".join(session.get_providers())
+    checks = [Check(f"model {model}", True, f"{len(names)} FRN nodes, providers {used}")]
+    if problem := providers_.fallback(session, providers or ()):
+        checks.append(Check("fallback", False, problem))
+    placed = providers_.placements(session)
+    if placed is None:
+        return [
+            *checks,
+            Check("FRN nodes", None, "which provider runs them ONNX Runtime says from 1.24"),
+        ]
+    kernels = {placement.node: placement.provider for placement in placed if placement.node}
+    unnamed = [placement.provider for placement in placed if not placement.node]
+    for name in names:
+        provider = kernels.get(name) or (unnamed.pop() if unnamed else None)
+        if provider:
+            detail = f"the library's kernel, {provider}"
+        else:
+            detail = (
+                "the body of standard ops, since a provider that compiles whole graphs is used "
+                f"({used})"
+            )
+        checks.append(Check(f"FRN {name}", True, detail))
+    return checks

@@ -8,9 +8,9 @@ from typing import Any
 
 from frn_onnx import errors
 
-_SUFFIX = ".dylib" if sys.platform == "darwin" else ".so"
-_LIBRARY = Path(__file__).parent.parent / f"libfrn_onnx_ops{_SUFFIX}"
-_REBUILD = "build it again: make clean setup, or pip install --force-reinstall --no-deps <source>"
+_NAMES = {"win32": "frn_onnx_ops.dll", "darwin": "libfrn_onnx_ops.dylib"}
+_LIBRARY = Path(__file__).parent.parent / _NAMES.get(sys.platform, "libfrn_onnx_ops.so")
+REBUILD = "build it again: make clean setup, or pip install --force-reinstall --no-deps <source>"
 
 # The oldest ONNX Runtime that the library works with. A test compares it with the build's.
 OLDEST_ONNXRUNTIME = "1.18"
@@ -28,13 +28,16 @@ def get_library_path() -> str:
     if not _LIBRARY.is_file():
         raise errors.PluginError(
             f"the custom-op library {_LIBRARY} is missing; expected it beside the Python "
-            f"package. {_REBUILD}."
+            f"package. {REBUILD}."
         )
     return str(_LIBRARY)
 
 
 def has_native() -> bool:
-    """Whether the compiled module was built: not where Python's headers were missing."""
+    """Whether the compiled module was built.
+
+    It is not where Python's headers were missing, and in the wheels of Windows and macOS.
+    """
     return importlib.util.find_spec("frn_onnx._native") is not None
 
 
@@ -47,17 +50,28 @@ def native() -> ModuleType:
     if not has_native():
         raise errors.PluginError(
             "the compiled module frn_onnx._native, which frn_onnx.frn and build_info need, is not "
-            "there: Python's headers were missing when it was built (sessions do without). Install "
-            "them ('apt install python3-dev' on Debian and Ubuntu, 'dnf install python3-devel' on "
-            f"Fedora), then {_REBUILD}."
+            f"there: {_why_no_native()}"
         )
     try:
         from frn_onnx import _native
     except ImportError as error:
         raise errors.PluginError(
-            f"the compiled module frn_onnx._native does not load: {error}. {_REBUILD}."
+            f"the compiled module frn_onnx._native does not load: {error}. {REBUILD}."
         ) from error
     return _native
+
+
+def _why_no_native() -> str:
+    if sys.platform in _NAMES:
+        return (
+            "the package for this system holds the library for sessions alone. Run a session "
+            "(frn_onnx.InferenceSession), or frn_onnx.reference.frn."
+        )
+    return (
+        "Python's headers were missing when it was built (sessions do without). Install them ('apt "
+        "install python3-dev' on Debian and Ubuntu, 'dnf install python3-devel' on Fedora), then "
+        f"{REBUILD}."
+    )
 
 
 def build_info() -> dict[str, Any]:

@@ -78,6 +78,30 @@ def test_sessions_with_the_gpu_wheel(gpu_environment):
         assert len(found["warnings"]) == 3
 
 
+DOCTOR = """
+import json
+from frn_onnx.runtime import cuda_provider, doctor
+
+found = [check.detail for check in doctor.examine().checks if check.name == "CUDA provider"]
+for driver in (12040, 13000):  # as cuDriverGetVersion says it
+    cuda_provider.driver_version = lambda: driver
+    found.append(cuda_provider.problem())
+print(json.dumps(found))
+"""
+
+
+def test_doctor_says_why_the_cuda_provider_does_not_load(gpu_environment):
+    """This onnxruntime-gpu is for CUDA 13, of which nothing is here; the drivers are made up."""
+    if shutil.which("nvidia-smi"):
+        pytest.skip("this machine has a driver")
+    none, old, unfit = json.loads(gpu_environment.run(DOCTOR).splitlines()[-1])
+    assert "there is no NVIDIA driver here" in none
+    assert "the NVIDIA driver is for CUDA 12.4" in old
+    assert "built for CUDA 13.0: update the driver to 580 or newer" in old
+    assert "does not load: libcublasLt.so.13" in unfit
+    assert "pip install nvidia-cublas, or all of it" in unfit
+
+
 @pytest.mark.skipif(not HAS_NVCC, reason="the library is built without CUDA: no nvcc")
 def test_cuda_arrays_without_a_driver(gpu_environment):
     """The kernels' entry for arrays reports CUDA's own words, and nothing crashes."""

@@ -63,3 +63,39 @@ show(frn_onnx.InferenceSession(model, providers=openvino))
     )
     ran = environment("onnxruntime-openvino").run(code)
     assert ran.strip() == "OpenVINOExecutionProvider True"
+
+
+def test_a_provider_in_the_session_options_counts_as_one_in_the_arguments(environment):
+    code = (
+        PREPARE
+        + """
+registered = []
+frn_onnx.runtime.library.register = registered.append
+options = ort.SessionOptions()
+options.add_provider("OpenVINOExecutionProvider", {"device_type": "CPU"})
+show(frn_onnx.InferenceSession(model, options, strict=True))
+print(len(registered))
+"""
+    )
+    ran, registered = environment("onnxruntime-openvino").run(code).splitlines()
+    assert ran == "OpenVINOExecutionProvider True"
+    assert registered == "0"
+
+
+def test_strict_refuses_frn_beside_openvino(environment):
+    code = (
+        PREPARE
+        + """
+del model.functions[:]
+try:
+    openvino = ["OpenVINOExecutionProvider", "CPUExecutionProvider"]
+    frn_onnx.InferenceSession(model, providers=openvino, strict=True)
+except frn_onnx.errors.PluginError as error:
+    print(error)
+"""
+    )
+    said = environment("onnxruntime-openvino").run(code)
+    assert (
+        "1 FRN nodes do not run on OpenVINOExecutionProvider (frn on CPUExecutionProvider)" in said
+    )
+    assert "--form portable" in said

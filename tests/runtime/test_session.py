@@ -15,7 +15,7 @@ import tolerances
 import frn_onnx
 from frn_onnx import op
 from frn_onnx.errors import FrnWarning, PluginError
-from frn_onnx.runtime import library, session
+from frn_onnx.runtime import library, providers, session
 
 
 def bound(case):
@@ -195,7 +195,7 @@ def test_frn_on_another_provider_than_cuda_is_said(case):
     options = ort.SessionOptions()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     created = frn_onnx.InferenceSession(case.model, options)
-    problem = session._not_on_cuda(OnTheWrongProvider(created))
+    problem = providers.fallback(OnTheWrongProvider(created), ["CUDAExecutionProvider"])
     assert "1 FRN nodes do not run on CUDAExecutionProvider (frn" in problem
     assert "on CPUExecutionProvider" in problem
 

@@ -1,0 +1,144 @@
+"""Which execution providers a session uses, and which of them runs each FRN node, and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from onnx import TensorProto, helper
+
+from frn_onnx import op
+from frn_onnx.runtime import library
+
+ort: Any = library.onnxruntime()
+
+CUDA = "CUDAExecutionProvider"
+# The library has kernels for the first two; Azure takes only its own nodes. Every other
+# provider compiles as much of the graph as it knows: a kernel would cut a hole into that.
+WITH_KERNELS = frozenset({"CPUExecutionProvider", CUDA, "AzureExecutionProvider"})
+
+# Makes ONNX Runtime, from 1.24, remember which provider each node went to.
+_RECORD = "session.record_ep_graph_assignment_info"
+# Where a session writes files: not that of the probe.
+_WRITES = {"ep.context_enable": "0"}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an FRN node of a session runs.
+
+    Attributes:
+        node: its name in the file, or "" where it has none.
+        provider: the execution provider that runs the library's kernel.
+    """
+
+    node: str
+    provider: str
+
+
+def chosen(options: Any) -> list[str] | None:
+    """The providers that session options choose; None: they leave it open.
+
+    Devices (``add_provider_for_devices``), names (``add_provider``) and policies cannot be read
+    back, so a session of one node is made and asked.
+    """
+    if options is None or not hasattr(options, "has_providers") or not options.has_providers():
+        return None
+    kept = {
+        name: getattr(options, name) for name in ("enable_profiling", "optimized_model_filepath")
+    }
+    entries = {key: _entry(options, key) for key in _WRITES}
+    try:
+        options.enable_profiling, options.optimized_model_filepath = False, ""
+        for key, value in entries.items():
+            if value is not None:
+                options.add_session_config_entry(key, _WRITES[key])
+        return ort.InferenceSession(_probe(), options).get_providers()
+    finally:
+        for name, value in kept.items():
+            setattr(options, name, value)
+        for key, value in entries.items():
+            if value is not None:
+                options.add_session_config_entry(key, value)
+
+
+def record(options: Any) -> None:
+    """Has a session of these options remember where its nodes went, for :func:`placements`."""
+    options.add_session_config_entry(_RECORD, "1")
+
+
+def placements(session: Any) -> list[Placement] | None:
+    """Where the FRN nodes of a session run that was told to :func:`record` it.
+
+    Nodes of which the body was taken are not among them. None: this ONNX Runtime does not say.
+    """
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return None
+    return [
+        Placement(node.name, part.ep_name)
+        for part in session.get_provider_graph_assignment_info()
+        for node in part.get_nodes()
+        if node.domain == op.DOMAIN
+    ]
+
+
+def fallback(session: Any, wanted: Sequence[str]) -> str | None:
+    """Why not everything runs where it was to; None where it does.
+
+    Args:
+        session: it was told to :func:`record` its nodes.
+        wanted: the providers that were asked for, the preferred one first.
+    """
+    used = session.get_providers()
+    for name in wanted:
+        if name not in used:
+            return (
+                f"{name} was asked for and is not used, everything runs on {', '.join(used)}; "
+                f"{_why_absent(name)}"
+            )
+    first = next(iter(wanted), None)
+    elsewhere = [p for p in placements(session) or () if first not in (None, p.provider)]
+    if not elsewhere:
+        return None
+    return (
+        f"{len(elsewhere)} FRN nodes do not run on {first} ({elsewhere[0].node} on "
+        f"{elsewhere[0].provider}): {_why_elsewhere(str(first))}"
+    )
+
+
+def _why_absent(name: str) -> str:
+    if name == CUDA:
+        return (
+            "it needs an NVIDIA GPU with its driver, and 'pip install frn_onnx[gpu]' in place of "
+            "onnxruntime ('frn-onnx doctor' says what is missing)"
+        )
+    available = ", ".join(ort.get_available_providers())
+    return f"this onnxruntime has {available}, and more by register_execution_provider_library"
+
+
+def _why_elsewhere(name: str) -> str:
+    if name == CUDA:
+        return (
+            "either the library was built without CUDA kernels (frn-onnx doctor says so; build it "
+            "where nvcc is on the path), or they are of type double, which the CUDA kernels do not "
+            "take"
+        )
+    return (
+        f"the library has no kernels for {name}. It takes the nodes' bodies from a portable file: "
+        "'frn-onnx lower MODEL --form portable'"
+    )
+
+
+def _entry(options: Any, key: str) -> str | None:
+    try:
+        return options.get_session_config_entry(key)
+    except Exception:  # ONNX Runtime's own class, for an entry that was never set
+        return None
+
+
+def _probe() -> bytes:
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("a", "b")]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["a"], ["b"])], "a", value[:1], value[1:]
+    )
+    imports = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=imports, ir_version=8).SerializeToString()
