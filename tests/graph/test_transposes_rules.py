@@ -29,6 +29,7 @@ ARRAYS |= {
 }
 ARRAYS |= {"five": np.ones((1, 2, 3, 5, 4)), "one5": floats(7, shape=(1,) * 5)}
 ARRAYS |= {"zero8": np.int8(3), "scales": floats(0.5, 1, 2), "zeros8": np.array([1, 2, 3], np.int8)}
+ARRAYS |= {"scale1": floats(0.5), "zero1": np.array([1], np.int8)}
 ARRAYS |= {"pads": ints(0, 1, 2, 0, 1, 0, 0, 3), "four": ints(1, 2, 0, 1), "starts": ints(1, 0)}
 ARRAYS |= {"ends": ints(2, 2), "twice": ints(2, 3, 5, 4), "short": ints(5, 1)}
 ARRAYS |= {"repeats": ints(1, 2, 3, 1)}
@@ -134,6 +135,8 @@ MOVED = [
     "y = Expand(x, short)",
     "y = Tile(x, repeats)",
     "y = QuantizeLinear<axis = 1>(x, scales, zeros8)",
+    "y = QuantizeLinear(x, scales, zeros8)",
+    "y = QuantizeLinear(x, scale1, zero1)",
     "y = QuantizeLinear(x, half, zero8)",
     "y = QuantizeLinear<axis = 3>(x, nhwc)",
     "y = QuantizeLinear<axis = -3>(x, scales)",

@@ -128,12 +128,10 @@ class Region:
         node = value.producer()
         return node is not None and node.graph is self.graph
 
-    def _joins(self, node: ir.Node | None, value: ir.Value) -> bool:
+    def _joins(self, node: ir.Node, value: ir.Value) -> bool:
         """Whether a node is a Transpose from one side of a tensor to the other."""
-        if node is None or value not in self._tensors:
-            return False
-        perm = transpose_perm(node, len(self._perms[value]))
-        return perm == self._perms[value]
+        perm = self._perms[value]
+        return transpose_perm(node, len(perm)) == perm
 
     def _assign(self, value: ir.Value, side: int, perm: Perm) -> bool:
         """Takes a value in as a tensor of two sides, with all Transposes between those.

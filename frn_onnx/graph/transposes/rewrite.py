@@ -73,15 +73,13 @@ class _Seam:
         self._shapes = {
             side: value.shape for value, side in tensor.sides.items() if value.shape is not None
         }
-        if self._side == tensor.sides[tensor.root]:
-            # A Transpose that is there still does what it says.
-            for value, side in tensor.sides.items():
-                node = value.producer()
-                if side != self._side and node.inputs[0] is tensor.root:
-                    self._made[side] = value
-                    self._graph.remove(node)
-                    self._insert(node)
-                    break
+        for node in tensor.root.consumers():
+            # A Transpose that is there, of a tensor that stays, still does what it says.
+            if tensor.sides.get(node.outputs[0]) == 1 - self._side:
+                self._made[1 - self._side] = node.outputs[0]
+                self._graph.remove(node)
+                self._insert(node)
+                break
 
     def close(self) -> None:
         """Gives every user the side that it needs."""

@@ -135,9 +135,8 @@ def quantised(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move 
     if scale is None or int_attribute(node, "block_size", 0):
         return None
     attributes = {}
-    array = facts.array(scale)
-    if not (facts.is_scalar(scale) if array is None else array.size == 1 and array.ndim <= 1):
-        if (facts.rank(scale) if array is None else array.ndim) != 1:
+    if not facts.is_scalar(scale):
+        if facts.rank(scale) != 1:
             return None
         axis = perm.index(int_attribute(node, "axis", 1) % len(perm))
         attributes["axis"] = ir.AttrInt64("axis", axis)
