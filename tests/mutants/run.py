@@ -67,9 +67,8 @@ def try_out(mutants: list[Mutant], suite: Sequence[str], jobs: int) -> Iterator[
     tasks = []
     for index, mutant in enumerate(mutants):
         stages = covered.stages(mutant.file, mutant.line, mutant.last, BUDGET_S)
-        seconds = sum(covered.seconds[test] for tests in stages for test in tests)
         text = mutant.apply(texts[mutant.file])
-        tasks.append(workers.Task(index, mutant.file, text, stages, 60 + 10 * seconds))
+        tasks.append(workers.Task(index, mutant.file, text, stages, covered.seconds))
     for index, outcome in workers.run(ROOT, suite, tasks, jobs):
         mutants[index].outcome = outcome
         yield mutants[index]

@@ -6,15 +6,14 @@ and what survived it, runs in forks of a process that has loaded all libraries b
 the child imports it anew, with the mutant in place of one of its modules.
 """
 
-import contextlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import math
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +31,9 @@ _LIBRARIES = (
 SLOWEST_S = 3.0
 # Whole files that drive slow tools, or this one.
 LEFT_OUT = ("test_fuse_exporters.py", "test_fuse_tf2onnx.py", "test_fuzz.py", "test_mutants.py")
+# Than without a mutant a test may take, on a machine that does something else, too.
+_LONGER_S, _TIMES_AS_LONG = 20, 10
+_IMPORT_S = 120
 NOTICED, SURVIVED = "noticed", "survived"
 _UNSUITED = "unsuited"
 _CODES = {0: SURVIVED, 3: _UNSUITED}
@@ -46,18 +48,22 @@ class Task:
         file: its path below the repository.
         text: the mutated text.
         stages: the tests to run, in stages.
-        limit: the seconds after which it has made them hang, and is noticed.
+        seconds: that each test takes without a mutant.
     """
 
     index: int
     file: str
     text: str
     stages: list[list[str]]
-    limit: float
+    seconds: Mapping[str, float]
 
     @property
     def tests(self) -> list[str]:
         return [test for tests in self.stages for test in tests]
+
+    def allow(self, test: str) -> None:
+        """Ends this process, by which it has noticed the mutant, where that makes a test hang."""
+        signal.alarm(_LONGER_S + _TIMES_AS_LONG * math.ceil(self.seconds[test]))
 
 
 def run(
@@ -79,27 +85,20 @@ def _forked(
     tasks: Iterable[tuple[Task, Callable[[], int]]], jobs: int
 ) -> Iterator[tuple[int, str]]:
     """Runs each in a fork, a few at a time."""
-    running: dict[int, tuple[int, float]] = {}
+    running: dict[int, int] = {}
 
-    def ended() -> Iterator[tuple[int, str]]:
-        for process, (index, deadline) in list(running.items()):
-            done, status = os.waitpid(process, os.WNOHANG)
-            if not done and time.monotonic() > deadline:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
-                done, status = os.waitpid(process, 0)
-            if done:
-                del running[process]
-                code = os.waitstatus_to_exitcode(status)
-                yield index, _CODES.get(code, NOTICED)
-        time.sleep(0.002)
+    def ended() -> tuple[int, str]:
+        process = 0
+        while process not in running:
+            process, status = os.waitpid(-1, 0)
+        return running.pop(process), _CODES.get(os.waitstatus_to_exitcode(status), NOTICED)
 
     for task, function in tasks:
         while len(running) >= jobs:
-            yield from ended()
-        running[_fork(function)] = (task.index, time.monotonic() + task.limit)
+            yield ended()
+        running[_fork(function)] = task.index
     while running:
-        yield from ended()
+        yield ended()
 
 
 def _fork(function: Callable[[], int]) -> int:
@@ -168,6 +167,7 @@ class _Session:
             return 3
         chosen = [items[test] for test in task.tests if test in items]
         for item, following in zip(chosen, [*chosen[1:], None], strict=True):
+            task.allow(item.nodeid)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if item.session.testsfailed:
                 return 1
@@ -185,21 +185,26 @@ def pytest_main(arguments: Iterable[str], *plugins: object) -> int:
 
 def _imported_anew(root: Path, task: Task) -> int:
     """0 where every test passes with the mutant in place."""
+    signal.alarm(_IMPORT_S)
     name = task.file.removesuffix(".py").replace("/", ".")
     sys.meta_path.insert(0, _Finder(name, root / task.file, task.text))
-    return 0 if all(map(_passes, task.stages)) else 1
+    return 0 if all(_passes(task, tests) for tests in task.stages) else 1
 
 
-def _passes(tests: Collection[str]) -> bool:
+def _passes(task: Task, tests: Sequence[str]) -> bool:
     files = dict.fromkeys(test.split("::")[0] for test in tests)
-    return not tests or pytest_main(files, _Chosen(tests)) == 0
+    return not tests or pytest_main(files, _Chosen(task, tests)) == 0
 
 
 class _Chosen:
     """A pytest plugin: runs these tests alone, in this order."""
 
-    def __init__(self, tests: Iterable[str]) -> None:
+    def __init__(self, task: Task, tests: Sequence[str]) -> None:
+        self._task = task
         self._place = {test: place for place, test in enumerate(tests)}
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._task.allow(nodeid)
 
     def pytest_collection_modifyitems(self, items) -> None:
         items[:] = sorted(
