@@ -43,8 +43,7 @@ def emulated(model: ir.Model) -> ir.Model:
     rounded = [
         value
         for value, type_ in infer.types(copy).items()
-        if type_.tensor_type.elem_type == onnx.TensorProto.BFLOAT16
-        and value.producer() is not None
+        if type_.tensor_type.elem_type == onnx.TensorProto.BFLOAT16 and value.producer() is not None
     ]
     for scope in list(sites.scopes(copy)):
         _widen(scope.graph)

@@ -17,27 +17,21 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto
 
-from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
-from frn_onnx.graph import functions, infer, model_io, protos, sites
+from frn_onnx.graph import functions, half_parameters, infer, model_io, protos, sites
 from frn_onnx.graph.batch import set_batch
 from frn_onnx.graph.bfloat16 import TYPE_ATTRIBUTES, retyped
 from frn_onnx.graph.conv_transpose import fix_conv_transpose
-from frn_onnx.graph.edit import FreeNames, raise_ir_version, remove_unused
+from frn_onnx.graph.edit import FreeNames, raise_ir_version, sort, take_over
 from frn_onnx.graph.forms import set_form
 from frn_onnx.graph.fusion import fuse_in_place
 
 HalfType = Literal["float16", "bfloat16"]
 Provider = Literal["cuda"]
 
-# The parameters of an FRN node go through the converter as inputs of a node of this type, whose
-# output is the FRN node's second input.
-_PARAMETERS = (op.DOMAIN, "Parameters")
 # Where an initializer need not be an input of the model.
 _IR_VERSION = 4
 _CHUNK = 1 << 18
-# Key of a half tensor's ``meta``: the tensor it is made of.
-_ORIGINAL = "frn_onnx.original"
 
 
 def convert(
@@ -123,14 +117,21 @@ def convert_loaded(
     if to == "bfloat16":
         _refuse_float16(model)
     _spell_out_constants(model)
-    _set_parameters_aside(model)
+    half_parameters.set_aside(model)
+    _make_constant_outputs(model)
+    outputs = [value.name for value in model.graph.outputs]
+    # One that is an input, or another output, is so again in the end.
+    apart = dict.fromkeys(value for value in model.graph.outputs if not value.is_graph_input())
+    model.graph.outputs[:] = apart
     proto = _converter()(_with_types(model), keep_io_types=kept, disable_shape_infer=True)
     converted = ir.from_proto(proto)
+    by_name = {v.name: v for v in (*converted.graph.inputs, *converted.graph.outputs)}
+    converted.graph.outputs[:] = [by_name[name] for name in outputs]
     converted.graph.meta.update(model.graph.meta)
     _fill(converted, model, to)
     if to == "bfloat16":
         _to_bfloat16(converted, model)
-    _give_parameters_back(converted)
+    half_parameters.give_back(converted)
     converted.graph.sort()
     if to == "bfloat16":
         _check_types(converted)
@@ -203,58 +204,22 @@ def _spell_out_constants(model: ir.Model) -> None:
                     node.attributes["value"] = ir.AttrTensor("value", ir.Tensor(values))
 
 
-def _set_parameters_aside(model: ir.Model) -> None:
-    """Puts gamma, beta, tau and epsilon of all FRN nodes behind a node that stands for them."""
+def _make_constant_outputs(model: ir.Model) -> None:
+    """Has a node make each output that is an initializer: the converter casts what nodes make."""
     names = FreeNames(model)
-    domain, op_type = _PARAMETERS
-    for site in sites.frn_sites(model):
-        frn = site.node
-        aside = ir.node(op_type, frn.inputs[1:], domain=domain, name=names.free(op_type))
-        aside.outputs[0].name = aside.name
-        frn.graph.insert_before(frn, aside)
-        frn.resize_inputs(2)
-        frn.replace_input_with(1, aside.outputs[0])
-
-
-def _give_parameters_back(model: ir.Model) -> None:
-    """Gives FRN nodes their parameters back, as float32."""
-    names = FreeNames(model)
-    wide: dict[tuple[ir.Graph, ir.Value], ir.Value] = {}
-    for site in sites.frn_sites(model):
-        frn = site.node
-        aside = frn.inputs[1].producer()
-        given = list(aside.inputs)
-        for position, value in enumerate(given):
-            if value is None or value.dtype == ir.DataType.FLOAT:
-                continue
-            weight = value.is_initializer()
-            key = (value.graph if weight else frn.graph, value)
-            if key not in wide and weight:
-                wide[key] = _in_float32(value, names)
-            elif key not in wide:
-                cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT.value})
-                cast.name = cast.outputs[0].name = names.free(f"{value.name}_float32")
-                frn.graph.insert_before(frn, cast)
-                wide[key] = cast.outputs[0]
-            given[position] = wide[key]
-        frn.resize_inputs(1 + len(given))
-        for position, value in enumerate(given):
-            frn.replace_input_with(1 + position, value)
-        inputs = [value for value in aside.inputs if value is not None]
-        aside.graph.remove(aside, safe=True)
-        for value in inputs:
-            remove_unused(value)
-
-
-def _in_float32(value: ir.Value, names: FreeNames) -> ir.Value:
-    """An initializer as it was before it was converted: itself, if only FRN nodes use it."""
-    tensor = value.const_value.meta[_ORIGINAL]
-    wide = value
-    if not all((user.domain, user.op_type) == _PARAMETERS for user in value.consumers()):
-        wide = ir.Value(name=names.free(f"{value.name}_float32"), shape=value.shape)
-        value.graph.initializers.add(wide)
-    wide.const_value, wide.type = tensor, ir.TensorType(tensor.dtype)
-    return wide
+    for value in model.graph.outputs:
+        if value.is_initializer() and not value.is_graph_input():
+            tensor = value.const_value
+            constant = ir.Value(name=names.free(f"{value.name}/value"), type=value.type)
+            # Another's tensor, which the name of its value would go over to.
+            constant.const_value = protos.lazy(tensor, lambda tensor=tensor: tensor)
+            same = ir.node("Identity", [constant], name=names.free(f"{value.name}/Identity"))
+            del model.graph.initializers[value.name]
+            value.const_value = None
+            take_over(value, same.outputs[0])
+            model.graph.register_initializer(constant)
+            model.graph.append(same)
+    sort(model)
 
 
 def _fill(converted: ir.Model, original: ir.Model, to: HalfType) -> None:
@@ -289,7 +254,7 @@ def _half(tensor: ir.TensorProtocol, to: HalfType) -> ir.LazyTensor:
         return ir.Tensor(half.reshape(tensor.shape.numpy()), dtype)
 
     lazy = protos.lazy(tensor, convert_values, dtype)
-    lazy.meta[_ORIGINAL] = tensor
+    lazy.meta[half_parameters.ORIGINAL] = tensor
     return lazy
 
 

@@ -84,6 +84,15 @@ class Graph:
         twin.values = dict(self.values)
         return twin
 
+    def in_half(self) -> "Graph":
+        """The same with every constant rounded to float16."""
+        twin = self.copy()
+        for name, value in twin.constants.items():
+            if value.type in arithmetic.FLOATS:
+                rounded = value.array.astype(np.float16).astype(np.float64)
+                twin.constants[name] = Value(rounded, value.type)
+        return twin
+
     def refresh(self) -> None:
         """Computes all values anew, after a change; raises Invalid where they cannot be."""
         self.prune()

@@ -1,10 +1,10 @@
-"""Fuzzing of fuse and lower: FRN graphs with operands misaligned on purpose.
+"""Fuzzing of fuse, lower and convert: FRN graphs with operands misaligned on purpose.
 
 A case is a graph of FRN in one of the many ways it is written in, or of FRN, elementwise ops and
 Transposes, with up to five changes: an axis twice, swapped, of size 1 or broadcast from another
 rank, other constants, ops, attributes and operands, nodes put in and left out. What fuse (and
-lower) make of it must compute the same, in float64, for several sizes of x; a part of the cases is
-compared in ONNX Runtime as well.
+lower or convert) make of it must compute the same, in float64, for several sizes of x; a part of
+the cases is compared in ONNX Runtime as well.
 
     make fuzz ARGS="--cases 5000"              new cases, their seed is printed
     make fuzz ARGS="--seed 7 --case 123"       one case again

@@ -233,3 +233,25 @@ class TestBfloat16:
 def test_unknown_types(cnn):
     with pytest.raises(ArgumentError, match="one of float16, bfloat16, received 'int8'"):
         convert(cnn, "int8")
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "(float[2] x) => (float[2] x, float[2] y) { y = Relu(x) }",
+        "(float[2] x) => (float[2] c, float[2] y) <float[2] c = {1, 2}> { y = Add(x, c) }",
+        "(float[2] x) => (float[2] y, float[2] y) { y = Relu(x) }",
+        "(float[2] x) => (float[2] y) <float[2] y = {1, 2}> { a = Relu(x) }",
+    ],
+)
+def test_outputs_that_no_node_makes_alone(body, keep):
+    """An input, a constant, another output."""
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 18]> g {body}')
+    before = model.SerializeToString()
+    half = convert(model, keep_io_types=keep)
+    assert model.SerializeToString() == before
+    outputs = [(value.name, value.type.tensor_type.elem_type) for value in half.graph.output]
+    kind = TensorProto.FLOAT if keep else TensorProto.FLOAT16
+    assert outputs == [(value.name, kind) for value in model.graph.output]
+    assert verify(model, half).ok
