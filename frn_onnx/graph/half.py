@@ -209,10 +209,8 @@ def _make_constant_outputs(model: ir.Model) -> None:
     names = FreeNames(model)
     for value in model.graph.outputs:
         if value.is_initializer() and not value.is_graph_input():
-            tensor = value.const_value
             constant = ir.Value(name=names.free(f"{value.name}/value"), type=value.type)
-            # Another's tensor, which the name of its value would go over to.
-            constant.const_value = protos.lazy(tensor, lambda tensor=tensor: tensor)
+            constant.const_value = protos.twin(value.const_value)
             same = ir.node("Identity", [constant], name=names.free(f"{value.name}/Identity"))
             del model.graph.initializers[value.name]
             value.const_value = None

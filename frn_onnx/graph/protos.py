@@ -220,6 +220,15 @@ def lazy(
     )
 
 
+def twin(tensor: ir.TensorProtocol) -> ir.LazyTensor:
+    """The same tensor, whose name may become another."""
+
+    def itself() -> ir.TensorProtocol:
+        return tensor
+
+    return lazy(tensor, itself)
+
+
 def external(
     tensor: ir.TensorProtocol, location: str, offset: int | None = None
 ) -> ir.ExternalTensor:
@@ -254,7 +263,7 @@ def _replaced(
             value.const_value = stand_in(tensor)
             if value.const_value is tensor and tensor.name != value.name:
                 # Written, a tensor gets the name of its value; this one is another's, too.
-                value.const_value = lazy(tensor, functools.partial(_itself, tensor))
+                value.const_value = twin(tensor)
         yield
     finally:
         for value, tensor in kept:
@@ -265,10 +274,6 @@ def _first_cause(error: BaseException) -> BaseException:
     if error.__cause__ is None or isinstance(error, ModelError):
         return error
     return _first_cause(error.__cause__)
-
-
-def _itself(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-    return tensor
 
 
 def _written(model: ir.Model) -> onnx.ModelProto:
