@@ -37,20 +37,6 @@ Dims ReadAxes(const OrtApi& api, const OrtKernelInfo& info) {
   return axes;
 }
 
-float ReadEpsilon(const OrtApi& api, const OrtKernelInfo& info) {
-  float epsilon = kDefaultEpsilon;
-  if (Failed(api, api.KernelInfoGetAttribute_float(&info, "epsilon", &epsilon))) {
-    int64_t integer = 0;
-    if (!Failed(api, api.KernelInfoGetAttribute_int64(&info, "epsilon", &integer))) {
-      throw FrnError("FRN: the attribute epsilon must be a float, received the integer " +
-                     std::to_string(integer) + ". Write it as a float attribute.");
-    }
-    epsilon = kDefaultEpsilon;  // absent
-  }
-  CheckEpsilon(epsilon);
-  return epsilon;
-}
-
 // "float16 (the type of X) or float"
 std::string TypesOf(Role role, ONNXTensorElementDataType x) {
   const std::string as_x = TypeName(x) + " (the type of X)";
@@ -83,14 +69,6 @@ bool IsPresent(const OrtApi& api, const OrtKernelInfo& info, size_t index) {
   size_t size = 0;
   Check(api, api.KernelInfo_GetInputName(&info, index, nullptr, &size));
   return size > 1;  // an absent optional input has the empty name
-}
-
-// The shape of a tensor that is there.
-Dims DimsOf(const OrtApi& api, const OrtValue* value) {
-  OrtTensorTypeAndShapeInfo* raw = nullptr;
-  Check(api, api.GetTensorTypeAndShape(value, &raw));
-  const TensorInfo info(raw, api.ReleaseTensorTypeAndShapeInfo);
-  return ReadDims(api, info.get());
 }
 
 // Element type of input i, and its shape as far as it is known: empty where not even the rank is.
@@ -135,61 +113,6 @@ std::string WhichAreRequired(const OpType& op) {
          " optional.";
 }
 
-// Fetches element types, positions and constants; returns the shapes, empty where not known.
-std::array<Dims, kRoles> ReadInputs(const OrtApi& api, const OrtKernelInfo& info, FrnNode* node) {
-  std::array<Dims, kRoles> dims;
-  size_t count = 0;
-  Check(api, api.KernelInfo_GetInputCount(&info, &count));
-  for (size_t i = 0; i < node->op->input_count; ++i) {
-    const Role role = node->op->inputs[i];
-    node->positions[role] = i;
-    if (i < count && IsPresent(api, info, i)) {
-      dims[role] = ReadType(api, info, i, kRoleNames[role], &node->types[role]);
-    } else if (i < node->op->required) {
-      throw FrnError(std::string("FRN: the input ") + kRoleNames[role] + " is missing. " +
-                     WhichAreRequired(*node->op));
-    }
-  }
-  CheckTypes(*node);
-  node->folded = ReadConstant(api, info, node->positions[kX]).value != nullptr;
-  for (Role role : kParameterRoles) {
-    if (!node->Has(role)) continue;
-    node->constants[role] = ReadConstant(api, info, node->positions[role]);
-    if (node->constants[role].value != nullptr) dims[role] = node->constants[role].dims;
-  }
-  return dims;
-}
-
-FrnNode ReadNodeUnnamed(const OrtApi& api, const OrtKernelInfo& info, const OpType& op) {
-  FrnNode node;
-  node.op = &op;
-  node.layout = ParseAxes(ReadAxes(api, info));
-  node.epsilon = ReadEpsilon(api, info);
-  std::array<Dims, kRoles> dims = ReadInputs(api, info, &node);
-
-  Dims& x = dims[kX];
-  if (x.empty()) x.assign(node.layout.rank, -1);
-  CheckRank(node.layout, x);
-  // Where the model does not say how many channels X has, a constant does: all must agree on it.
-  int64_t& channels = x[node.layout.channel_axis];
-  for (Role role : kParameterRoles) {
-    if (node.constants[role].value == nullptr || dims[role].empty()) continue;
-    if (channels < 0) channels = dims[role][0];
-  }
-  for (Role role : kParameterRoles) {
-    const bool known = node.constants[role].value != nullptr || !dims[role].empty();
-    if (known) CheckParamShape(node.layout, x, kRoleNames[role], dims[role]);
-  }
-  if (!dims[kResidual].empty()) CheckResidualShape(x, dims[kResidual]);
-  return node;
-}
-
-// "text (node 'name')"; the text alone where the node has no name.
-std::string WithNodeName(const OrtApi& api, const OrtKernelInfo& info, const char* text) {
-  const std::string name = NodeName(api, info);
-  return text + (name.empty() ? "" : " (node '" + name + "')");
-}
-
 }  // namespace
 
 void Check(const OrtApi& api, OrtStatus* status) {
@@ -214,27 +137,105 @@ const void* DataOf(const OrtApi& api, const OrtValue* value) {
   return data;
 }
 
-FrnNode ReadNode(const OrtApi& api, const OrtKernelInfo& info, const OpType& op) try {
-  return ReadNodeUnnamed(api, info, op);
-} catch (const FrnError& error) {
-  throw FrnError(WithNodeName(api, info, error.what()));
-} catch (const OrtError& error) {
-  throw OrtError(error.code(), WithNodeName(api, info, error.what()));
+float ReadEpsilon(const OrtApi& api, const OrtKernelInfo& info) {
+  float epsilon = kDefaultEpsilon;
+  if (Failed(api, api.KernelInfoGetAttribute_float(&info, "epsilon", &epsilon))) {
+    int64_t integer = 0;
+    if (!Failed(api, api.KernelInfoGetAttribute_int64(&info, "epsilon", &integer))) {
+      throw FrnError("FRN: the attribute epsilon must be a float, received the integer " +
+                     std::to_string(integer) + ". Write it as a float attribute.");
+    }
+    epsilon = kDefaultEpsilon;  // absent
+  }
+  CheckEpsilon(epsilon);
+  return epsilon;
+}
+
+std::array<Dims, kRoles> ReadInputs(const OrtApi& api, const OrtKernelInfo& info, FrnNode* node) {
+  std::array<Dims, kRoles> dims;
+  size_t count = 0;
+  Check(api, api.KernelInfo_GetInputCount(&info, &count));
+  for (size_t i = 0; i < node->op->input_count; ++i) {
+    const Role role = node->op->inputs[i];
+    node->positions[role] = i;
+    if (i < count && IsPresent(api, info, i)) {
+      dims[role] = ReadType(api, info, i, kRoleNames[role], &node->types[role]);
+    } else if (i < node->op->required) {
+      throw FrnError(std::string("FRN: the input ") + kRoleNames[role] + " is missing. " +
+                     WhichAreRequired(*node->op));
+    }
+  }
+  CheckTypes(*node);
+  node->folded = ReadConstant(api, info, node->positions[kX]).value != nullptr;
+  for (Role role : kParameterRoles) {
+    if (!node->Has(role)) continue;
+    node->constants[role] = ReadConstant(api, info, node->positions[role]);
+    if (node->constants[role].value != nullptr) dims[role] = node->constants[role].dims;
+  }
+  return dims;
+}
+
+std::string WithNodeName(const OrtApi& api, const OrtKernelInfo& info, const char* text) {
+  const std::string name = NodeName(api, info);
+  return text + (name.empty() ? "" : " (node '" + name + "')");
+}
+
+FrnNode FrnNode::Read(const OrtApi& api, const OrtKernelInfo& info, const OpType& op) {
+  return NamingNode(api, info, [&] {
+    FrnNode node;
+    node.op = &op;
+    node.layout = ParseAxes(ReadAxes(api, info));
+    node.epsilon = ReadEpsilon(api, info);
+    std::array<Dims, kRoles> dims = ReadInputs(api, info, &node);
+
+    Dims& x = dims[kX];
+    if (x.empty()) x.assign(node.layout.rank, -1);
+    CheckRank(node.layout, x);
+    // Where the model does not say how many channels X has, a constant does: all must agree on it.
+    int64_t& channels = x[node.layout.channel_axis];
+    for (Role role : kParameterRoles) {
+      if (node.constants[role].value == nullptr || dims[role].empty()) continue;
+      if (channels < 0) channels = dims[role][0];
+    }
+    for (Role role : kParameterRoles) {
+      const bool known = node.constants[role].value != nullptr || !dims[role].empty();
+      if (known) CheckParamShape(node.layout, x, kRoleNames[role], dims[role]);
+    }
+    if (!dims[kResidual].empty()) CheckResidualShape(x, dims[kResidual]);
+    return node;
+  });
+}
+
+const OrtValue* InputOf(const OrtApi& api, const FrnNode& node, Role role,
+                        const OrtKernelContext* context) {
+  const OrtValue* value = nullptr;
+  Check(api, api.KernelContext_GetInput(context, node.positions[role], &value));
+  return value;
+}
+
+Dims DimsOf(const OrtApi& api, const OrtValue* value) {
+  OrtTensorTypeAndShapeInfo* raw = nullptr;
+  Check(api, api.GetTensorTypeAndShape(value, &raw));
+  const TensorInfo info(raw, api.ReleaseTensorTypeAndShapeInfo);
+  return ReadDims(api, info.get());
+}
+
+void* MakeOutput(const OrtApi& api, const Dims& dims, OrtKernelContext* context) {
+  OrtValue* y = nullptr;
+  Check(api, api.KernelContext_GetOutput(context, 0, dims.data(), dims.size(), &y));
+  void* data = nullptr;
+  Check(api, api.GetTensorMutableData(y, &data));
+  return data;
 }
 
 FrnTensors ReadTensors(const OrtApi& api, const FrnNode& node, OrtKernelContext* context) {
-  const auto input = [&](Role role) {
-    const OrtValue* value = nullptr;
-    Check(api, api.KernelContext_GetInput(context, node.positions[role], &value));
-    return value;
-  };
   FrnTensors tensors;
-  const OrtValue* x = input(kX);
+  const OrtValue* x = InputOf(api, node, kX, context);
   tensors.dims = DimsOf(api, x);
   tensors.shape = MakeShape(node.layout, tensors.dims);
   tensors.x = DataOf(api, x);
   if (node.Has(kResidual)) {
-    const OrtValue* residual = input(kResidual);
+    const OrtValue* residual = InputOf(api, node, kResidual, context);
     CheckResidualShape(tensors.dims, DimsOf(api, residual));
     tensors.residual = DataOf(api, residual);
   }
@@ -243,9 +244,7 @@ FrnTensors ReadTensors(const OrtApi& api, const FrnNode& node, OrtKernelContext*
     if (constant.value == nullptr || constant.dims[0] == tensors.shape.channels) continue;
     CheckParamShape(node.layout, tensors.dims, kRoleNames[role], constant.dims);
   }
-  OrtValue* y = nullptr;
-  Check(api, api.KernelContext_GetOutput(context, 0, tensors.dims.data(), tensors.dims.size(), &y));
-  Check(api, api.GetTensorMutableData(y, &tensors.y));
+  tensors.y = MakeOutput(api, tensors.dims, context);
   return tensors;
 }
 
@@ -254,8 +253,7 @@ FrnParamData ReadParams(const OrtApi& api, const FrnNode& node, const Dims& x,
   FrnParamData params{};
   for (Role role : kParameterRoles) {
     if (!node.Has(role)) continue;
-    const OrtValue* value = nullptr;
-    Check(api, api.KernelContext_GetInput(context, node.positions[role], &value));
+    const OrtValue* value = InputOf(api, node, role, context);
     if (node.constants[role].value == nullptr) {
       CheckParamShape(node.layout, x, kRoleNames[role], DimsOf(api, value));
     }

@@ -42,6 +42,9 @@ struct FrnConstant {
 
 // Everything that is known of a node when the session is created.
 struct FrnNode {
+  // Reads and checks attributes, element types, and what shapes are known. Throws FrnError.
+  static FrnNode Read(const OrtApi& api, const OrtKernelInfo& info, const OpType& op);
+
   const OpType* op = nullptr;
   FrnLayout layout;
   float epsilon = kDefaultEpsilon;
@@ -55,8 +58,23 @@ struct FrnNode {
   bool Has(Role role) const { return types[role] != ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED; }
 };
 
-// Reads and checks attributes, element types, and what shapes are known. Throws FrnError.
-FrnNode ReadNode(const OrtApi& api, const OrtKernelInfo& info, const OpType& op);
+// Parts of it. The attribute epsilon:
+float ReadEpsilon(const OrtApi& api, const OrtKernelInfo& info);
+// All that is known of the inputs of node->op; returns their shapes, empty where not known.
+std::array<Dims, kRoles> ReadInputs(const OrtApi& api, const OrtKernelInfo& info, FrnNode* node);
+
+// "text (node 'name')"; the text alone where the node has no name.
+std::string WithNodeName(const OrtApi& api, const OrtKernelInfo& info, const char* text);
+
+// What read() returns; what it throws names the node.
+template <class F>
+auto NamingNode(const OrtApi& api, const OrtKernelInfo& info, F&& read) try {
+  return read();
+} catch (const FrnError& error) {
+  throw FrnError(WithNodeName(api, info, error.what()));
+} catch (const OrtError& error) {
+  throw OrtError(error.code(), WithNodeName(api, info, error.what()));
+}
 
 // X, residual and Y of one run. For a GPU provider all pointers are device pointers.
 struct FrnTensors {
@@ -78,6 +96,16 @@ using FrnParamData = std::array<const void*, kRoles>;
 // FrnError.
 FrnParamData ReadParams(const OrtApi& api, const FrnNode& node, const Dims& x,
                         const OrtKernelContext* context);
+
+// An input of a run, which is there.
+const OrtValue* InputOf(const OrtApi& api, const FrnNode& node, Role role,
+                        const OrtKernelContext* context);
+
+// The shape of a tensor that is there.
+Dims DimsOf(const OrtApi& api, const OrtValue* value);
+
+// Allocates Y; where its elements are.
+void* MakeOutput(const OrtApi& api, const Dims& dims, OrtKernelContext* context);
 
 // Where a tensor's elements are.
 const void* DataOf(const OrtApi& api, const OrtValue* value);

@@ -5,6 +5,7 @@
 //
 //   class MyKernel {
 //    public:
+//     using Node = FrnNode;  // what Node::Read reads is handed to it
 //     MyKernel(const OrtApi& api, FrnNode node);      // may throw FrnError
 //     void Compute(OrtKernelContext* context) const;  // re-entrant; may throw
 //   };
@@ -80,7 +81,7 @@ FrnCustomOp MakeFrnOp(const OrtRuntime& runtime, const OpType& op_type,
   op.CreateKernelV2 = [](const OrtCustomOp* op, const OrtApi* api, const OrtKernelInfo* info,
                          void** kernel) -> OrtStatusPtr {
     return Guard(*api, [&] {
-      FrnNode node = ReadNode(*api, *info, *static_cast<const FrnCustomOp*>(op)->op_type);
+      auto node = Kernel::Node::Read(*api, *info, *static_cast<const FrnCustomOp*>(op)->op_type);
       if (!node.folded) ForgetMadeNames();
       *kernel = new Instance{*api, Kernel(*api, std::move(node))};
     });
@@ -95,6 +96,8 @@ FrnCustomOp MakeFrnOp(const OrtRuntime& runtime, const OpType& op_type,
 
 // Each provider appends its ops.
 void AppendCpuOps(const OrtRuntime& runtime, std::vector<FrnCustomOp>* ops);
+// Those of the internal domain.
+void AppendBlockedOps(const OrtRuntime& runtime, std::vector<FrnCustomOp>* ops);
 #ifdef FRN_ONNX_WITH_CUDA
 void AppendCudaOps(const OrtRuntime& runtime, std::vector<FrnCustomOp>* ops);
 #endif

@@ -1,5 +1,5 @@
-// The op types of the domain frn_onnx: which inputs each has, and in which order. Mirror of
-// frn_onnx/op.py; a test compares the two.
+// The op types of the domains frn_onnx and frn_onnx.internal: which inputs each has, and in which
+// order. Mirror of frn_onnx/op.py; a test compares the two.
 
 #ifndef FRN_ONNX_OP_TYPES_H_
 #define FRN_ONNX_OP_TYPES_H_
@@ -34,8 +34,8 @@ struct OpType {
   const char* name;
   std::array<Role, kRoles> inputs;  // the first input_count of them
   size_t input_count;
-  size_t required;  // the first so many must be there
-  size_t (*may_inplace)(int** input_index, int** output_index);
+  size_t required;                                               // the first so many must be there
+  size_t (*may_inplace)(int** input_index, int** output_index);  // nullptr: over none
 };
 
 // Y = max(gamma * X / sqrt(mean(X**2) + epsilon) + beta, tau)
@@ -51,6 +51,20 @@ inline constexpr OpType kResidualFrnOp = {"ResidualFilterResponseNormalization",
                                           /*input_count=*/6,
                                           /*required=*/4,
                                           MayInplace<0, 1>};
+
+// In nodes that are put into a model when a session of it is made, and in no file: X blocked as
+// ONNX Runtime's convolutions have it, in and out, or one of the two as planes.
+constexpr char kInternalDomain[] = "frn_onnx.internal";
+inline constexpr OpType kBlockedFrnOp = {"BlockedFrn",
+                                         {kX, kGamma, kBeta, kTau, kEpsilon, kResidual},
+                                         /*input_count=*/6,
+                                         /*required=*/3,
+                                         MayInplace<0, 5>};
+inline constexpr OpType kReorderingFrnOp = {"ReorderingFrn",
+                                            {kX, kGamma, kBeta, kTau, kEpsilon, kResidual},
+                                            /*input_count=*/6,
+                                            /*required=*/3,
+                                            /*may_inplace=*/nullptr};
 
 inline constexpr std::array<const OpType*, 2> kOpTypes = {&kFrnOp, &kResidualFrnOp};
 

@@ -24,6 +24,12 @@ uint32_t AbiVersion(const char* version) {
   return major == 1 ? minor : kAbiVersion;
 }
 
+// A domain, and the ops in it.
+struct Domain {
+  OrtCustomOpDomain* made = nullptr;
+  std::vector<FrnCustomOp> ops;
+};
+
 // The ops as one ONNX Runtime sees them. Lives until the process ends, because sessions do not say
 // when they stop using it. Addresses alone do not tell one runtime from another: one that is loaded
 // when another is gone may get the same.
@@ -31,37 +37,42 @@ struct Registration {
   const OrtApiBase* base = nullptr;
   const OrtApi* api = nullptr;
   std::string version;
-  std::vector<FrnCustomOp> ops;
-  OrtCustomOpDomain* domain = nullptr;
+  Domain open, internal;
 };
 
-// One process may hold more than one copy of ONNX Runtime; each gets a domain of its own.
-OrtCustomOpDomain* DomainFor(const OrtApiBase* base, const OrtRuntime& runtime) {
+void Make(const OrtApi& api, const char* name, Domain* domain) {
+  Check(api, api.CreateCustomOpDomain(name, &domain->made));
+  for (const FrnCustomOp& op : domain->ops) Check(api, api.CustomOpDomain_Add(domain->made, &op));
+}
+
+// One process may hold more than one copy of ONNX Runtime; each gets domains of its own.
+const Registration& RegistrationFor(const OrtApiBase* base, const OrtRuntime& runtime) {
   const char* version = base->GetVersionString();
   static auto& registrations = *new std::deque<Registration>();  // never destroyed, as above
   for (const Registration& known : registrations) {
-    if (known.base == base && known.api == runtime.api && known.version == version) {
-      return known.domain;
-    }
+    if (known.base == base && known.api == runtime.api && known.version == version) return known;
   }
   Registration& made = registrations.emplace_back();
+  const OrtApi& api = *runtime.api;
   try {
-    const OrtApi& api = *runtime.api;
-    AppendCpuOps(runtime, &made.ops);
+    AppendCpuOps(runtime, &made.open.ops);
 #ifdef FRN_ONNX_WITH_CUDA
-    AppendCudaOps(runtime, &made.ops);
+    AppendCudaOps(runtime, &made.open.ops);
 #endif
-    Check(api, api.CreateCustomOpDomain(kDomain, &made.domain));
-    for (const FrnCustomOp& op : made.ops) Check(api, api.CustomOpDomain_Add(made.domain, &op));
+    AppendBlockedOps(runtime, &made.internal.ops);
+    Make(api, kDomain, &made.open);
+    Make(api, kInternalDomain, &made.internal);
     made.version = version;
     made.api = runtime.api;
     made.base = base;
   } catch (...) {
-    if (made.domain != nullptr) runtime.api->ReleaseCustomOpDomain(made.domain);
+    for (OrtCustomOpDomain* domain : {made.open.made, made.internal.made}) {
+      if (domain != nullptr) api.ReleaseCustomOpDomain(domain);
+    }
     registrations.pop_back();
     throw;
   }
-  return made.domain;
+  return made;
 }
 
 void Register(OrtSessionOptions* options, const OrtApiBase* base, const OrtRuntime& runtime) {
@@ -72,7 +83,9 @@ void Register(OrtSessionOptions* options, const OrtApiBase* base, const OrtRunti
   int registered = 0;
   Check(api, api.HasSessionConfigEntry(options, kRegisteredKey, &registered));
   if (registered != 0) return;
-  Check(api, api.AddCustomOpDomain(options, DomainFor(base, runtime)));
+  const Registration& registration = RegistrationFor(base, runtime);
+  Check(api, api.AddCustomOpDomain(options, registration.open.made));
+  Check(api, api.AddCustomOpDomain(options, registration.internal.made));
   Check(api, api.AddSessionConfigEntry(options, kRegisteredKey, "1"));
 }
 

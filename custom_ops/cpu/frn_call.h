@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "cpu/cache_size.h"
 #include "cpu/element.h"
 #include "cpu/executor.h"
 #include "cpu/kernels.h"
@@ -14,6 +15,14 @@
 #include "frn_shape.h"
 
 namespace frn {
+
+// Whether y is written past the caches: from an address that is no multiple of an element on, no
+// number of elements leads to one of a vector.
+template <class T>
+bool IsLarge(const FrnShape& shape, const T* y) {
+  return shape.elements() * static_cast<int64_t>(sizeof(T)) >= LargeBytes() &&
+         reinterpret_cast<uintptr_t>(y) % sizeof(T) == 0;
+}
 
 template <class T>
 struct FrnCall {

@@ -1,6 +1,5 @@
 #include "cpu/frn_cpu.h"
 
-#include "cpu/cache_size.h"
 #include "cpu/frn_call.h"
 #include "cpu/planes.h"
 #include "cpu/rows.h"
@@ -16,14 +15,6 @@ FrnShape Canonical(FrnShape shape) {
     shape.outer = 1;
   }
   return shape;
-}
-
-// Whether y is written past the caches: from an address that is no multiple of an element on, no
-// number of elements leads to one of a vector.
-template <class T>
-bool IsLarge(const FrnShape& shape, const T* y) {
-  return shape.elements() * static_cast<int64_t>(sizeof(T)) >= LargeBytes() &&
-         reinterpret_cast<uintptr_t>(y) % sizeof(T) == 0;
 }
 
 }  // namespace

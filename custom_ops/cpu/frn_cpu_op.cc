@@ -9,38 +9,12 @@
 #include "cpu/cpu_target.h"
 #include "cpu/frn_cpu.h"
 #include "cpu/machine.h"
+#include "cpu/ort_executor.h"
 #include "frn_op.h"
 #include "onnx_type.h"
 
 namespace frn {
 namespace {
-
-// ONNX Runtime's own thread pool, the one the session's other kernels run on.
-class OrtExecutor : public Executor {
- public:
-  OrtExecutor(const OrtApi& api, const OrtKernelContext* context, int64_t threads)
-      : api_(api), context_(context), threads_(threads) {}
-
-  int64_t threads() const override { return threads_; }
-
-  void Run(int64_t count, void (*task)(void*, int64_t), void* self) override {
-    struct Call {
-      void (*task)(void*, int64_t);
-      void* self;
-    } call{task, self};
-    const auto run = [](void* data, size_t i) {
-      const Call& call = *static_cast<const Call*>(data);
-      call.task(call.self, static_cast<int64_t>(i));
-    };
-    Check(api_,
-          api_.KernelContext_ParallelFor(context_, run, static_cast<size_t>(count), 0, &call));
-  }
-
- private:
-  const OrtApi& api_;
-  const OrtKernelContext* context_;
-  const int64_t threads_;
-};
 
 // A parameter's values in the compute type A of T, at any address; nullptr for nullptr. Where they
 // are of another type, they are put into `storage`.
@@ -67,6 +41,8 @@ class CpuKernel {
   using A = ComputeType<T>;
 
  public:
+  using Node = FrnNode;
+
   CpuKernel(const OrtApi& api, FrnNode node)
       : api_(api), node_(std::move(node)), kernels_(KernelsOf(*SelectCpuTarget().kernels, T{})) {
     FrnParamData data{};
@@ -119,6 +95,8 @@ class CpuKernel {
 // message, which lists the supported ones, and not ONNX Runtime's "no kernel def matches".
 class NoKernel {
  public:
+  using Node = FrnNode;
+
   NoKernel(const OrtApi&, const FrnNode&) { throw FrnError("FRN: unsupported element type"); }
   void Compute(OrtKernelContext*) const {}
 };

@@ -94,7 +94,11 @@ template <class... T>
 struct KernelsOfTypes<TypeList<T...>> : Kernels<T>... {};
 
 // One target's kernels for every element type.
-using KernelTable = KernelsOfTypes<ElementTypes>;
+struct KernelTable : KernelsOfTypes<ElementTypes> {
+  // out[c * out_stride + r] = in[r * in_stride + c] for r < rows and c < cols
+  void (*transpose)(const float* in, int64_t rows, int64_t cols, int64_t in_stride, float* out,
+                    int64_t out_stride);
+};
 
 template <class T>
 const Kernels<T>& KernelsOf(const KernelTable& table, T) {

@@ -47,6 +47,24 @@ struct FloatVec {
                          _mm256_permute2f128_ps(four[0], four[1], 0x31));
   }
 
+  static void Transpose(Reg* r) {
+    Reg pairs[8], fours[8];  // of rows, in each half
+    for (int i = 0; i < 8; i += 2) {
+      pairs[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+      pairs[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+      for (int k = 0; k < 2; ++k) {
+        fours[i + 2 * k] = _mm256_shuffle_ps(pairs[i + k], pairs[i + k + 2], 0x44);
+        fours[i + 2 * k + 1] = _mm256_shuffle_ps(pairs[i + k], pairs[i + k + 2], 0xee);
+      }
+    }
+    for (int i = 0; i < 4; ++i) {
+      r[i] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20);
+      r[i + 4] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31);
+    }
+  }
+
   // 12 bits of the instruction and a step of third order: 1.5 ulp, in two thirds of the time of
   // 1 / sqrt. The makers of CPUs differ in those 12 bits, and so, rarely, in the last one here.
   static Reg InvSqrt(Reg a) {

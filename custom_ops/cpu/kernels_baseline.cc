@@ -47,6 +47,10 @@ struct FloatVec {
         Reg{r[2][0], r[2][2], r[3][0], r[3][2]} + Reg{r[2][1], r[2][3], r[3][1], r[3][3]};
     return Reg{ab[0], ab[2], cd[0], cd[2]} + Reg{ab[1], ab[3], cd[1], cd[3]};
   }
+  static void Transpose(Reg* r) {
+    const Reg a = r[0], b = r[1], c = r[2], d = r[3];
+    for (int i = 0; i < kLanes; ++i) r[i] = Reg{a[i], b[i], c[i], d[i]};
+  }
   static bool None(Int4 lanes) { return (lanes[0] | lanes[1] | lanes[2] | lanes[3]) == 0; }
   template <int kCount>
   static bool AllTrusted(const Reg* a) {  // not "beyond": of NaN that would be false

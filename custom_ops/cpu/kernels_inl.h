@@ -26,6 +26,9 @@
 //   FactorFor(a)                         1, kHuge or kTiny: what a radicand beyond those asks for
 //   Totals(r)                            of kLanes registers: lane i is the sum of r[i]'s lanes,
 //                                        added as Elem
+//   Transpose(r)                         of kLanes registers: lane k of r[i] becomes lane i of
+//   r[k];
+//                                        FloatVec alone
 //   LoadSums(p, factor)                  kLanes doubles, times factor, as Elem
 //   Sum                                  kLanes doubles: Clear(), Add(Reg), AddTo(double*),
 //                                        AddPartTo(double*, n), Total()
@@ -150,6 +153,7 @@ void Prefetch(const T* p) {
 #include "cpu/scale_inl.h"
 #include "cpu/sum_planes_inl.h"
 #include "cpu/sum_rows_inl.h"
+#include "cpu/transpose_inl.h"
 
 template <class V, class T>
 void Widen(const T* x, int64_t n, typename V::Elem* out) {
@@ -191,7 +195,7 @@ struct VectorFor<double> {
 
 template <class... T>
 constexpr KernelTable MakeTable(TypeList<T...>) {
-  return {MakeKernels<typename VectorFor<ComputeType<T>>::type, T>()...};
+  return {{MakeKernels<typename VectorFor<ComputeType<T>>::type, T>()...}, Transpose<FloatVec>};
 }
 
 constexpr KernelTable kTable = MakeTable(ElementTypes{});

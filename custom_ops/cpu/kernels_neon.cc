@@ -30,6 +30,13 @@ struct FloatVec {
   static Reg Totals(const Reg* r) {
     return vpaddq_f32(vpaddq_f32(r[0], r[1]), vpaddq_f32(r[2], r[3]));
   }
+  static void Transpose(Reg* r) {
+    const float32x4x2_t ab = vtrnq_f32(r[0], r[1]), cd = vtrnq_f32(r[2], r[3]);
+    for (int i = 0; i < 2; ++i) {
+      r[i] = vcombine_f32(vget_low_f32(ab.val[i]), vget_low_f32(cd.val[i]));
+      r[i + 2] = vcombine_f32(vget_high_f32(ab.val[i]), vget_high_f32(cd.val[i]));
+    }
+  }
   // 8 bits of the instruction, which the architecture defines to the bit, and two Newton steps.
   static Reg InvSqrt(Reg a) {
     Reg r = vrsqrteq_f32(a);

@@ -7,13 +7,13 @@
 namespace frn {
 namespace {
 
-// `values`, which need no alignment, or `absent` for every channel.
+// `values` from `first` on, which need no alignment, or `absent` for every channel.
 template <class A>
-void Fill(const A* values, A absent, int64_t channels, A* out) {
+void Fill(const A* values, int64_t first, A absent, int64_t channels, A* out) {
   if (values == nullptr) {
     std::fill_n(out, channels, absent);
   } else if (channels > 0) {
-    std::memcpy(out, values, channels * sizeof(A));
+    std::memcpy(out, values + first, channels * sizeof(A));
   }
 }
 
@@ -28,19 +28,31 @@ void SettleNans(A* values, int64_t count) {
 }  // namespace
 
 template <class A>
-Parameters<A>::Parameters(const FrnParams<A>& params, int64_t channels, int64_t repeats)
-    : channels_(channels), repeats_(repeats), values_(new A[2 * (1 + repeats) * channels]) {
-  A* const gamma = values_.get();
+Parameters<A>::Parameters(const FrnParams<A>& params, int64_t channels, int64_t repeats,
+                          int64_t groups)
+    : channels_(channels),
+      repeats_(repeats),
+      groups_(groups),
+      values_(new A[groups * 2 * (1 + repeats) * channels]) {
+  for (int64_t g = 0; g < groups; ++g) {
+    Set(params, g * channels, values_.get() + g * 2 * (1 + repeats) * channels);
+  }
+}
+
+template <class A>
+void Parameters<A>::Set(const FrnParams<A>& params, int64_t first, A* values) const {
+  const int64_t channels = channels_;
+  A* const gamma = values;
   A* const epsilon = gamma + channels;
   A* const shift = epsilon + channels;
-  A* const tau = shift + repeats * channels;
-  Fill(params.gamma, A{0}, channels, gamma);
-  Fill(params.epsilon, params.epsilon_scalar, channels, epsilon);
-  Fill(params.beta, A{0}, channels, shift);
-  Fill(params.tau, -std::numeric_limits<A>::infinity(), channels, tau);
+  A* const tau = shift + repeats_ * channels;
+  Fill(params.gamma, first, A{0}, channels, gamma);
+  Fill(params.epsilon, first, params.epsilon_scalar, channels, epsilon);
+  Fill(params.beta, first, A{0}, channels, shift);
+  Fill(params.tau, first, -std::numeric_limits<A>::infinity(), channels, tau);
   for (int64_t c = 0; c < channels; ++c) shift[c] = tau[c] == tau[c] ? shift[c] : tau[c];
   SettleNans(gamma, 3 * channels);
-  for (int64_t i = channels; i < repeats * channels; ++i) {
+  for (int64_t i = channels; i < repeats_ * channels; ++i) {
     shift[i] = shift[i - channels];
     tau[i] = tau[i - channels];
   }

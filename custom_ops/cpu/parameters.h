@@ -27,16 +27,27 @@ template <class A>
 class Parameters {
  public:
   // repeats: how often shift() and tau() hold the values of all channels, one behind the other.
-  Parameters(const FrnParams<A>& params, int64_t channels, int64_t repeats);
+  // groups: how many times `channels` there are, of which samples take one after the other, and
+  // begin anew.
+  Parameters(const FrnParams<A>& params, int64_t channels, int64_t repeats, int64_t groups = 1);
 
-  const A* gamma() const { return values_.get(); }
-  const A* epsilon() const { return gamma() + channels_; }
-  const A* shift() const { return epsilon() + channels_; }
-  const A* tau() const { return shift() + repeats_ * channels_; }  // -inf: no threshold
+  int64_t groups() const { return groups_; }
+
+  // Of sample n.
+  const A* gamma(int64_t n) const {
+    return values_.get() + (groups_ == 1 ? 0 : n % groups_ * 2 * (1 + repeats_) * channels_);
+  }
+  const A* epsilon(int64_t n) const { return gamma(n) + channels_; }
+  const A* shift(int64_t n) const { return epsilon(n) + channels_; }
+  const A* tau(int64_t n) const { return shift(n) + repeats_ * channels_; }  // -inf: no threshold
 
  private:
+  // Sets one group's, whose first channel is `first` of all.
+  void Set(const FrnParams<A>& params, int64_t first, A* values) const;
+
   int64_t channels_;
   int64_t repeats_;
+  int64_t groups_;
   std::unique_ptr<A[]> values_;
 };
 

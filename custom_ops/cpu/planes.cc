@@ -16,8 +16,8 @@ void ApplyPlanes(const FrnCall<T>& call, int64_t at, int64_t planes, int64_t n, 
                  int64_t c, const A* factor, const A* scale) {
   const T *x = call.x + at, *residual = call.ResidualAt(at);
   T* y = call.y + at;
-  const A* shift = call.params.shift() + c;
-  const A* tau = call.params.tau() + c;
+  const A* shift = call.params.shift(0) + c;
+  const A* tau = call.params.tau(0) + c;
   if (factor == nullptr) {
     call.kernels.apply_planes(x, residual, y, planes, n, ahead, scale, shift, tau, call.large);
   } else {
@@ -58,7 +58,7 @@ void OwnPlanes(const FrnCall<T>& call, int64_t bytes) {
         call.kernels.sum_planes_scaled(x, count, inner, factor, sums);
       }
     };
-    const bool factored = ScalesOf(call, c, count, sums, spare, factor, scale, sum_again);
+    const bool factored = ScalesOf(call, n, c, count, sums, spare, factor, scale, sum_again);
     const int64_t chunk = count == 1 ? kChunkBytes / static_cast<int64_t>(sizeof(T)) : inner;
     for (int64_t o = 0; o < shape.outer; ++o) {
       Backwards(0, inner, chunk, [&](int64_t begin, int64_t size) {
@@ -105,7 +105,7 @@ void SharedPlanes(const FrnCall<T>& call, int64_t planes, int64_t bytes) {
       double sum = std::accumulate(slice, slice + slices, 0.0);
       double spare = 0;
       factor[p] = 1;
-      ScalesOf(call, (first + p) % channels, 1, &sum, &spare, &factor[p], &scale[p], sum_again);
+      ScalesOf(call, 0, (first + p) % channels, 1, &sum, &spare, &factor[p], &scale[p], sum_again);
     }
     call.Run(count * slices, [&](int64_t task) {
       const int64_t i = count * slices - 1 - task;  // what was summed last is still in cache

@@ -71,7 +71,7 @@ struct Rows {
 
   // As ScalesOf, for columns c .. c + width; where rows are folded, those are all.
   template <class SumAgain>
-  bool Scales(int64_t c, int64_t width, double* sums, double* spare, A* factor, A* scale,
+  bool Scales(int64_t n, int64_t c, int64_t width, double* sums, double* spare, A* factor, A* scale,
               SumAgain&& sum_again) const {
     const int64_t channels = fold == 1 ? width : call.shape.channels;
     const auto add_up = [&](double* values) {
@@ -84,7 +84,7 @@ struct Rows {
     };
     add_up(sums);
     const bool factored =
-        ScalesOf(call, c, channels, sums, spare, factor, scale, [&](A* factor, double* again) {
+        ScalesOf(call, n, c, channels, sums, spare, factor, scale, [&](A* factor, double* again) {
           repeat(factor);
           std::fill_n(again, width, 0.0);
           sum_again(factor, again);
@@ -95,17 +95,17 @@ struct Rows {
     return factored;
   }
 
-  // Rows begin .. end, from column c on. ahead: as kernels.h has it. factor: nullptr where there is
-  // none.
-  void Apply(int64_t at, int64_t begin, int64_t end, int64_t c, int64_t width, int64_t ahead,
-             const A* factor, const A* scale) const {
+  // Rows begin .. end of sample n, from column c on; its first element there is `at`. ahead: as
+  // kernels.h has it. factor: nullptr where there is none.
+  void Apply(int64_t n, int64_t at, int64_t begin, int64_t end, int64_t c, int64_t width,
+             int64_t ahead, const A* factor, const A* scale) const {
     Backwards(begin, end, chunk, [&](int64_t row, int64_t count) {
-      ApplyOnce(at + row * columns, count, c, width, ahead, factor, scale);
+      ApplyOnce(n, at + row * columns, count, c, width, ahead, factor, scale);
     });
   }
 
-  void ApplyLeftover(int64_t at, const A* factor, const A* scale) const {
-    if (leftover > 0) ApplyOnce(at, 1, 0, leftover, 0, factor, scale);
+  void ApplyLeftover(int64_t n, int64_t at, const A* factor, const A* scale) const {
+    if (leftover > 0) ApplyOnce(n, at, 1, 0, leftover, 0, factor, scale);
   }
 
   const FrnCall<T>& call;
@@ -117,12 +117,12 @@ struct Rows {
   const int64_t chunk;     // rows that are normalised at once
 
  private:
-  void ApplyOnce(int64_t at, int64_t count, int64_t c, int64_t width, int64_t ahead,
+  void ApplyOnce(int64_t n, int64_t at, int64_t count, int64_t c, int64_t width, int64_t ahead,
                  const A* factor, const A* scale) const {
     const T *x = call.x + at, *residual = call.ResidualAt(at);
     T* y = call.y + at;
-    const A* shift = call.params.shift() + c;
-    const A* tau = call.params.tau() + c;
+    const A* shift = call.params.shift(n) + c;
+    const A* tau = call.params.tau(n) + c;
     if (factor == nullptr) {
       call.kernels.apply_rows(x, residual, y, count, width, columns, ahead, scale, shift, tau,
                               call.large);
@@ -133,17 +133,17 @@ struct Rows {
   }
 };
 
-// Planes of one element: no sums.
+// Planes of one element: no sums. Several samples at once where they have the same parameters.
 template <class T>
 void Singles(const FrnCall<T>& call) {
   const int64_t columns = call.shape.channels, batch = call.shape.batch;
   const int64_t bytes = columns * static_cast<int64_t>(sizeof(T));
-  const int64_t rows = std::max<int64_t>(1, kTaskBytes / bytes);
-  call.Run(CeilDiv(batch, rows), [&](int64_t task) {
-    const int64_t n = task * rows, at = n * columns;
+  const int64_t rows = call.params.groups() == 1 ? std::max<int64_t>(1, kTaskBytes / bytes) : 1;
+  call.RunUnits(CeilDiv(batch, rows), rows * bytes, [&](int64_t unit) {
+    const int64_t n = unit * rows, at = n * columns;
     call.kernels.apply_single(call.x + at, call.ResidualAt(at), call.y + at,
-                              std::min(rows, batch - n), columns, call.params.gamma(),
-                              call.params.shift(), call.params.tau(), call.params.epsilon());
+                              std::min(rows, batch - n), columns, call.params.gamma(n),
+                              call.params.shift(n), call.params.tau(n), call.params.epsilon(n));
   });
 }
 
@@ -166,10 +166,10 @@ void OwnRows(const Rows<T>& cut, int64_t width) {
       cut.SumScaled(at, cut.rows, count, factor, sums);
       cut.SumLeftoverScaled(end, factor, sums);
     };
-    const bool factored = cut.Scales(c, count, sums, spare, factor, scale, sum_again);
+    const bool factored = cut.Scales(n, c, count, sums, spare, factor, scale, sum_again);
     const ComputeType<T>* factors = factored ? factor : nullptr;
-    cut.ApplyLeftover(end, factors, scale);
-    cut.Apply(at, 0, cut.rows, c, count, cut.sample, factors, scale);
+    cut.ApplyLeftover(n, end, factors, scale);
+    cut.Apply(n, at, 0, cut.rows, c, count, cut.sample, factors, scale);
   });
 }
 
@@ -230,7 +230,7 @@ void SharedRows(const Rows<T>& cut, int64_t sample_bytes) {
       for (int64_t s = 1; s < slices; ++s) {
         for (int64_t c = 0; c < columns; ++c) sums[c] += sums[s * columns + c];
       }
-      factored[g] = cut.Scales(0, columns, sums, spare.data(), &factor[g * columns],
+      factored[g] = cut.Scales(first + g, 0, columns, sums, spare.data(), &factor[g * columns],
                                &scale[g * columns], sum_again);
     }
     call.Run(count * slices, [&](int64_t task) {
@@ -239,9 +239,9 @@ void SharedRows(const Rows<T>& cut, int64_t sample_bytes) {
       const int64_t at = (first + g) * cut.sample;
       const A* factors = factored[g] ? &factor[g * columns] : nullptr;
       const A* scales = &scale[g * columns];
-      if (row + length >= rows) cut.ApplyLeftover(at + rows * columns, factors, scales);
-      cut.Apply(at, row, std::min(rows, row + length), 0, columns, group * cut.sample, factors,
-                scales);
+      if (row + length >= rows) cut.ApplyLeftover(first + g, at + rows * columns, factors, scales);
+      cut.Apply(first + g, at, row, std::min(rows, row + length), 0, columns, group * cut.sample,
+                factors, scales);
     });
   }
 }

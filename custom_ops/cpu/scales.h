@@ -53,15 +53,15 @@ inline bool IsOneFloat(double scale) {
   return !lost && !(magnitude > kMaxFloat && magnitude < std::numeric_limits<double>::infinity());
 }
 
-// Sets scale[i] for the channels c + i of one sample, i < count, whose sums are given. Where some
+// Sets scale[i] for the channels c + i of sample n, i < count, whose sums are given. Where some
 // need a factor, sets factor[i] for all and returns true. sum_again(factor, spare) sets spare[i] to
 // the sums of the squares of x * factor[i]; sums and spare are overwritten.
 template <class T, class SumAgain>
-bool ScalesOf(const FrnCall<T>& call, int64_t c, int64_t count, double* sums, double* spare,
-              ComputeType<T>* factor, ComputeType<T>* scale, SumAgain&& sum_again) {
+bool ScalesOf(const FrnCall<T>& call, int64_t n, int64_t c, int64_t count, double* sums,
+              double* spare, ComputeType<T>* factor, ComputeType<T>* scale, SumAgain&& sum_again) {
   using A = ComputeType<T>;
-  const A* gamma = call.params.gamma() + c;
-  const A* epsilon = call.params.epsilon() + c;
+  const A* gamma = call.params.gamma(n) + c;
+  const A* epsilon = call.params.epsilon(n) + c;
   const double inverse_size = 1.0 / static_cast<double>(call.shape.plane());
   if (call.kernels.scales(sums, count, inverse_size, gamma, epsilon, scale)) return false;
 

@@ -71,8 +71,8 @@ std::vector<A> Repeated(const A* values, int64_t count, int64_t times) {
 
 template <class A>
 Parameters<A> RepeatedParameters(const Parameters<A>& params, int64_t channels, int64_t times) {
-  const std::vector<A> gamma = Repeated(params.gamma(), channels, times);
-  const std::vector<A> epsilon = Repeated(params.epsilon(), channels, times);
+  const std::vector<A> gamma = Repeated(params.gamma(0), channels, times);
+  const std::vector<A> epsilon = Repeated(params.epsilon(0), channels, times);
   FrnParams<A> repeated;
   repeated.gamma = gamma.data();
   repeated.epsilon = epsilon.data();
@@ -107,8 +107,8 @@ void ComputeTiny(const FrnCall<T>& call) {
   const FrnShape& shape = call.shape;
   const Cut cut(shape);
   const Parameters<A> repeated = RepeatedParameters(call.params, shape.channels, cut.samples);
-  const std::vector<A> shift = SpreadParameter(cut, call.params.shift(), shape.channels);
-  const std::vector<A> tau = SpreadParameter(cut, call.params.tau(), shape.channels);
+  const std::vector<A> shift = SpreadParameter(cut, call.params.shift(0), shape.channels);
+  const std::vector<A> tau = SpreadParameter(cut, call.params.tau(0), shape.channels);
   const FrnCall<T> all{call.kernels, shape,    call.x,        call.residual,
                        call.y,       repeated, call.executor, call.large};
 
@@ -134,7 +134,7 @@ void ComputeTiny(const FrnCall<T>& call) {
       call.kernels.sum_rows_scaled(x, 1, columns, columns, factors, squares);
       cut.Reduce(squares, samples, width, again);
     };
-    const bool factored = ScalesOf(all, c, channels, sums, spare, factor, scale, sum_again);
+    const bool factored = ScalesOf(all, 0, c, channels, sums, spare, factor, scale, sum_again);
     cut.Spread(scale, samples, width, scales);
     if (!factored) {
       call.kernels.apply_rows(x, residual, y, 1, columns, columns, 0, scales, &shift[from],

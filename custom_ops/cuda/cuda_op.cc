@@ -34,6 +34,8 @@ cuda::ElementType ElementTypeOf(ONNXTensorElementDataType type) {
 // Parameters stay where they are: on the device, read by the kernel.
 class CudaKernel {
  public:
+  using Node = FrnNode;
+
   CudaKernel(const OrtApi& api, FrnNode node)
       : api_(api), node_(node), type_(ElementTypeOf(node.types[kX])) {
     cuda::WarmUp();  // a session's first run is not the place to find that there is no kernel

@@ -22,6 +22,7 @@
 #include "cpu/element.h"
 #include "cpu/frn_cpu.h"
 #include "cpu/thread_team.h"
+#include "tests/blocked_check.h"
 
 namespace {
 
@@ -203,6 +204,7 @@ int main() {
         runs += 4;
       }
     }
+    failures += frn_test::CheckBlocked(target, team);
   }
   std::printf("%d cases, %d failures\n", runs, failures);
   return failures == 0 ? 0 : 1;

@@ -20,8 +20,9 @@ def test_every_case_of_the_kernel_test(tmp_path):
     custom_ops = ROOT / "custom_ops"
     flags = ["-std=c++17", "-O1", "-fno-math-errno", "-DFRN_ONNX_EMULATE_AVX512", "-pthread"]
     # All that computes, without what speaks to ONNX Runtime.
-    cpu = {*custom_ops.glob("cpu/*.cc")} - {custom_ops / "cpu/frn_cpu_op.cc"}
-    sources = [custom_ops / "frn_shape.cc", custom_ops / "tests/kernel_test.cc", *sorted(cpu)]
+    cpu = {*custom_ops.glob("cpu/*.cc")} - {*custom_ops.glob("cpu/*_op.cc")}
+    tests = [custom_ops / f"tests/{name}.cc" for name in ("kernel_test", "blocked_check")]
+    sources = [custom_ops / "frn_shape.cc", *tests, *sorted(cpu)]
     subprocess.run(["g++", *flags, f"-I{custom_ops}", *sources, "-o", program], check=True)
     done = subprocess.run([program], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout

@@ -5,5 +5,6 @@
 namespace frn {
 
 void AppendCpuOps(const OrtRuntime&, std::vector<FrnCustomOp>*) {}
+void AppendBlockedOps(const OrtRuntime&, std::vector<FrnCustomOp>*) {}
 
 }  // namespace frn

@@ -1,0 +1,48 @@
+// FRN of ONNX Runtime's blocked tensors (NCHWc), float alone. A tensor of shape (N, C, H, W) is in
+// memory (N, C / block, H, W, block), with C rounded up: a unit, one block of channels of one
+// sample, is rows of `block` columns, and is computed as such (rows.h).
+
+#ifndef FRN_ONNX_CPU_BLOCKED_H_
+#define FRN_ONNX_CPU_BLOCKED_H_
+
+#include "cpu/executor.h"
+#include "cpu/kernels.h"
+#include "cpu/parameters.h"
+#include "cpu/split.h"
+
+namespace frn {
+
+struct BlockedShape {
+  int64_t batch = 0;
+  int64_t channels = 0;  // without those that fill the last block
+  int64_t pixels = 0;    // H * W
+  int64_t block = 0;
+
+  int64_t blocks() const { return CeilDiv(channels, block); }
+  int64_t units() const { return batch * blocks(); }
+};
+
+// Whether the kernels take this block size.
+constexpr bool IsBlock(int64_t block) { return block == 8 || block == 16; }
+
+// As PrepareParameters, with values for the channels that fill the last block up: y is 0 there
+// where x and the residual are.
+Parameters<float> PrepareBlocked(const Kernels<float>& kernels, const FrnParams<float>& params,
+                                 int64_t channels, int64_t block);
+
+// As ComputeFrn, all tensors blocked.
+void ComputeBlocked(const Kernels<float>& kernels, const BlockedShape& shape, const float* x,
+                    const float* residual, float* y, const Parameters<float>& params,
+                    Executor& executor);
+
+// What becomes of the layout: planes are as (N, C, H, W).
+enum class Reorder { kToBlocked, kFromBlocked };
+
+// As ComputeFrn with x in the one layout, y and residual in the other; y is neither's memory.
+void ComputeReordering(const KernelTable& table, Reorder reorder, const BlockedShape& shape,
+                       const float* x, const float* residual, float* y,
+                       const Parameters<float>& params, Executor& executor);
+
+}  // namespace frn
+
+#endif  // FRN_ONNX_CPU_BLOCKED_H_
