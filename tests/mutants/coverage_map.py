@@ -45,7 +45,7 @@ class CoverageMap:
         tests = set().union(*(by_line.get(n, ()) for n in range(first, last + 1)))
         if not tests:
             tests = self._by_file.get(file, set())
-        own = f"/test_{Path(file).stem}.py::"
+        own = f"/test_{Path(file).stem}"
         ordered = sorted(tests, key=lambda test: (own not in test, self.seconds[test], test))
         kept, total = [], 0.0
         for test in ordered:
