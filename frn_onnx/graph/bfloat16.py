@@ -4,11 +4,11 @@ That is what processors do, too: they add up in float32, and round what they sto
 """
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 
-from frn_onnx.graph import functions, infer, protos, sites
+from frn_onnx.graph import functions, protos, sites
 from frn_onnx.graph.edit import FreeNames, take_over
+from frn_onnx.graph.matcher.shapes import Shapes
 
 NARROW, WIDE = ir.DataType.BFLOAT16, ir.DataType.FLOAT
 # The attributes that name a type.
@@ -34,17 +34,12 @@ def emulated(model: ir.Model) -> ir.Model:
     """A copy that computes the same in float32, its functions inlined.
 
     Inputs and outputs in bfloat16 are in float32, which holds their values.
-
-    Raises:
-        ModelError: types or shapes in the model contradict each other.
     """
     copy = model.clone()
     functions.inline(copy)
-    rounded = [
-        value
-        for value, type_ in infer.types(copy).items()
-        if type_.tensor_type.elem_type == onnx.TensorProto.BFLOAT16 and value.producer() is not None
-    ]
+    shapes = Shapes(copy)
+    values = (v for scope in sites.scopes(copy) for node in scope.graph for v in node.outputs)
+    rounded = [value for value in values if shapes.dtype(value) == NARROW]
     for scope in list(sites.scopes(copy)):
         _widen(scope.graph)
     names = FreeNames(copy)

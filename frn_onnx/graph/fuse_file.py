@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from frn_onnx.errors import VerificationError
-from frn_onnx.graph import guard, model_io
+from frn_onnx.graph import guard, model_io, weight_files
 from frn_onnx.graph.comparison import verify
 from frn_onnx.graph.conv_transpose import fix_conv_transpose as fix
 from frn_onnx.graph.forms import Form, check_form
@@ -80,7 +80,7 @@ def fuse_file(
     model_io.check_output(path, source)
     inputs = guard.read_inputs(inputs, compare, _OFF)
     loaded = model_io.load(source)
-    external_data = model_io.has_external_data(loaded)
+    external_data = weight_files.are_in(loaded)
     result = fuse_loaded(loaded, form)
     changed = fix(result.graph) if fix_conv_transpose else 0
     proofs = None

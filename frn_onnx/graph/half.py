@@ -18,7 +18,15 @@ import onnx_ir as ir
 from onnx import TensorProto
 
 from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
-from frn_onnx.graph import functions, half_parameters, infer, model_io, protos, sites
+from frn_onnx.graph import (
+    functions,
+    half_parameters,
+    infer,
+    model_io,
+    protos,
+    sites,
+    weight_files,
+)
 from frn_onnx.graph.batch import set_batch
 from frn_onnx.graph.bfloat16 import TYPE_ATTRIBUTES, retyped
 from frn_onnx.graph.conv_transpose import fix_conv_transpose
@@ -88,7 +96,7 @@ def convert_file(
     """
     model_io.check_output(path, source)
     graph = model_io.load(source)
-    external_data = model_io.has_external_data(graph)
+    external_data = weight_files.are_in(graph)
     converted = convert_loaded(graph, to, keep_io_types, provider, batch)
     model_io.save(converted, path, external_data=external_data)
 

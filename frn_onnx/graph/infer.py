@@ -16,6 +16,9 @@ from frn_onnx.graph.sites import scopes
 
 Dims = tuple[int | str | None, ...]
 
+# The longest vector in a model in which the values of shapes are inferred, too.
+_LONGEST_SHAPE = 1 << 16
+
 
 def types(model: ir.Model, copy: ir.Model | None = None) -> dict[ir.Value, onnx.TypeProto]:
     """The types of the values in a model's graphs, as far as ONNX infers them.
@@ -63,11 +66,20 @@ def sizes(shape: ir.Shape) -> Dims:
 def inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A model with the types and shapes that ONNX infers.
 
+    ONNX also follows the values of shapes, and takes every vector for one: of those with millions
+    of elements it would make a shape of millions of axes.
+
     Raises:
         ModelError: those that it states contradict each other.
     """
+    longest = 0
+    for graph in protos.graph_protos(proto):
+        values = (*graph.input, *graph.output, *graph.value_info)
+        shapes = [value.type.tensor_type.shape.dim for value in values]
+        longest = max([longest, *(dims[0].dim_value for dims in shapes if len(dims) == 1)])
+        longest = max([longest, *(t.dims[0] for t in graph.initializer if len(t.dims) == 1)])
     try:
-        return protos.inferred(proto)
+        return onnx.shape_inference.infer_shapes(proto, data_prop=longest <= _LONGEST_SHAPE)
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(
             f"types or shapes in the model contradict each other: {error}; value_info that is "

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from frn_onnx import op
 from frn_onnx.errors import ModelError
-from frn_onnx.graph import model_io, protos
+from frn_onnx.graph import model_io, protos, weight_files
 from frn_onnx.graph.forms import Form, check_form, set_form
 from frn_onnx.graph.fusion import fuse_loaded
 from frn_onnx.graph.sites import frn_sites
@@ -51,7 +51,7 @@ def lower_file(source: str | os.PathLike, path: str | os.PathLike, form: Form) -
     model_io.check_output(path, source)
     graph = model_io.load(source)
     lower_in_place(graph, form)
-    model_io.save(graph, path, external_data=model_io.has_external_data(graph))
+    model_io.save(graph, path, external_data=weight_files.are_in(graph))
 
 
 def lower_in_place(model: ir.Model, form: Form) -> None:

@@ -4,20 +4,11 @@ An image of bytes is cast, dequantized, or looked up in a table: what comes out 
 node is what rounding can move, as it moves an input that is a float.
 """
 
-import onnx
 import onnx_ir as ir
 
-from frn_onnx.graph import infer
 from frn_onnx.graph.edit import FreeNames
+from frn_onnx.graph.matcher.shapes import FLOATS, Shapes
 
-_FLOATS = frozenset(
-    (
-        onnx.TensorProto.FLOAT,
-        onnx.TensorProto.FLOAT16,
-        onnx.TensorProto.BFLOAT16,
-        onnx.TensorProto.DOUBLE,
-    )
-)
 # What they give depends on sizes alone, which must not move.
 _SIZES = frozenset(("Shape", "Size"))
 
@@ -29,7 +20,7 @@ def moved(model: ir.Model, by: float, seed: int) -> ir.Model:
     inputs do not lead to.
     """
     copy = model.clone()
-    types = infer.types(copy)
+    shapes = Shapes(copy)
     names = FreeNames(copy)
     led = set(copy.graph.inputs)
     for node in list(copy.graph):
@@ -37,22 +28,18 @@ def moved(model: ir.Model, by: float, seed: int) -> ir.Model:
         if not read or (node.domain, node.op_type) in {("", size) for size in _SIZES}:
             continue
         led.update(node.outputs)
-        if not any(_is_float(value, types) for value in read):
+        if not any(shapes.dtype(value) in FLOATS for value in read):
             for value in node.outputs:
-                if _is_float(value, types):
-                    _move(copy.graph, value, types[value], by, seed, names)
+                if (dtype := shapes.dtype(value)) in FLOATS:
+                    _move(copy.graph, value, dtype, by, seed, names)
                     seed += 1
     return copy
-
-
-def _is_float(value: ir.Value, types: dict[ir.Value, onnx.TypeProto]) -> bool:
-    return value in types and types[value].tensor_type.elem_type in _FLOATS
 
 
 def _move(
     graph: ir.Graph,
     value: ir.Value,
-    type_: onnx.TypeProto,
+    dtype: ir.DataType,
     by: float,
     seed: int,
     names: FreeNames,
@@ -61,18 +48,17 @@ def _move(
 
     Where the graph itself gives the value out, it gives the old one.
     """
-    element = type_.tensor_type.elem_type
-    wide = element if element == onnx.TensorProto.DOUBLE else onnx.TensorProto.FLOAT
+    wide = dtype if dtype == ir.DataType.DOUBLE else ir.DataType.FLOAT
     node = value.producer()
     uses = value.uses()
     draw = ir.node(
         "RandomUniformLike",
         [value],
-        {"low": 1 - by, "high": 1 + by, "seed": float(seed), "dtype": wide},
+        {"low": 1 - by, "high": 1 + by, "seed": float(seed), "dtype": wide.value},
     )
-    widened = ir.node("Cast", [value], {"to": wide})
+    widened = ir.node("Cast", [value], {"to": wide.value})
     product = ir.node("Mul", [widened.outputs[0], draw.outputs[0]])
-    result = ir.node("Cast", [product.outputs[0]], {"to": element})
+    result = ir.node("Cast", [product.outputs[0]], {"to": dtype.value})
     for added in (draw, widened, product, result):
         added.name = names.free(f"{node.name}/{added.op_type}")
         added.outputs[0].name = names.free(f"{added.name}_output")

@@ -23,8 +23,6 @@ from frn_onnx.graph import sites
 
 # Tensors up to this size are in every message: shapes and axes must be readable.
 SMALL_BYTES = 1024
-# The longest vector in a model in which the values of shapes are inferred, too.
-_LONGEST_SHAPE = 1 << 16
 # Keys of ``meta``: of a tensor, its SparseTensorProto; of the main graph, a list of
 # TrainingInfoProto and the names of the graph that those use.
 _SPARSE = "frn_onnx.sparse"
@@ -119,24 +117,6 @@ def with_stand_ins(
             )
         proto.training_info.extend(infos)
     return proto
-
-
-def inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A message with the types and shapes that ONNX infers.
-
-    ONNX also follows the values of shapes, and takes every vector for one: of those with millions
-    of elements it would make a shape of millions of axes.
-
-    Raises:
-        onnx.shape_inference.InferenceError: those that it states contradict each other.
-    """
-    longest = 0
-    for graph in graph_protos(proto):
-        values = (*graph.input, *graph.output, *graph.value_info)
-        shapes = [value.type.tensor_type.shape.dim for value in values]
-        longest = max([longest, *(dims[0].dim_value for dims in shapes if len(dims) == 1)])
-        longest = max([longest, *(t.dims[0] for t in graph.initializer if len(t.dims) == 1)])
-    return onnx.shape_inference.infer_shapes(proto, data_prop=longest <= _LONGEST_SHAPE)
 
 
 def is_large(tensor: ir.TensorProtocol) -> bool:

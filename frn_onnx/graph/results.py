@@ -98,8 +98,3 @@ class Made:
             epsilon=float(self.match.epsilon.min()),
             has_tau=self.match.tau is not None,
         )
-
-
-def name_of(node: ir.Node) -> str:
-    """What reports call a node."""
-    return node.name or node.outputs[0].name or node.op_type

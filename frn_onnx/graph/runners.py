@@ -15,15 +15,10 @@ import onnx_ir as ir
 from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
 from frn_onnx.graph import bfloat16, model_io, movement, noise, sites
 from frn_onnx.graph.edit import constant
-from frn_onnx.graph.tolerance import is_float
+from frn_onnx.graph.matcher.shapes import FLOATS
+from frn_onnx.graph.tolerance import FLOAT32_ROUNDOFF, is_float, unit_roundoff
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
-_ROUNDOFF = {
-    ir.DataType.BFLOAT16: 2.0**-8,
-    ir.DataType.FLOAT16: 2.0**-11,
-    ir.DataType.FLOAT: 2.0**-24,
-    ir.DataType.DOUBLE: 2.0**-53,
-}
 _ORT_DTYPES = {
     "float": np.float32,
     "float16": np.float16,
@@ -184,7 +179,6 @@ def keras_runner(model: Any, label: str) -> Runner:
             "in keras.Model(inputs, outputs)"
         )
     layers = [layer for layer in model._flatten_layers() if not isinstance(layer, keras.Model)]
-    half = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float64": 2.0**-53}
     inputs = [
         Spec(tensor.name, np.dtype(keras.backend.standardize_dtype(tensor.dtype)), tensor.shape)
         for tensor in model.inputs
@@ -198,7 +192,7 @@ def keras_runner(model: Any, label: str) -> Runner:
         result = model(given, training=False)
         return [keras.ops.convert_to_numpy(y) for y in keras.tree.flatten(result)]
 
-    roundoff = max(half.get(layer.compute_dtype, 2.0**-24) for layer in layers)
+    roundoff = max(unit_roundoff(layer.compute_dtype) for layer in layers)
     return Runner(label, inputs, outputs, run, len(layers), roundoff)
 
 
@@ -272,4 +266,5 @@ def _roundoff(model: ir.Model) -> float:
             tensor = constant(value)
             if tensor is not None and any(user.op_type != "Cast" for user in value.consumers()):
                 types.add(tensor.dtype)
-    return max((_ROUNDOFF[t] for t in types if t in _ROUNDOFF), default=2.0**-24)
+    floats = [dtype.numpy() for dtype in types & FLOATS]
+    return max(map(unit_roundoff, floats), default=FLOAT32_ROUNDOFF)

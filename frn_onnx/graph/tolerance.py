@@ -81,6 +81,12 @@ def moved(x: np.ndarray, by: float, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(x * (1 + rng.choice([-by, by], x.shape))).astype(x.dtype)
 
 
+def unit_roundoff(dtype: np.dtype | str) -> float:
+    """Of a float type; of float32 where a layer computes in none."""
+    dtype = np.dtype(dtype)
+    return float(ml_dtypes.finfo(dtype).eps) / 2 if is_float(dtype) else FLOAT32_ROUNDOFF
+
+
 def is_float(dtype: np.dtype) -> bool:
     # NumPy does not count bfloat16 among its floating-point types.
     return dtype.kind == "f" or dtype == ml_dtypes.bfloat16

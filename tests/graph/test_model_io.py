@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from frn_onnx.errors import ArgumentError, ModelError
-from frn_onnx.graph import model_io, protos
+from frn_onnx.graph import model_io, protos, weight_files
 from frn_onnx.graph.fusion import fuse
 from frn_onnx.graph.lowering import lower
 
@@ -349,7 +349,7 @@ class TestOutput:
         monkeypatch.setattr(model_io.Path, "write_bytes", full)
         with pytest.raises(ModelError, match="cannot be written: No space left on device"):
             model_io.save(cnn, path)
-        monkeypatch.setattr(model_io, "_write_weights", full)
+        monkeypatch.setattr(weight_files, "write", full)
         with pytest.raises(ModelError, match="No space left"):
             model_io.save(cnn, path, external_data=True)
         assert path.read_bytes() == b"old"

@@ -35,10 +35,6 @@ ONE_SAMPLE = "it normalises all samples by the mean of one"
 NOT_CONSTANT = "what is added to the mean square is not a constant"
 
 
-def _zero() -> np.ndarray:
-    return np.zeros(())
-
-
 def _equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     if a is None or b is None:
         return a is b
@@ -68,14 +64,12 @@ class Form:
     magnitude: bool = False
     nu_power: float = 0
     epsilon: np.ndarray | None = None
-    offset: np.ndarray = field(default_factory=_zero)
+    offset: np.ndarray = field(default_factory=lambda: np.zeros(()))
     threshold: np.ndarray | None = None
     over: frozenset[int] = frozenset()
     sizes: Size = Size()  # noqa: RUF009 - immutable
     channels: int | None = None
     flaw: str | None = None
-
-    # What a form is.
 
     def same(self, other: "Form") -> bool:
         """Whether both are the same function of x."""
@@ -139,7 +133,7 @@ def settled(frame: Frame, form: Form) -> Form:
     flaw = form.flaw
     if flaw is None and np.any(epsilon < 0):
         flaw = f"the epsilon in the root is negative ({float(np.min(epsilon)):g})"
-    return form.but(epsilon=epsilon, offset=_zero(), flaw=flaw)
+    return form.but(epsilon=epsilon, offset=np.zeros(()), flaw=flaw)
 
 
 def statistic_flaw(frame: Frame, form: Form) -> str | None:
@@ -210,7 +204,9 @@ def power(frame: Frame, a: Form, exponent: float) -> Form | None:
     if np.any(a.offset):
         if not a.is_statistic or a.x_power or (a.nu_power != 1 and exponent > 0):
             return None
-        a = a.but(offset=_zero(), flaw=a.flaw or (UNKNOWN_COUNT if a.nu_power == 1 else OUTSIDE))
+        a = a.but(
+            offset=np.zeros(()), flaw=a.flaw or (UNKNOWN_COUNT if a.nu_power == 1 else OUTSIDE)
+        )
     x_power = a.x_power * exponent
     # 1/x is no part of FRN; sqrt(x**2) is |x|.
     if x_power not in (0, 1, 2) or (a.x_power == 2 and x_power != 1):
@@ -242,7 +238,7 @@ def add(a: Form, b: Form, axes: Axes) -> Form | None:
         epsilon = a.epsilon
         if a.is_statistic and epsilon is None and not np.any(offset):
             # An epsilon that is 0, as 1e-16 is in float16, was added all the same.
-            epsilon = _zero()
+            epsilon = np.zeros(())
         return _finite(a.but(axes=axes, offset=offset, threshold=threshold, epsilon=epsilon))
     same = (
         (a.x_power, a.magnitude, a.nu_power, a.over, a.sizes, a.channels)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 import onnx_ir as ir
 
+from frn_onnx.graph.edit import name_of
 from frn_onnx.graph.matcher.anchor import REDUCTIONS
 from frn_onnx.graph.matcher.axes import Frame
 from frn_onnx.graph.matcher.constants import Constants
@@ -138,14 +139,14 @@ class LeftoverFinder:
         for node in nodes:
             for value in node.inputs:
                 if value is not None and (parameter := self._parameter(value)) is not None:
-                    role = f"an operand of {_name(node)!r} ({node.op_type})"
+                    role = f"an operand of {name_of(node)!r} ({node.op_type})"
                     return _INPUT.format(role=role, name=parameter.name)
         dims = self._shapes.of(x)
         known = {} if dims is None else self._tracer.trace(Frame(dims), x).known
         stop = next((node for node in nodes if node.outputs[0] not in known), nodes[-1])
         return (
             f"x is divided by a root of a mean, but the proof that it is FRN ends at "
-            f"{_name(stop)!r} ({stop.op_type})"
+            f"{name_of(stop)!r} ({stop.op_type})"
         )
 
 
@@ -162,7 +163,3 @@ def _unmoved(value: ir.Value) -> Iterator[ir.Value]:
         if node is None or node.op_type not in MOVEMENT or node.inputs[0] is None:
             return
         value = node.inputs[0]
-
-
-def _name(node: ir.Node) -> str:
-    return node.name or node.outputs[0].name or node.op_type

@@ -6,7 +6,7 @@ FRN works in any layout: its axes move, its parameters are reshaped, and both Tr
 
 ==============  ==============================================================
 ``region``      what hangs together, and which of it is to move
-``cut``         the minimum cut that tells
+``network``     the minimum cut that tells
 ``table``       the ops that can be moved
 ``rules``       how each of them is: element by element, FRN
 ``rules_axes``  concatenations, reductions, slices ... that name axes

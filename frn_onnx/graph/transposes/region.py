@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from frn_onnx.graph.transposes import table
-from frn_onnx.graph.transposes.cut import UNLIMITED, Network
+from frn_onnx.graph.transposes.network import UNLIMITED, Network
 from frn_onnx.graph.transposes.rules import (
     Facts,
     Move,

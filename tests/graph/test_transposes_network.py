@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from frn_onnx.graph.transposes.cut import UNLIMITED, Network
+from frn_onnx.graph.transposes.network import UNLIMITED, Network
 
 
 def cost(edges, on_source) -> int:

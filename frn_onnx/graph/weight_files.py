@@ -1,0 +1,121 @@
+"""Weights in files of their own: where they are, that they are whole, and how they are written."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import onnx
+import onnx_ir as ir
+
+from frn_onnx.errors import ModelError
+from frn_onnx.graph import protos, sites
+
+_CHUNK_BYTES = 1 << 20
+
+
+def find(model: ir.Model, path: Path) -> None:
+    """Tells external tensors where their files are, and looks whether they are in there."""
+    for tensor in sites.tensors(model):
+        if isinstance(tensor, ir.ExternalTensor):
+            tensor.base_dir = path.parent
+            _check(tensor, path)
+
+
+def _check(tensor: ir.ExternalTensor, path: Path) -> None:
+    file = Path(tensor.path)
+    if not os.path.realpath(file).startswith(os.path.join(os.path.realpath(path.parent), "")):
+        raise ModelError(
+            f"{path}: the external data of tensor {tensor.name!r} cannot be read from {file}, "
+            "which is outside of the model's folder; move it there"
+        )
+    if not file.is_file():
+        raise ModelError(
+            f"{path}: its external data is missing: tensor {tensor.name!r} is stored in {file}, "
+            "which does not exist; keep the model and its data files in one folder"
+        )
+    offset, expected, size = tensor.offset or 0, tensor.nbytes, file.stat().st_size
+    stored = size - offset if tensor.length is None else tensor.length
+    if stored != expected or offset + expected > size:
+        raise ModelError(
+            f"{path}: tensor {tensor.name!r} has {expected} bytes from byte {offset} of {file}, "
+            f"which has {size}, and {stored} are said to be stored; the data file is truncated "
+            "or belongs to another model"
+        )
+    if not os.access(file, os.R_OK):
+        raise ModelError(f"{path}: no permission to read its external data {file}")
+
+
+def own_attributes(model: ir.Model) -> None:
+    """Has the tensors of attributes in memory, and apart from a message that is somebody's.
+
+    ``onnx_ir`` names a Constant's tensor when it is looked into, and writes only initializers to
+    files of their own.
+    """
+    nodes = (node for scope in sites.scopes(model) for node in scope.graph)
+    for node in nodes:
+        for name, attribute in node.attributes.items():
+            if attribute.is_ref():
+                continue
+            if attribute.type == ir.AttributeType.TENSOR:
+                node.attributes[name] = ir.AttrTensor(
+                    name, _own(attribute.as_tensor()), attribute.doc_string
+                )
+            elif attribute.type == ir.AttributeType.TENSORS:
+                tensors = list(map(_own, attribute.as_tensors()))
+                node.attributes[name] = ir.AttrTensors(name, tensors, attribute.doc_string)
+
+
+def _own(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    if isinstance(tensor, ir.ExternalTensor):
+        return protos.read(tensor)
+    if isinstance(tensor, ir.serde.TensorProtoTensor):
+        copy = onnx.TensorProto()
+        copy.CopyFrom(tensor.raw)
+        return ir.serde.TensorProtoTensor(copy)
+    return tensor
+
+
+def refuse_references(model: ir.Model) -> None:
+    for tensor in sites.tensors(model):
+        if isinstance(tensor, ir.ExternalTensor) and not tensor.base_dir:
+            raise ModelError(
+                f"tensor {tensor.name!r} is in external data that was not loaded; pass the "
+                "model's path, or load it with onnx.load(path), which reads external data too"
+            )
+
+
+def are_in(model: ir.Model) -> bool:
+    """Whether some of the model's weights are in files of their own."""
+    return any(isinstance(tensor, ir.ExternalTensor) for tensor in sites.tensors(model))
+
+
+class Places:
+    """Gives each large tensor its place in a file of external data."""
+
+    def __init__(self, location: str, weights: list[ir.TensorProtocol]) -> None:
+        self._location = location
+        self._weights = weights
+        self._offset = 0
+
+    def __call__(self, tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+        if not protos.is_large(tensor):
+            return protos.in_memory(tensor)
+        place = protos.external(tensor, self._location, self._offset)
+        self._weights.append(tensor)
+        self._offset += tensor.nbytes
+        return place
+
+
+def write(weights: Sequence[ir.TensorProtocol], file: Path) -> None:
+    """Writes the weights one after another."""
+    with file.open("wb") as stream:
+        for tensor in weights:
+            if not isinstance(tensor, ir.ExternalTensor):
+                cast(Any, tensor).tofile(stream)
+                continue
+            with open(tensor.path, "rb") as source:
+                source.seek(tensor.offset or 0)
+                left = tensor.nbytes
+                while left and (chunk := source.read(min(left, _CHUNK_BYTES))):
+                    left -= stream.write(chunk)
