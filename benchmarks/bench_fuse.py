@@ -6,7 +6,8 @@ nothing but Conv, Add and FRN nodes is left.
 
     python benchmarks/bench_fuse.py [--nodes 100 1000 10000] [--repeat 5]
 
-measures CPU time, since fuse runs in one thread and other programs do not count, writes results/fuse.json beside it, and prints a table.
+measures CPU time, since fuse runs in one thread and other programs do not count, writes
+results/fuse.json beside it, and prints a table.
 """
 
 import argparse
