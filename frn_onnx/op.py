@@ -1,10 +1,17 @@
-"""The contract of the ONNX op ``frn_onnx::FilterResponseNormalization``, version 1.
+"""The contract of the two ONNX ops of the domain ``frn_onnx``, version 1.
+
+``FilterResponseNormalization``:
 
     nu2 = mean(X**2) over the spatial axes, per sample and channel
     Y   = max(gamma * X / sqrt(nu2 + epsilon) + beta, tau)
 
+``ResidualFilterResponseNormalization``, for the end of a residual block, has one input more:
+
+    Y   = max(gamma * X / sqrt(nu2 + epsilon) + beta + residual, tau)
+
 ========== ================ ==============================================================
 input      X                rank 3, 4 or 5, axis 0 is the batch; type T
+input      residual         only of the second op: type and shape of X, nothing broadcast
 input      gamma, beta      one value per channel, shaped to broadcast along the channel
                             axis only: (C, 1, 1) for NCHW, (C,) for NHWC; type T or float
 input      tau              optional, as gamma; absent: no threshold
@@ -16,13 +23,18 @@ output     Y                shape and type of X
 ========== ================ ==============================================================
 
 T is float, float16, bfloat16 or double. The mean is taken in float32 (double for double),
-and X is cast before it is squared: the square of a float16 overflows from 256.
+and X is cast before it is squared: the square of a float16 overflows from 256. The sum with
+the residual is taken before Y is rounded to T.
+
+They are two ops because the body of a function, which makes a file portable, cannot ask
+whether an input is there.
 
 This module is the source; the C++ side (``custom_ops/frn_op.h``) mirrors it, and a test
 compares the two.
 """
 
 from collections.abc import Collection, Sequence
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -31,11 +43,15 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from frn_onnx.errors import ModelError, ShapeError
 
 DOMAIN = "frn_onnx"
+# Of nodes that a session puts into its own copy of a model (runtime/blocked).
+INTERNAL_DOMAIN = "frn_onnx.internal"
 OP_TYPE = "FilterResponseNormalization"
+RESIDUAL_OP_TYPE = "ResidualFilterResponseNormalization"
 VERSION = 1
 DEFAULT_EPSILON = 1e-6
 INPUTS = ("X", "gamma", "beta", "tau", "epsilon")
-REQUIRED_INPUTS = 3
+RESIDUAL_INPUTS = ("X", "residual", "gamma", "beta", "tau", "epsilon")
+SIGNATURES = {OP_TYPE: INPUTS, RESIDUAL_OP_TYPE: RESIDUAL_INPUTS}
 RANKS = (3, 4, 5)
 DTYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
@@ -44,6 +60,30 @@ DTYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorPr
 FUNCTION_IR_VERSION = 8
 _CAST_LIKE_OPSET = 15
 _AXES_INPUT_OPSET = 18
+
+
+class Node(Protocol):
+    """A node of a graph, as onnx and onnx_ir both have it."""
+
+    @property
+    def domain(self) -> str: ...
+    @property
+    def op_type(self) -> str: ...
+
+
+def is_frn(node: Node) -> bool:
+    """Whether a node is one of the two ops."""
+    return node.domain == DOMAIN and node.op_type in SIGNATURES
+
+
+def first_parameter(op_type: str) -> int:
+    """The place of gamma; in front of it are activations: X and, where there is one, residual."""
+    return SIGNATURES[op_type].index("gamma")
+
+
+def required_inputs(op_type: str) -> int:
+    """How many inputs a node has at least: all up to beta."""
+    return SIGNATURES[op_type].index("beta") + 1
 
 
 def default_axes(rank: int) -> tuple[int, ...]:
@@ -123,6 +163,19 @@ def check_param(
         )
 
 
+def check_residual(shape: Sequence[int], x_shape: Sequence[int]) -> None:
+    """Refuses a residual that has not the shape of x.
+
+    Raises:
+        ShapeError: it is another.
+    """
+    if tuple(shape) != tuple(x_shape):
+        raise ShapeError(
+            f"FRN: residual must have the shape of x, {tuple(x_shape)}, received {tuple(shape)}; "
+            "it is not broadcast: use numpy.broadcast_to first."
+        )
+
+
 def node(
     inputs: Sequence[str],
     output: str,
@@ -130,10 +183,11 @@ def node(
     axes: Sequence[int],
     epsilon: float = DEFAULT_EPSILON,
     name: str = "",
+    op_type: str = OP_TYPE,
 ) -> onnx.NodeProto:
-    """An FRN node; ``inputs`` are the names for X, gamma, beta[, tau[, epsilon]]."""
+    """An FRN node; ``inputs`` are the names for those of the op, the last ones optional."""
     return helper.make_node(
-        OP_TYPE, list(inputs), [output], name=name, domain=DOMAIN, axes=list(axes), epsilon=epsilon
+        op_type, list(inputs), [output], name=name, domain=DOMAIN, axes=list(axes), epsilon=epsilon
     )
 
 
@@ -157,14 +211,15 @@ def body(
     axes: Sequence[int] | None = None,
     epsilon: float | None = None,
     prefix: str = "",
+    op_type: str = OP_TYPE,
 ) -> list[onnx.NodeProto]:
-    """The op written in standard ops, in their cheapest order.
+    """An op written in standard ops, in their cheapest order.
 
     gamma is folded into the small tensor (gamma / sqrt(nu2 + epsilon)) before it meets X, so
     X is passed over five times rather than six.
 
     Args:
-        inputs: names for X, gamma, beta[, tau[, epsilon]]; ``""`` is an absent input.
+        inputs: names for the op's inputs; ``""`` is an absent one.
         output: name for Y.
         opset: version of the standard opset the nodes are written for, from 8.
         x_types: the element types X may have (``TensorProto`` numbers); what is not float,
@@ -173,6 +228,7 @@ def body(
         axes, epsilon: the attributes' values; None writes a reference to the attribute of
             the function these nodes are the body of.
         prefix: put before the names of the values in between.
+        op_type: which of the two ops.
 
     Raises:
         ModelError: X may have several half types and the opset has no CastLike.
@@ -200,7 +256,8 @@ def body(
     def cast(value: str, name: str, types: set[int]) -> str:
         return value if types == {compute} else add("Cast", [value], name, to=compute)
 
-    x, gamma, beta, tau, per_channel_epsilon = (*inputs, "", "")[:5]
+    given = dict(zip(SIGNATURES[op_type], inputs, strict=False))
+    x, tau = given["X"], given.get("tau")
     wide = cast(x, "x_wide", x_types)
     square = add("Mul", [wide, wide], "square")
     if opset >= _AXES_INPUT_OPSET:
@@ -209,22 +266,25 @@ def body(
     else:
         nu2 = add("ReduceMean", [square], "nu2", keepdims=1)
         nodes[-1].attribute.append(_attribute("axes", axes, reference="axes"))
-    if per_channel_epsilon:
-        added = cast(per_channel_epsilon, "epsilon_wide", {TensorProto.FLOAT})
+    if per_channel := given.get("epsilon"):
+        added = cast(per_channel, "epsilon_wide", {TensorProto.FLOAT})
     else:
         scalar = constant("epsilon", "value_float", epsilon)
         added = cast(scalar, "epsilon_wide", {TensorProto.FLOAT})
     root = add("Sqrt", [add("Add", [nu2, added], "nu2_epsilon")], "root")
-    scale = add("Div", [cast(gamma, "gamma_wide", param_types), root], "scale")
+    scale = add("Div", [cast(given["gamma"], "gamma_wide", param_types), root], "scale")
     scaled = add("Mul", [wide, scale], "scaled")
 
     narrow = x_types != {compute}
-    last = [cast(beta, "beta_wide", param_types)]
+    terms = [scaled, cast(given["beta"], "beta_wide", param_types)]
+    shifted = "shifted"
+    if residual := given.get("residual"):
+        terms = [add("Add", terms, shifted), cast(residual, "residual_wide", x_types)]
+        shifted = "sum"
     if tau:
-        shifted = add("Add", [scaled, *last], "shifted")
-        tail, args = "Max", [shifted, cast(tau, "tau_wide", param_types)]
+        tail, args = "Max", [add("Add", terms, shifted), cast(tau, "tau_wide", param_types)]
     else:
-        tail, args = "Add", [scaled, *last]
+        tail, args = "Add", terms
     if not narrow:
         add(tail, args, output)
         return nodes
@@ -244,27 +304,33 @@ def body(
 
 
 def function_proto(
-    *, opset: int, inputs: int, x_types: Collection[int], param_types: Collection[int]
+    *,
+    opset: int,
+    inputs: int,
+    x_types: Collection[int],
+    param_types: Collection[int],
+    op_type: str = OP_TYPE,
 ) -> onnx.FunctionProto:
-    """The model-local function that makes a file portable: the op in standard ops.
+    """The model-local function that makes a file portable: an op in standard ops.
 
     It has the op's domain and name. A runtime with the plugin takes its kernel, one
     without inlines this body.
 
     Args:
         opset: version of the standard opset of the file.
-        inputs: how many inputs all FRN nodes of the file have (3, 4 or 5); a function's
-            body cannot ask whether an input is there. Before opset 12 it has to be 5: no
-            Constant could hold the attribute epsilon.
-        x_types, param_types: as for :func:`body`.
+        inputs: how many inputs all nodes of this op in the file have; a function's body
+            cannot ask whether one is there. Before opset 12 it has to be all: no Constant
+            could hold the attribute epsilon.
+        x_types, param_types, op_type: as for :func:`body`.
     """
-    names = INPUTS[:inputs]
+    names = SIGNATURES[op_type][:inputs]
+    nodes = body(names, "Y", opset=opset, x_types=x_types, param_types=param_types, op_type=op_type)
     return helper.make_function(
         DOMAIN,
-        OP_TYPE,
+        op_type,
         list(names),
         ["Y"],
-        body(names, "Y", opset=opset, x_types=x_types, param_types=param_types),
+        nodes,
         [helper.make_opsetid("", opset)],
         attributes=["axes", "epsilon"],
     )

@@ -14,13 +14,14 @@ def frn(
     beta: npt.ArrayLike,
     tau: npt.ArrayLike | None = None,
     *,
+    residual: npt.ArrayLike | None = None,
     epsilon: npt.ArrayLike = op.DEFAULT_EPSILON,
     axes: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Filter Response Normalization with its Thresholded Linear Unit, in float64.
 
-    y = max(gamma * x / sqrt(nu2 + |epsilon|) + beta, tau), where nu2 is the mean of x**2
-    over the spatial axes, separately for each sample and channel.
+    y = max(gamma * x / sqrt(nu2 + |epsilon|) + beta [+ residual], tau), where nu2 is the mean
+    of x**2 over the spatial axes, separately for each sample and channel.
 
     Args:
         x: (N, spatial..., C), or any order of axes with the batch first; any float dtype,
@@ -29,6 +30,7 @@ def frn(
             has it: (C, 1, 1) for NCHW.
         beta: as gamma.
         tau: as gamma, or None for no threshold.
+        residual: an array of x's shape, or None for no addition.
         epsilon: scalar, or as gamma; its absolute value is used.
         axes: the spatial axes, over which nu2 is taken; the one axis left beside axis 0
             is the channel axis. None means channels last: every axis but the first and
@@ -38,8 +40,8 @@ def frn(
         y, the shape of x, float64. NaN in x, or in a parameter, is NaN in y.
 
     Raises:
-        ShapeError: axes do not leave exactly one channel axis, or a parameter does not
-            hold one value per channel.
+        ShapeError: axes do not leave exactly one channel axis, a parameter does not hold one
+            value per channel, or residual has not the shape of x.
 
     Source:
         arXiv 1911.09737, section 3.
@@ -70,4 +72,8 @@ def frn(
         nu2 = (total / np.prod([x.shape[a] for a in axes])).astype(np.float64)
         y = per_channel("gamma", gamma) * (x / np.sqrt(nu2 + np.abs(epsilon)))
         y = y + per_channel("beta", beta)
+        if residual is not None:
+            residual = np.asarray(residual, dtype=np.float64)
+            op.check_residual(residual.shape, x.shape)
+            y = y + residual
     return y if tau is None else np.maximum(y, per_channel("tau", tau))

@@ -54,8 +54,7 @@ def parse(text: str, rng: np.random.Generator, *, dtype: str = "float") -> onnx.
 def frn_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """Every FRN node: of the main graph, of subgraphs, of functions."""
     bodies = [*protos.graph_protos(model), *model.functions]
-    kind = (op.DOMAIN, op.OP_TYPE)
-    return [n for body in bodies for n in body.node if (n.domain, n.op_type) == kind]
+    return [node for body in bodies for node in body.node if op.is_frn(node)]
 
 
 def plain(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -65,9 +65,10 @@ def run(args: argparse.Namespace) -> int:
 def _print(args: argparse.Namespace, done) -> None:
     for node in done.result.fused:
         tau = "" if node.has_tau else ", no tau"
+        residual = ", residual" if node.has_residual else ""
         print(
             f"fused {node.name}: {node.layout}, {node.channels} channels, "
-            f"epsilon {node.epsilon:g}{tau}; replaces {len(node.replaced)} nodes"
+            f"epsilon {node.epsilon:g}{tau}{residual}; replaces {len(node.replaced)} nodes"
         )
     for skipped in done.result.skipped:
         print(f"not fused: {skipped.nodes[-1]}: {skipped.reason}")

@@ -109,7 +109,7 @@ def run(
     rows, predictions = _run_all(model, portable, data)
     picture_path = folder / "digits.png"
     draw(picture_path, data.test_x, data.test_y, predictions, rows)
-    layers = sum(node.op_type == op.OP_TYPE for node in portable.graph.node)
+    layers = sum(op.is_frn(node) for node in portable.graph.node)
     return Result(
         tuple(rows), layers, seconds, len(data.test_x), keras_path, onnx_path, picture_path
     )

@@ -1,13 +1,13 @@
 """The three forms of a file with FRN, and the way from each to each.
 
-* ``portable``: FRN nodes, and one model-local function of the op's name that says in standard
-  ops what they compute. Runs in every ONNX Runtime; with the plugin its kernel is taken.
+* ``portable``: FRN nodes, and for each op one model-local function of its name that says in
+  standard ops what they compute. Runs in every ONNX Runtime; with the plugin its kernel is taken.
 * ``custom``: FRN nodes alone; needs the plugin.
 * ``primitives``: standard ops only.
 
 ``custom`` is the canonical form: tau is absent where there is no threshold, and a per-channel
-epsilon is there only where it differs between channels. In a portable file all FRN nodes have
-the same inputs, because a function's body cannot ask whether one is there: what a node lacks
+epsilon is there only where it differs between channels. In a portable file all nodes of an op
+have the same inputs, because a function's body cannot ask whether one is there: what a node lacks
 is filled with what changes nothing (tau = -inf), and taken out again on the way back.
 """
 
@@ -23,7 +23,7 @@ from frn_onnx.graph import inputs, protos
 from frn_onnx.graph.edit import FreeNames, raise_ir_version, take_over
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.operands import Operands, operands
-from frn_onnx.graph.sites import Site, frn_function, frn_sites, opset
+from frn_onnx.graph.sites import Site, frn_functions, frn_sites, opset
 
 Form = Literal["portable", "custom", "primitives"]
 FORMS: tuple[str, ...] = get_args(Form)
@@ -51,7 +51,7 @@ def form_of(model: ir.Model | onnx.ModelProto) -> str:
         model = protos.from_proto(model)
     if not frn_sites(model):
         return "primitives"
-    return "portable" if frn_function(model) is not None else "custom"
+    return "portable" if frn_functions(model) else "custom"
 
 
 def set_form(model: ir.Model, form: Form, shapes: Shapes | None = None) -> list[Operands]:
@@ -68,7 +68,7 @@ def set_form(model: ir.Model, form: Form, shapes: Shapes | None = None) -> list[
     Raises:
         ModelError: an FRN node is invalid, or the model's opset is too old for the form.
     """
-    if (function := frn_function(model)) is not None:
+    for function in frn_functions(model):
         del model.functions[function.identifier()]
     sites = frn_sites(model)
     _check(model, sites)
@@ -77,7 +77,7 @@ def set_form(model: ir.Model, form: Form, shapes: Shapes | None = None) -> list[
     _check_types(sites, known)
     _state_outputs(sites, known)
     if form == "portable" and sites:
-        _add_function(model, sites, known)
+        _add_functions(model, sites, known)
     if form == "primitives" and sites:
         _write_out(model, sites, known)
     _set_imports(model)
@@ -96,10 +96,11 @@ def _check(model: ir.Model, sites: list[Site]) -> None:
                 "made with"
             )
     for site in sites:
-        if not op.REQUIRED_INPUTS <= len(site.node.inputs) <= len(op.INPUTS):
+        names, required = op.SIGNATURES[site.node.op_type], op.required_inputs(site.node.op_type)
+        if not required <= len(site.node.inputs) <= len(names):
             raise ModelError(
-                f"FRN node {site.label!r}: expected {op.REQUIRED_INPUTS} to {len(op.INPUTS)} "
-                f"inputs ({', '.join(op.INPUTS)}), received {len(site.node.inputs)}"
+                f"FRN node {site.label!r}: expected {required} to {len(names)} inputs "
+                f"({', '.join(names)}), received {len(site.node.inputs)}"
             )
         site.attributes()
 
@@ -127,27 +128,33 @@ def _state_outputs(sites: list[Site], operands: list[Operands]) -> None:
                 y.shape = ir.Shape(known.x_shapes[0])
 
 
-def _add_function(model: ir.Model, sites: list[Site], operands: list[Operands]) -> None:
-    """Gives all FRN nodes the same inputs, and the model the function that is their body."""
+def _add_functions(model: ir.Model, sites: list[Site], operands: list[Operands]) -> None:
+    """Gives the nodes of each op the same inputs, and the model the function that is its body."""
     version = _body_opset(model, "portable")
-    known = [_completed(operand, version) for operand in operands]
-    count = max(len(site.node.inputs) for site in sites)
-    if version < _CONSTANT_ATTRIBUTE_OPSET:
-        count = len(op.INPUTS)
     filler = inputs.Filler(model)
-    for site in sites:
-        filler.complete(site, count)
-    body = op.function_proto(
-        opset=version,
-        inputs=count,
-        x_types=set().union(*(k.x_types for k in known)),
-        param_types=set().union(*(k.param_types for k in known)),
-    )
     # In front: ONNX's reference evaluator knows only functions defined before their callers.
     others = dict(model.functions)
     model.functions.clear()
-    function = ir.serde.deserialize_function(body)
-    model.functions[function.identifier()] = function
+    for op_type, names in op.SIGNATURES.items():
+        pairs = zip(sites, operands, strict=True)
+        chosen = [(site, operand) for site, operand in pairs if site.node.op_type == op_type]
+        if not chosen:
+            continue
+        known = [_completed(operand, version) for _, operand in chosen]
+        count = max(len(site.node.inputs) for site, _ in chosen)
+        if version < _CONSTANT_ATTRIBUTE_OPSET:
+            count = len(names)
+        for site, _ in chosen:
+            filler.complete(site, count)
+        body = op.function_proto(
+            opset=version,
+            inputs=count,
+            x_types=set().union(*(k.x_types for k in known)),
+            param_types=set().union(*(k.param_types for k in known)),
+            op_type=op_type,
+        )
+        function = ir.serde.deserialize_function(body)
+        model.functions[function.identifier()] = function
     model.functions.update(others)
 
 
@@ -172,6 +179,7 @@ def _write_out(model: ir.Model, sites: list[Site], operands: list[Operands]) -> 
             axes=axes,
             epsilon=epsilon,
             prefix=names.free(node.name or y.name) + "/",
+            op_type=node.op_type,
         )
         values = {value.name: value for value in node.inputs if value is not None}
         nodes = [_node(proto, values) for proto in body]

@@ -5,6 +5,7 @@
     search.py       the matches: FRN by the algebra of matcher/, and on numbers by probe.py
     rewrite.py      the node takes its place
     transposes/     and leaves no Transpose behind
+    residual.py     it takes in the Add and the threshold behind it
     forms.py        the nodes in the form that was asked for
 
 A near miss stays as it is and is reported with its reason (results.py).
@@ -21,7 +22,9 @@ from frn_onnx.graph.edit import FreeNames, name_of
 from frn_onnx.graph.forms import Form, check_form, set_form
 from frn_onnx.graph.matcher.anchor import REDUCTIONS
 from frn_onnx.graph.matcher.match import Match
-from frn_onnx.graph.results import FusedNode, FuseResult, Made, Skipped
+from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.residual import take_in
+from frn_onnx.graph.results import FusedNode, FuseResult, Made, Skipped, with_residual
 from frn_onnx.graph.rewrite import Rewriter
 from frn_onnx.graph.search import Search
 from frn_onnx.graph.transposes import Layout, arrange
@@ -32,6 +35,9 @@ def fuse(model: model_io.Source, *, form: Form = "portable") -> FuseResult:
     """Replaces every FRN (+TLU) in a model by the node ``frn_onnx::FilterResponseNormalization``.
 
         y = max(gamma * x / sqrt(mean(x**2) + epsilon) + beta, tau)
+
+    An FRN without a threshold takes in an Add behind it, and the threshold behind that, as
+    ``frn_onnx::ResidualFilterResponseNormalization``.
 
     The model that is given is not changed.
 
@@ -53,12 +59,10 @@ def fuse(model: model_io.Source, *, form: Form = "portable") -> FuseResult:
 
 def fuse_loaded(model: ir.Model, form: Form) -> FuseResult:
     """:func:`fuse` for a model that it changes."""
-    fusion = Fusion(model)
-    fusion.run()
     # Before the form: of primitives no node is left.
-    result = FuseResult(model, fusion.fused(), fusion.skipped())
-    set_form(model, form, fusion.search.shapes)
-    return result
+    fused, skipped, shapes = _fuse(model, "auto")
+    set_form(model, form, shapes)
+    return FuseResult(model, fused, skipped)
 
 
 def fuse_in_place(
@@ -70,9 +74,18 @@ def fuse_in_place(
         model: the model.
         layout: of the nodes; "auto": the one with the fewest Transposes.
     """
+    fused, skipped, _ = _fuse(model, layout)
+    return fused, skipped
+
+
+def _fuse(model: ir.Model, layout: Layout) -> tuple[list[FusedNode], list[Skipped], Shapes]:
     fusion = Fusion(model, layout=layout)
     fusion.run()
-    return fusion.fused(), fusion.skipped()
+    found = fusion.search
+    fused = {made.node: made.fused_node() for made in fusion.made if made.node.graph is not None}
+    for taken in take_in(model, found.constants, found.shapes, fusion.names):
+        fused[taken.old] = with_residual(taken, fused.get(taken.old))
+    return list(fused.values()), fusion.skipped(), found.shapes
 
 
 class Fusion:
@@ -87,6 +100,7 @@ class Fusion:
     Attributes:
         search: through the model, with what it knows of its values.
         made: what was found and replaced.
+        names: that are free in the model.
     """
 
     def __init__(
@@ -109,6 +123,7 @@ class Fusion:
         self._layout = layout
         self.search = Search(model)
         self.made: list[Made] = []
+        self.names = FreeNames(model)
 
     def run(self) -> None:
         """Fuses everything that is found."""
@@ -116,7 +131,7 @@ class Fusion:
             self._run()
 
     def _run(self) -> None:
-        found, names = self.search, FreeNames(self.model)
+        found, names = self.search, self.names
         rewriter = Rewriter(names, found.shapes, found.order)
         for match in found.matches():
             replaced = tuple(map(name_of, match.cone))
@@ -127,10 +142,6 @@ class Fusion:
         if self.made:
             self.model.opset_imports.setdefault(op.DOMAIN, op.VERSION)
             arrange(self.model, self._layout, found.constants, found.shapes, names)
-
-    def fused(self) -> list[FusedNode]:
-        """The nodes that were made and that something needs."""
-        return [made.fused_node() for made in self.made if made.node.graph is not None]
 
     def skipped(self) -> list[Skipped]:
         """The misses that are still there, each once."""

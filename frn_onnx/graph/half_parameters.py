@@ -1,6 +1,7 @@
 """FRN's parameters on their way past a converter of types, which would make them half as well.
 
-It gets to see them as inputs of another node, whose output is the FRN node's second input.
+It gets to see them as inputs of another node, whose output is the FRN node's one input behind its
+activations.
 """
 
 import onnx_ir as ir
@@ -19,12 +20,12 @@ def set_aside(model: ir.Model) -> None:
     names = FreeNames(model)
     domain, op_type = _PARAMETERS
     for site in sites.frn_sites(model):
-        frn = site.node
-        aside = ir.node(op_type, frn.inputs[1:], domain=domain, name=names.free(op_type))
+        frn, first = site.node, op.first_parameter(site.node.op_type)
+        aside = ir.node(op_type, frn.inputs[first:], domain=domain, name=names.free(op_type))
         aside.outputs[0].name = aside.name
         frn.graph.insert_before(frn, aside)
-        frn.resize_inputs(2)
-        frn.replace_input_with(1, aside.outputs[0])
+        frn.resize_inputs(first + 1)
+        frn.replace_input_with(first, aside.outputs[0])
 
 
 def give_back(model: ir.Model) -> None:
@@ -32,8 +33,8 @@ def give_back(model: ir.Model) -> None:
     names = FreeNames(model)
     wide: dict[tuple[ir.Graph, ir.Value], ir.Value] = {}
     for site in sites.frn_sites(model):
-        frn = site.node
-        aside = frn.inputs[1].producer()
+        frn, first = site.node, op.first_parameter(site.node.op_type)
+        aside = frn.inputs[first].producer()
         given = list(aside.inputs)
         for position, value in enumerate(given):
             if value is None or value.dtype == ir.DataType.FLOAT:
@@ -48,9 +49,9 @@ def give_back(model: ir.Model) -> None:
                 frn.graph.insert_before(frn, cast)
                 wide[key] = cast.outputs[0]
             given[position] = wide[key]
-        frn.resize_inputs(1 + len(given))
-        for position, value in enumerate(given):
-            frn.replace_input_with(1 + position, value)
+        frn.resize_inputs(first + len(given))
+        for position, value in enumerate(given, start=first):
+            frn.replace_input_with(position, value)
         inputs = [value for value in aside.inputs if value is not None]
         aside.graph.remove(aside, safe=True)
         for value in inputs:

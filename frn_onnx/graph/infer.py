@@ -1,6 +1,6 @@
 """What ONNX's own shape inference says of the values in a model.
 
-ONNX knows nothing of the FRN op, and stops at it. So it is given a message in which each FRN node
+ONNX knows nothing of the FRN ops, and stops at it. So it is given a message in which each FRN node
 is an Identity, which is what the op is to types and shapes. The message holds no large weights, so
 that it fits into memory and below protobuf's limit.
 """
@@ -33,7 +33,7 @@ def types(model: ir.Model, copy: ir.Model | None = None) -> dict[ir.Value, onnx.
     proto = protos.light_proto(copy or model)
     for body in protos.bodies(proto):
         for node in body.node:
-            if (node.domain, node.op_type) == (op.DOMAIN, op.OP_TYPE):
+            if op.is_frn(node):
                 node.domain, node.op_type = "", "Identity"
                 del node.attribute[:], node.input[1:]
     found: dict[ir.Value, onnx.TypeProto] = {}

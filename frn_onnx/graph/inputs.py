@@ -1,7 +1,7 @@
 """The optional inputs of FRN nodes: tau, and epsilon per channel.
 
 A node on its own has them where they matter. In a portable file every node has as many inputs
-as any other, because the body of a function cannot ask whether an input is there.
+as any other of its op, because the body of a function cannot ask whether an input is there.
 """
 
 from collections.abc import Iterable
@@ -12,8 +12,6 @@ import onnx_ir as ir
 from frn_onnx import op
 from frn_onnx.graph.edit import FreeNames, add_initializer, constant, remove_unused
 from frn_onnx.graph.sites import Site
-
-_TAU, _EPSILON = op.INPUTS.index("tau"), op.INPUTS.index("epsilon")
 
 
 def canonicalise(sites: Iterable[Site]) -> None:
@@ -26,16 +24,22 @@ def canonicalise(sites: Iterable[Site]) -> None:
     for site in sites:
         node = site.node
         _, epsilon = site.attributes()
-        given = [*node.inputs, None, None][: len(op.INPUTS)]
-        if _uniform_value(given[_TAU]) == -np.inf:
-            _set_input(node, _TAU, None)
-        uniform = _uniform_value(given[_EPSILON])
+        given, names = site.parameters(), op.SIGNATURES[node.op_type]
+        if "tau" in given and not has_threshold(site):
+            _set_input(node, names.index("tau"), None)
+        uniform = _uniform_value(given.get("epsilon"))
         if uniform is not None and uniform >= 0:
-            _set_input(node, _EPSILON, None)
+            _set_input(node, names.index("epsilon"), None)
             epsilon = uniform
         count = max(i for i, value in enumerate(node.inputs) if value is not None) + 1
         node.resize_inputs(count)
         node.attributes["epsilon"] = ir.AttrFloat32("epsilon", epsilon)
+
+
+def has_threshold(site: Site) -> bool:
+    """Whether an FRN node has a tau that may change something."""
+    tau = site.parameters().get("tau")
+    return tau is not None and _uniform_value(tau) != -np.inf
 
 
 def _set_input(node: ir.Node, position: int, value: ir.Value | None) -> None:
@@ -67,23 +71,23 @@ class Filler:
 
     def complete(self, site: Site, count: int) -> None:
         """Gives the node ``count`` inputs, in place."""
-        node = site.node
+        node, names = site.node, op.SIGNATURES[site.node.op_type]
         _, epsilon = site.attributes()
-        beta = node.inputs[2]
+        beta = node.inputs[names.index("beta")]
         tensor = None if site.scope.function is not None else constant(beta)
         known = constant(beta)
         dtype = ir.DataType.FLOAT if known is None else known.dtype
         node.resize_inputs(count)
         missing = (
-            (_TAU, "no_threshold", -np.inf, dtype),
-            (_EPSILON, "epsilon", epsilon, ir.DataType.FLOAT),
+            (names.index("tau"), "no_threshold", -np.inf, dtype),
+            (names.index("epsilon"), "epsilon", epsilon, ir.DataType.FLOAT),
         )
         for position, name, value, kind in missing:
             if position < count and node.inputs[position] is None:
                 if tensor is not None:
                     filled = self._initializer(name, value, kind, tuple(tensor.shape.numpy()))
                 else:
-                    filled = self._computed(name, value, kind, node)
+                    filled = self._computed(name, value, kind, node, beta)
                 node.replace_input_with(position, filled)
 
     def _initializer(
@@ -96,10 +100,12 @@ class Filler:
             self._shared[key] = add_initializer(self._graph, title, array)
         return self._shared[key]
 
-    def _computed(self, name: str, value: float, dtype: ir.DataType, frn: ir.Node) -> ir.Value:
+    def _computed(
+        self, name: str, value: float, dtype: ir.DataType, frn: ir.Node, beta: ir.Value
+    ) -> ir.Value:
         """A constant shaped as beta, whose shape is known only when the model runs."""
         tensor = ir.Tensor(np.full((1,), value, dtype.numpy()))
-        shape = ir.node("Shape", [frn.inputs[2]], name=self._names.free(f"frn_{name}_shape"))
+        shape = ir.node("Shape", [beta], name=self._names.free(f"frn_{name}_shape"))
         filled = ir.node(
             "ConstantOfShape",
             shape.outputs,

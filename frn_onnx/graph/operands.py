@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from frn_onnx import op
 from frn_onnx.graph import functions
 from frn_onnx.graph.infer import Dims, sizes
 from frn_onnx.graph.matcher.shapes import Shapes
@@ -69,7 +70,8 @@ def _suffice(shapes: Shapes, nodes: list[ir.Node]) -> bool:
 
 
 def _note(found: Operands, node: ir.Node, shapes: Shapes, symbols: set[str]) -> None:
-    x, *parameters = node.inputs[:4]
+    x, names = node.inputs[0], op.SIGNATURES[node.op_type]
+    parameters = node.inputs[op.first_parameter(node.op_type) : names.index("epsilon")]
     if (dtype := shapes.dtype(x)) is not None:
         found.x_types.add(dtype)
     if (known := shapes.of(x)) is not None:

@@ -9,7 +9,9 @@ import onnx_ir as ir
 
 from frn_onnx import op
 from frn_onnx.graph import protos
+from frn_onnx.graph.edit import name_of
 from frn_onnx.graph.matcher.match import Match
+from frn_onnx.graph.residual import Taken
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class FusedNode:
         channels: C.
         epsilon: the attribute; the smallest one where it differs between channels.
         has_tau: whether it has a threshold.
+        has_residual: whether a residual is added in the node.
     """
 
     name: str
@@ -32,6 +35,7 @@ class FusedNode:
     channels: int
     epsilon: float
     has_tau: bool
+    has_residual: bool = False
 
     @property
     def layout(self) -> str:
@@ -98,3 +102,18 @@ class Made:
             epsilon=float(self.match.epsilon.min()),
             has_tau=self.match.tau is not None,
         )
+
+
+def with_residual(taken: Taken, before: FusedNode | None) -> FusedNode:
+    """What is reported of an FRN that took in an Add, given what was reported before, if it was."""
+    axes, epsilon = taken.site.attributes()
+    names = tuple(map(name_of, taken.nodes))
+    return FusedNode(
+        name=taken.site.node.name or "",
+        replaced=names if before is None else before.replaced + names[1:],
+        axes=axes,
+        channels=taken.channels,
+        epsilon=epsilon if before is None else before.epsilon,
+        has_tau="tau" in taken.site.parameters(),
+        has_residual=True,
+    )

@@ -1,6 +1,8 @@
-"""The FRN op for ONNX's own tools: its checker, its shape inference, its documentation."""
+"""The FRN ops for ONNX's own tools: its checker, its shape inference, its documentation."""
 
+import functools
 import threading
+from collections.abc import Sequence
 
 import onnx
 from onnx import TensorProto, helper
@@ -10,18 +12,26 @@ from onnx.shape_inference import InferenceContext, InferenceError
 from frn_onnx import op
 from frn_onnx.errors import ShapeError
 
-_PARAMETERS = {
+_INPUTS = {
+    "X": "Rank 3, 4 or 5; axis 0 is the batch.",
+    "residual": "What is added; type and shape of X, nothing is broadcast.",
     "gamma": "Scale: one value per channel, shaped to broadcast along the channel axis only.",
     "beta": "Offset; shape as gamma.",
     "tau": "Threshold of the TLU; shape as gamma. Absent: no threshold.",
+    "epsilon": "Epsilon per channel; shape as gamma. Overrides the attribute.",
 }
+_FORMULAS = {
+    op.OP_TYPE: "Y = max(gamma * X / sqrt(mean(X**2) + epsilon) + beta, tau)",
+    op.RESIDUAL_OP_TYPE: "Y = max(gamma * X / sqrt(mean(X**2) + epsilon) + beta + residual, tau)",
+}
+_TYPES = {"X": "T", "residual": "T", "epsilon": "tensor(float)"}
 _SINGLE = OpSchema.FormalParameterOption.Single
 _OPTIONAL = OpSchema.FormalParameterOption.Optional
 _LOCK = threading.Lock()
 
 
 def register_onnx_schema() -> None:
-    """Makes ``onnx.checker`` and ``onnx.shape_inference`` know the FRN op, in this process.
+    """Makes ``onnx.checker`` and ``onnx.shape_inference`` know the FRN ops, in this process.
 
     They then check FRN nodes as they do standard ones, and infer shapes through them in files
     of the form ``custom``; portable files say both themselves. Calling it again does nothing.
@@ -31,34 +41,30 @@ def register_onnx_schema() -> None:
         >>> onnx.checker.check_model("custom.onnx", full_check=True)
     """
     with _LOCK:
-        if not onnx.defs.has(op.OP_TYPE, op.DOMAIN):
-            onnx.defs.register_schema(_schema())
+        for op_type in op.SIGNATURES:
+            if not onnx.defs.has(op_type, op.DOMAIN):
+                onnx.defs.register_schema(_schema(op_type))
 
 
-def _schema() -> OpSchema:
-    parameters = [
+def _schema(op_type: str) -> OpSchema:
+    required = op.required_inputs(op_type)
+    inputs = [
         OpSchema.FormalParameter(
-            name, "P", text, param_option=_OPTIONAL if i >= op.REQUIRED_INPUTS else _SINGLE
+            name,
+            _TYPES.get(name, "P"),
+            _INPUTS[name],
+            param_option=_SINGLE if position < required else _OPTIONAL,
         )
-        for i, (name, text) in enumerate(_PARAMETERS.items(), start=1)
+        for position, name in enumerate(op.SIGNATURES[op_type])
     ]
     types = [_type_name(t) for t in op.DTYPES]
     schema = OpSchema(
-        op.OP_TYPE,
+        op_type,
         op.DOMAIN,
         op.VERSION,
         "Filter Response Normalization and TLU, arXiv 1911.09737: "
-        "Y = max(gamma * X / sqrt(mean(X**2) + epsilon) + beta, tau), the mean taken over axes.",
-        inputs=[
-            OpSchema.FormalParameter("X", "T", "Rank 3, 4 or 5; axis 0 is the batch."),
-            *parameters,
-            OpSchema.FormalParameter(
-                "epsilon",
-                "tensor(float)",
-                "Epsilon per channel; shape as gamma. Overrides the attribute.",
-                param_option=_OPTIONAL,
-            ),
-        ],
+        f"{_FORMULAS[op_type]}, the mean taken over axes.",
+        inputs=inputs,
         outputs=[OpSchema.FormalParameter("Y", "T", "Shape and type of X.")],
         type_constraints=[
             ("T", types, "Activations."),
@@ -75,7 +81,7 @@ def _schema() -> OpSchema:
             ),
         ],
     )
-    schema.set_type_and_shape_inference_function(_infer)
+    schema.set_type_and_shape_inference_function(functools.partial(_infer, op_type))
     return schema
 
 
@@ -83,8 +89,8 @@ def _type_name(elem_type: int) -> str:
     return f"tensor({TensorProto.DataType.Name(elem_type).lower()})"
 
 
-def _infer(context: InferenceContext) -> None:
-    """Y is as X; axes, rank and channels must fit each other."""
+def _infer(op_type: str, context: InferenceContext) -> None:
+    """Y is as X, and so is the residual; axes, rank and channels must fit each other."""
     x = context.get_input_type(0)
     if x is None:
         return
@@ -97,9 +103,28 @@ def _infer(context: InferenceContext) -> None:
     except ShapeError as error:
         raise InferenceError(str(error)) from error
     for position in range(1, context.get_num_inputs()):
-        value = context.get_input_type(position)
-        if value is not None:
-            _check_parameter(op.INPUTS[position], value.tensor_type, x.tensor_type, spatial)
+        name, value = op.SIGNATURES[op_type][position], context.get_input_type(position)
+        if value is None:
+            continue
+        if name == "residual":
+            _check_residual(value.tensor_type, x.tensor_type)
+        else:
+            _check_parameter(name, value.tensor_type, x.tensor_type, spatial)
+
+
+def _check_residual(value: onnx.TypeProto.Tensor, x: onnx.TypeProto.Tensor) -> None:
+    sizes = [[dim.dim_value for dim in tensor.shape.dim] for tensor in (x, value)]
+    known = value.HasField("shape")
+    if value.elem_type != x.elem_type or (known and not _may_be_equal(*sizes)):
+        raise InferenceError(
+            f"FRN: residual must be as X, {_type_name(x.elem_type)} of shape {sizes[0]}, received "
+            f"{_type_name(value.elem_type)} of shape {sizes[1]} (0: open)"
+        )
+
+
+def _may_be_equal(a: Sequence[int], b: Sequence[int]) -> bool:
+    """Whether two shapes can be the same one; sizes that are open are 0."""
+    return len(a) == len(b) and all(m == n or 0 in (m, n) for m, n in zip(a, b, strict=True))
 
 
 def _check_parameter(

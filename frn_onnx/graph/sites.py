@@ -38,7 +38,7 @@ class Site:
     @property
     def label(self) -> str:
         """What a message calls the node."""
-        return self.scope.within(self.node.name or self.node.outputs[0].name or op.OP_TYPE)
+        return self.scope.within(self.node.name or self.node.outputs[0].name or self.node.op_type)
 
     def attributes(self) -> tuple[tuple[int, ...], float]:
         """Axes (normalised) and epsilon of the node.
@@ -65,8 +65,9 @@ class Site:
 
     def parameters(self) -> dict[str, ir.Value]:
         """gamma, beta and those of tau and epsilon that the node has, by these names."""
-        given = zip(op.INPUTS[1:], self.node.inputs[1:], strict=False)
-        return {name: value for name, value in given if value is not None}
+        given = zip(op.SIGNATURES[self.node.op_type], self.node.inputs, strict=False)
+        first = op.first_parameter(self.node.op_type)
+        return {name: value for name, value in list(given)[first:] if value is not None}
 
 
 def scopes(model: ir.Model) -> Iterator[Scope]:
@@ -96,21 +97,18 @@ def subgraphs(node: ir.Node) -> Iterator[tuple[str, ir.Graph]]:
             yield from ((name, graph) for graph in attribute.as_graphs())
 
 
-def is_frn(node: ir.Node) -> bool:
-    return node.op_type == op.OP_TYPE and node.domain == op.DOMAIN
-
-
 def frn_sites(model: ir.Model) -> list[Site]:
     """Every FRN node of the model, in a fixed order."""
-    return [Site(node, scope) for scope in scopes(model) for node in scope.graph if is_frn(node)]
+    return [Site(node, scope) for scope in scopes(model) for node in scope.graph if op.is_frn(node)]
 
 
-def frn_function(model: ir.Model) -> ir.Function | None:
-    """The model-local function that is the FRN op's body; a portable file has one."""
-    for domain, name, overload in model.functions:
-        if (domain, name) == (op.DOMAIN, op.OP_TYPE):
-            return model.functions[domain, name, overload]
-    return None
+def frn_functions(model: ir.Model) -> list[ir.Function]:
+    """The model-local functions that are bodies of FRN ops; a portable file has one for each."""
+    return [
+        function
+        for (domain, name, _), function in model.functions.items()
+        if domain == op.DOMAIN and name in op.SIGNATURES
+    ]
 
 
 def opset(model: ir.Model) -> int:

@@ -16,7 +16,7 @@ from frn_onnx.graph.edit import constant
 from frn_onnx.graph.forms import form_of, set_form
 from frn_onnx.graph.fusion import fuse_in_place
 from frn_onnx.graph.operands import Operands
-from frn_onnx.graph.sites import Site, frn_function, frn_sites, opset, scopes
+from frn_onnx.graph.sites import Site, frn_functions, frn_sites, opset, scopes
 
 # Domains that ONNX Runtime brings along.
 _BUILT_IN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
@@ -52,6 +52,7 @@ class FrnNode:
         shape: of X and Y; a symbol or None where a size is open; None if even the rank is.
         dtype: of X, where it is known.
         channels: C; None where it is unknown.
+        residual: whether a residual is added in the node.
         epsilon: the attribute; a per-channel one, which overrides it, is in ``parameters``.
         parameters: "gamma", "beta" and, where the node has them, "tau" and "epsilon"; the
             value is None for one that is not a constant.
@@ -63,6 +64,7 @@ class FrnNode:
     shape: tuple[int | str | None, ...] | None
     dtype: str | None
     channels: int | None
+    residual: bool
     epsilon: float
     parameters: Mapping[str, Parameter | None]
 
@@ -123,10 +125,8 @@ def inspect(model: model_io.Source) -> ModelInfo:
     """
     graph = model_io.load(model)
     is_path = isinstance(model, str | os.PathLike)
-    body = frn_function(graph)
-    nodes = [
-        node for s in scopes(graph) if body is None or s.function is not body for node in s.graph
-    ]
+    bodies = frn_functions(graph)
+    nodes = [node for s in scopes(graph) if s.function not in bodies for node in s.graph]
     ops = collections.Counter(node.op_type for node in nodes)
     local = {(domain, name) for domain, name, _ in graph.functions}
     foreign = {
@@ -179,6 +179,7 @@ def _node(site: Site, known: Operands) -> FrnNode:
         shape=shape,
         dtype=" and ".join(types) or None,
         channels=known.channels or None,
+        residual=site.node.op_type == op.RESIDUAL_OP_TYPE,
         epsilon=epsilon,
         parameters={name: _parameter(value) for name, value in site.parameters().items()},
     )

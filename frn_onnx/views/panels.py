@@ -1,6 +1,6 @@
 """What a picture of an FRN node shows: it in standard ops, it as one node, and its parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from frn_onnx.graph import infer
 from frn_onnx.graph.edit import constant
 from frn_onnx.graph.forms import set_form
 from frn_onnx.graph.fusion import fuse_in_place
-from frn_onnx.graph.sites import Scope, Site, frn_sites, is_frn, scopes
+from frn_onnx.graph.sites import Scope, Site, frn_sites, scopes
 from frn_onnx.graph.summary import shape_text
 
 _LONGEST_TEXT = 20
@@ -57,19 +57,20 @@ def panels(model: ir.Model, name: str | None) -> tuple[Site, Panel, Panel]:
         names = set(replaced[site.node.name])
         core = [n for n in scope.graph if (n.name or n.outputs[0].name) in names]
     else:
-        core = _between(scope, site.node.inputs[0].name, site.node.outputs[0].name)
+        given = site.node.inputs[: op.first_parameter(site.node.op_type)]
+        core = _between(scope, {value.name for value in given}, site.node.outputs[0].name)
     return site, _panel(before, scope, core), _panel(after, site.scope, [site.node])
 
 
-def _between(scope: Scope, x: str, y: str) -> list[ir.Node]:
-    """The nodes that compute y from x, in the graph's order."""
+def _between(scope: Scope, given: Collection[str], y: str) -> list[ir.Node]:
+    """The nodes that compute y from tensors that are given, in the graph's order."""
     wanted = [node for node in scope.graph if y in [value.name for value in node.outputs]]
     found: set[ir.Node] = set()
     while wanted:
         node = wanted.pop()
         if node.graph is scope.graph and node not in found:
             found.add(node)
-            inputs = [value for value in node.inputs if value is not None and value.name != x]
+            inputs = [v for v in node.inputs if v is not None and v.name not in given]
             wanted += [value.producer() for value in inputs if value.producer() is not None]
     return [node for node in scope.graph if node in found and node.op_type != "Constant"]
 
@@ -104,7 +105,7 @@ def _panel(model: ir.Model, scope: Scope, core: Sequence[ir.Node]) -> Panel:
     for node in core:
         touched = (*node.inputs, *node.outputs) if node.op_type != "Shape" else ()
         large = any(is_large(value) for value in touched if value in shapes)
-        kind = "frn" if is_frn(node) else "large" if large else "small"
+        kind = "frn" if op.is_frn(node) else "large" if large else "small"
         place = add(Box(_title(node), _detail(scope, node), kind), node.outputs)
         for value in dict.fromkeys(node.inputs):
             if value in index:
@@ -127,12 +128,14 @@ def _elements(shape: Sequence[int | str | None] | None) -> int:
 
 
 def _title(node: ir.Node) -> str:
-    return "FRN" if is_frn(node) else node.op_type
+    if not op.is_frn(node):
+        return node.op_type
+    return "FRN + residual" if node.op_type == op.RESIDUAL_OP_TYPE else "FRN"
 
 
 def _detail(scope: Scope, node: ir.Node) -> str:
     """What a node is given besides tensors that are computed: constants and axes."""
-    if is_frn(node):
+    if op.is_frn(node):
         site = Site(node, scope)
         axes, epsilon = site.attributes()
         tlu = "with TLU" if "tau" in site.parameters() else "no threshold"

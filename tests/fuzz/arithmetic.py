@@ -285,7 +285,13 @@ def _matmul(args, attributes, opset):
     return Value(np.matmul(args[0].array, args[1].array), kind)
 
 
-def _frn(args, attributes, opset):
+def _residual_frn(args, attributes, opset):
+    x, residual, *parameters = args
+    _require(residual.array.shape == x.array.shape, PARAMETERS)
+    return _frn([x, *parameters], attributes, opset, residual.array)
+
+
+def _frn(args, attributes, opset, residual=0.0):
     """The op itself, as a fused graph has it."""
     x, gamma, beta, tau, epsilon = (*(None if a is None else a.array for a in args), None, None)[:5]
     axes = tuple(attributes["axes"])
@@ -293,6 +299,7 @@ def _frn(args, attributes, opset):
     nu2 = (x * x).mean(axis=axes, keepdims=True)
     y = gamma * x / np.sqrt(nu2 + (attributes["epsilon"] if epsilon is None else epsilon)) + beta
     _require(y.shape == x.shape, PARAMETERS)
+    y = y + residual
     return Value(y if tau is None else np.maximum(y, tau), args[0].type)
 
 
@@ -332,6 +339,7 @@ OPS: dict[str, Callable] = {
     "ReduceSum": _reduce(_sum, 13),
     "ReduceSumSquare": _reduce(lambda x, axes, keep: _sum(x * x, axes, keep), 18),
     "Relu": _elementwise(lambda x: np.maximum(x, 0)),
+    "ResidualFilterResponseNormalization": _residual_frn,
     "Reshape": _reshape,
     "Shape": _shape,
     "Sigmoid": _elementwise(lambda x: 1 / (1 + np.exp(-x))),

@@ -112,7 +112,7 @@ class TestParameters:
         graph = Build(NCW, Params(np.ones(3, np.float32), np.zeros(3), None, np.float32(0.37)))
         model = graph.model(graph("Add", graph.normal(), graph.x))
         result = fuse(model, form="custom")
-        assert op_types(result.model) == ["FilterResponseNormalization", "Add"]
+        assert op_types(result.model) == ["ResidualFilterResponseNormalization"]
 
     def test_beta_only(self, rng):
         params = dataclasses.replace(Params.random(rng), gamma=np.ones(3, np.float32), tau=None)

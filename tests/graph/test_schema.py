@@ -40,7 +40,7 @@ def test_the_schema_is_the_contract():
     schema = onnx.defs.get_schema(op.OP_TYPE, op.DOMAIN)
     assert schema.since_version == op.VERSION
     assert tuple(parameter.name for parameter in schema.inputs) == op.INPUTS
-    assert (schema.min_input, schema.max_input) == (op.REQUIRED_INPUTS, len(op.INPUTS))
+    assert (schema.min_input, schema.max_input) == (op.required_inputs(op.OP_TYPE), len(op.INPUTS))
     assert schema.attributes["axes"].required
     assert schema.attributes["epsilon"].default_value.f == pytest.approx(op.DEFAULT_EPSILON)
     assert len(schema.type_constraints[0].allowed_type_strs) == len(op.DTYPES)

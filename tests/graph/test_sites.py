@@ -3,8 +3,10 @@
 import numpy as np
 import onnx
 import onnx_ir as ir
+import pytest
 from onnx import helper, numpy_helper, parser
 
+from frn_onnx import op
 from frn_onnx.graph import sites
 
 TEXT = """
@@ -89,11 +91,12 @@ def test_opset():
     assert sites.opset(made) == 17
 
 
-def test_frn_function():
+@pytest.mark.parametrize("op_type", op.SIGNATURES)
+def test_frn_functions(op_type):
     made = model()
-    assert sites.frn_function(made) is None
+    assert sites.frn_functions(made) == []
     (function,) = made.functions.values()
-    function.domain, function.name = "frn_onnx", "FilterResponseNormalization"
+    function.domain, function.name = "frn_onnx", op_type
     made.functions.clear()
     made.functions[function.identifier()] = function
-    assert sites.frn_function(made) is function
+    assert sites.frn_functions(made) == [function]

@@ -94,7 +94,7 @@ def test_the_contract_is_the_one_of_op_py():
         "name": op.OP_TYPE,
         "version": op.VERSION,
         "inputs": list(op.INPUTS),
-        "required_inputs": op.REQUIRED_INPUTS,
+        "required_inputs": op.required_inputs(op.OP_TYPE),
         "attributes": {"axes": None, "epsilon": float(np.float32(op.DEFAULT_EPSILON))},
         "dtypes": list(op.DTYPES),
         "ranks": op.RANKS,

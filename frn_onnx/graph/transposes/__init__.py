@@ -55,7 +55,7 @@ def arrange(
         constants, shapes, names: of the model.
     """
     nodes = list(model.graph.all_nodes())
-    layers = [node for node in nodes if _is_frn(node)]
+    layers = [node for node in nodes if op.is_frn(node)]
     opset = sites.opset(model)
     if not layers or opset < _OLDEST_OPSET:
         return
@@ -65,7 +65,7 @@ def arrange(
 
     def pinned(mover: Mover) -> int | None:
         """The side on which an FRN node has the layout that is asked for."""
-        if layout == "auto" or not _is_frn(mover.node):
+        if layout == "auto" or not op.is_frn(mover.node):
             return None
         now = _is_in(layout, mover.node.attributes["axes"])
         then = _is_in(layout, mover.move.attributes["axes"])
@@ -73,7 +73,7 @@ def arrange(
 
     done: set[tuple[ir.Value, Perm]] = set()
     for node, value, perm in _starts(nodes, layers, layout):
-        start = node if _is_frn(node) else None
+        start = node if op.is_frn(node) else None
         if node.graph is None or constants.get(value) is not None:
             continue
         if start is None and (value, perm) in done:
@@ -81,7 +81,7 @@ def arrange(
         region = Region(node.graph, facts)
         region.grow(value, perm, start)
         done |= {(v, t.perms[side]) for t in region.uses for v, side in t.sides.items()}
-        if any(_is_frn(node) for node in region.movers):
+        if any(op.is_frn(node) for node in region.movers):
             rewrite.move(region, region.fewest(pinned), names)
 
 
@@ -109,7 +109,3 @@ def _starts(
 def _is_in(layout: Layout, attribute: ir.Attr) -> bool:
     axes = op.normalize_axes(attribute.as_ints())
     return op.channel_axis(axes) == (1 if layout == "NCHW" else len(axes) + 1)
-
-
-def _is_frn(node: ir.Node) -> bool:
-    return (node.domain, node.op_type) == (op.DOMAIN, op.OP_TYPE)

@@ -153,15 +153,18 @@ def frn(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None
     if len(axes) + 2 != len(perm) or perm[0] != 0:
         return None
     moved = tuple(sorted(perm.index(axis) for axis in axes))
-    constants = {}
-    for index, value in enumerate(node.inputs[1:], start=1):
+    constants, activations = {}, op.first_parameter(node.op_type)
+    if any(facts.array(value) is not None for value in node.inputs[:activations]):
+        return None
+    for index, value in enumerate(node.inputs[activations:], start=activations):
         if value is None:
             continue
         array = facts.array(value)
         if array is None:
             return None
         constants[index] = array.reshape(op.param_shape(moved, array.size))
-    return Move({0: perm}, {0: perm}, {"axes": ir.AttrInt64s("axes", moved)}, constants)
+    attributes = {"axes": ir.AttrInt64s("axes", moved)}
+    return Move(dict.fromkeys(range(activations), perm), {0: perm}, attributes, constants)
 
 
 def transpose(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:

@@ -19,7 +19,7 @@ _REDUCTIONS = (
 )
 
 _RULES: dict[tuple[str, str], Rule] = {
-    (op.DOMAIN, op.OP_TYPE): rules.frn,
+    **dict.fromkeys(((op.DOMAIN, name) for name in op.SIGNATURES), rules.frn),
     **dict.fromkeys((("", name) for name in _ELEMENTWISE.split()), rules.broadcast),
     **dict.fromkeys((("", name) for name in _REDUCTIONS.split()), rules_axes.reduction),
     **dict.fromkeys(

@@ -1,0 +1,255 @@
+"""The end of a residual block: FRN, the Add behind it, and the threshold behind that, as one node.
+
+    y = max(FRN(x) + residual, tau)
+
+An FRN without a threshold takes in the Add that alone reads it, and the Max, Relu or Clip that
+alone reads the sum. Of two FRN that are added, the later one takes the other as its residual.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
+
+from frn_onnx import op
+from frn_onnx.graph import inputs, sites
+from frn_onnx.graph.edit import FreeNames, add_initializer, remove_unused, take_over
+from frn_onnx.graph.matcher.constants import Constants
+from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.matcher.values import is_given
+
+logger = logging.getLogger("frn_onnx.graph")
+
+# Before it, operands were not broadcast as NumPy does it.
+_OLDEST_OPSET = 7
+_ADDITIONS = ("Add", "Sum")
+_THRESHOLDS = ("Clip", "Max", "Relu")
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became one node.
+
+    Attributes:
+        old: the FRN node that was there.
+        site: of the node that took its name.
+        nodes: the old one and those that went with it, in the graph's order.
+        channels: C.
+    """
+
+    old: ir.Node
+    site: sites.Site
+    nodes: tuple[ir.Node, ...]
+    channels: int
+
+
+@dataclass(frozen=True)
+class _Block:
+    """FRN -> addition [-> threshold].
+
+    Attributes:
+        channels: C.
+        tau: one value, or one for each channel; None: no threshold.
+    """
+
+    site: sites.Site
+    addition: ir.Node
+    residual: ir.Value
+    channels: int
+    threshold: ir.Node | None
+    tau: np.ndarray | None
+
+    @property
+    def last(self) -> ir.Node:
+        return self.threshold or self.addition
+
+
+def take_in(model: ir.Model, constants: Constants, shapes: Shapes, names: FreeNames) -> list[Taken]:
+    """Puts the op with a residual where FRN, Add and perhaps a threshold are, in place.
+
+    Args:
+        model: the model.
+        constants, names: of the model.
+        shapes: of its values; inferred anew where they do not tell.
+    """
+    taken: list[Taken] = []
+    if sites.opset(model) < _OLDEST_OPSET:
+        return taken
+    for site in reversed(sites.frn_sites(model)):
+        addition = _only_user(site.node.outputs[0], _ADDITIONS)
+        if site.node.op_type != op.OP_TYPE or addition is None or len(addition.inputs) != 2:
+            continue
+        if not shapes.is_inferred and shapes.of(site.node.outputs[0]) is None:
+            shapes = Shapes(model)
+        block = _block(site, addition, constants, shapes)
+        if block is not None and _holds(block, sites.opset(model), constants):
+            taken.append(_replace(block, shapes, names))
+    return taken
+
+
+def _only_user(value: ir.Value, op_types: Sequence[str]) -> ir.Node | None:
+    """The node that alone reads a value, where it is of these types and in the same graph."""
+    uses = value.uses()
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    ((user, _),) = uses
+    fits = user.domain == "" and user.op_type in op_types and user.graph is value.producer().graph
+    return user if fits else None
+
+
+def _block(
+    site: sites.Site, addition: ir.Node, constants: Constants, shapes: Shapes
+) -> _Block | None:
+    """The end of a residual block, if it is one that the op can compute."""
+    y = site.node.outputs[0]
+    (residual,) = [value for value in addition.inputs if value is not y] or [None]
+    if residual is None or inputs.has_threshold(site) or constants.get(residual) is not None:
+        return None
+    dims = shapes.of(y)
+    # Nothing may be broadcast, whatever the sizes turn out to be.
+    if dims is None or None in dims or dims != shapes.of(residual):
+        return None
+    if shapes.dtype(residual) != shapes.dtype(y) or shapes.dtype(y) is None:
+        return None
+    (channels, *_) = shapes.of(site.parameters()["gamma"]) or [None]
+    if not isinstance(channels, int):
+        return None
+    threshold = _only_user(addition.outputs[0], _THRESHOLDS)
+    tau = None if threshold is None else _tau(site, threshold, channels, constants)
+    if tau is None:
+        threshold = None
+    return _Block(site, addition, residual, channels, threshold, tau)
+
+
+def _tau(
+    site: sites.Site, threshold: ir.Node, channels: int, constants: Constants
+) -> np.ndarray | None:
+    """The bound of Max(v, bound), Relu or Clip from below: one value, or one per channel."""
+    bounds: list[np.ndarray | None]
+    if threshold.op_type == "Relu":
+        bounds = [np.zeros(())]
+    elif threshold.op_type == "Max":
+        values = [constants.get(value) for value in threshold.inputs]
+        bounds = [value for value in values if value is not None]
+    else:
+        bounds = _clip_bounds(threshold, constants)
+    if len(bounds) != 1 or (bound := bounds[0]) is None or np.isnan(bound).any():
+        return None
+    axes, _ = site.attributes()
+    channel, rank = op.channel_axis(axes), len(axes) + 2
+    wide = (1,) * (rank - bound.ndim) + bound.shape
+    single, whole = [1] * rank, [1] * rank
+    whole[channel] = channels
+    return bound.reshape(-1) if list(wide) in (single, whole) else None
+
+
+def _clip_bounds(clip: ir.Node, constants: Constants) -> list[np.ndarray | None]:
+    """The lower bound of a Clip that has no upper one."""
+
+    def bound(position: int, name: str) -> np.ndarray | None:
+        if name in clip.attributes:
+            return np.asarray(clip.attributes[name].as_float())
+        return constants.get(clip.inputs[position])
+
+    if is_given(clip, 2, "max"):
+        upper = bound(2, "max")
+        if upper is None or upper.item() < np.finfo(np.float32).max:
+            return []
+    return [bound(1, "min")] if is_given(clip, 1, "min") else []
+
+
+def _replace(block: _Block, shapes: Shapes, names: FreeNames) -> Taken:
+    frn, y = block.site.node, block.last.outputs[0]
+    x, gamma, beta, *rest = frn.inputs
+    epsilon = rest[1:2]
+    tau = [None] if block.tau is None else [_tau_value(block, gamma, shapes, names)]
+    if not epsilon and block.tau is None:
+        tau = []
+    node = ir.node(
+        op.RESIDUAL_OP_TYPE,
+        [x, block.residual, gamma, beta, *tau, *epsilon],
+        {name: frn.attributes[name] for name in ("axes", "epsilon") if name in frn.attributes},
+        domain=op.DOMAIN,
+        name=frn.name,
+    )
+    node.doc_string = frn.doc_string
+    node.metadata_props.update(frn.metadata_props)
+    node.outputs[0].name = names.free(f"{frn.name or y.name}_output")
+    frn.graph.insert_before(block.last, node)
+    shapes.replaced(y, node.outputs[0])
+    take_over(y, node.outputs[0])
+    nodes = [frn, block.addition, *([block.threshold] if block.threshold else [])]
+    bounds = [] if block.threshold is None else [v for v in block.threshold.inputs if v is not None]
+    for old in reversed(nodes):
+        old.graph.remove(old, safe=True)
+    for value in bounds:
+        remove_unused(value)
+    return Taken(frn, sites.Site(node, block.site.scope), tuple(nodes), block.channels)
+
+
+def _tau_value(block: _Block, gamma: ir.Value, shapes: Shapes, names: FreeNames) -> ir.Value:
+    """tau as a parameter of the node, of the type of gamma."""
+    axes, _ = block.site.attributes()
+    frn, dtype = block.site.node, shapes.dtype(gamma)
+    values = block.tau.astype(dtype.numpy())
+    array = np.resize(values, op.param_shape(axes, block.channels))
+    return add_initializer(frn.graph, names.free(f"{frn.name or 'frn'}/tau"), array)
+
+
+def _holds(block: _Block, opset: int, constants: Constants) -> bool:
+    """Whether the nodes compute max(v + residual, tau) on numbers, as the op does."""
+    axes, _ = block.site.attributes()
+    channel, rank = op.channel_axis(axes), len(axes) + 2
+    shape = [2] * rank
+    shape[channel] = block.channels
+    v, residual = np.random.default_rng(0).normal(0, 3, (2, *shape))
+    expected = v + residual
+    if block.tau is not None:
+        tau = np.resize(block.tau, op.param_shape(axes, block.channels))
+        expected = np.maximum(expected, tau.astype(np.float64))
+    feeds = {block.site.node.outputs[0]: v, block.residual: residual}
+    nodes = [node for node in (block.addition, block.threshold) if node is not None]
+    for value in nodes[-1].inputs:
+        if value is not None and (array := constants.get(value)) is not None:
+            feeds[value] = array.astype(np.float64)
+    try:
+        y = _run(nodes, feeds, opset)
+    except Exception as error:  # the evaluator's errors share no base class
+        logger.debug("%s was not tried on numbers: %s", block.site.label, error)
+        return True
+    if y.shape == expected.shape and np.allclose(y, expected, rtol=1e-5, atol=1e-5):
+        return True
+    logger.error(
+        "a fault of the matcher, please report it: what ends at %s was taken for FRN with a "
+        "residual, and computes something else. It is left as it is",
+        sites.Site(block.last, block.site.scope).label,
+    )
+    return False
+
+
+def _run(nodes: Sequence[ir.Node], feeds: dict[ir.Value, np.ndarray], opset: int) -> np.ndarray:
+    """The output of the last node, computed in float64."""
+    names = {value: f"i{i}" for i, value in enumerate(feeds)}
+    names |= {node.outputs[0]: f"v{i}" for i, node in enumerate(nodes)}
+    protos: list[onnx.NodeProto] = []
+    for node in nodes:
+        proto = ir.to_proto(node)
+        proto.input[:] = ["" if value is None else names[value] for value in node.inputs]
+        proto.output[:] = [names[node.outputs[0]]]
+        protos.append(proto)
+    function = helper.make_function(
+        "probe",
+        "Probe",
+        [names[value] for value in feeds],
+        [names[nodes[-1].outputs[0]]],
+        protos,
+        [helper.make_opsetid("", opset)],
+    )
+    given = {names[value]: array for value, array in feeds.items()}
+    (y,) = ReferenceEvaluator(function).run(None, given, attributes={})
+    return np.asarray(y)
