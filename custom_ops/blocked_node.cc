@@ -89,6 +89,18 @@ BlockedTensors ReadBlockedTensors(const OrtApi& api, const BlockedNode& node, in
   BlockedTensors tensors;
   tensors.shape = {whole.batch, channels, whole.inner, node.block};
   tensors.x = static_cast<const float*>(DataOf(api, x));
+  tensors.width = dims[3];
+  if (node.op == &kInterleavingFrnOp) {
+    tensors.phases[0] = tensors.x;
+    size_t i = 1;
+    for (Role role : {kX01, kX10, kX11}) {
+      const OrtValue* phase = InputOf(api, node, role, context);
+      CheckDims(kRoleNames[role], DimsOf(api, phase), dims);
+      tensors.phases[i++] = static_cast<const float*>(DataOf(api, phase));
+    }
+    dims[2] *= 2;
+    dims[3] *= 2;
+  }
   dims[1] = node.y_is_blocked ? rounded : channels;
   if (node.Has(kResidual)) {
     const OrtValue* residual = InputOf(api, node, kResidual, context);

@@ -25,6 +25,8 @@ struct BlockedTensors {
   BlockedShape shape;
   const float* x = nullptr;
   const float* residual = nullptr;  // nullptr: none
+  FrnPhases phases{};               // of an op that interleaves; x is the first
+  int64_t width = 0;
   float* y = nullptr;
 };
 

@@ -14,9 +14,9 @@ constexpr char kDomain[] = "frn_onnx";
 constexpr int kOpVersion = 1;
 
 // What an input is.
-enum Role : size_t { kX, kResidual, kGamma, kBeta, kTau, kEpsilon, kRoles };
-constexpr std::array<const char*, kRoles> kRoleNames = {"X",    "residual", "gamma",
-                                                        "beta", "tau",      "epsilon"};
+enum Role : size_t { kX, kResidual, kGamma, kBeta, kTau, kEpsilon, kX01, kX10, kX11, kRoles };
+constexpr std::array<const char*, kRoles> kRoleNames = {
+    "X", "residual", "gamma", "beta", "tau", "epsilon", "X01", "X10", "X11"};
 
 // Of one value per channel; the others are as large as Y.
 constexpr std::array<Role, 4> kParameterRoles = {kGamma, kBeta, kTau, kEpsilon};
@@ -65,6 +65,13 @@ inline constexpr OpType kReorderingFrnOp = {"ReorderingFrn",
                                             /*input_count=*/6,
                                             /*required=*/3,
                                             /*may_inplace=*/nullptr};
+
+// Y is twice as high and as wide as X; its pixel (2 * h + i, 2 * w + j) is that of (h, w) of Xij.
+inline constexpr OpType kInterleavingFrnOp = {"InterleavingFrn",
+                                              {kX, kX01, kX10, kX11, kGamma, kBeta, kTau, kEpsilon},
+                                              /*input_count=*/8,
+                                              /*required=*/6,
+                                              /*may_inplace=*/nullptr};
 
 inline constexpr std::array<const OpType*, 2> kOpTypes = {&kFrnOp, &kResidualFrnOp};
 

@@ -5,6 +5,8 @@
 #ifndef FRN_ONNX_CPU_BLOCKED_H_
 #define FRN_ONNX_CPU_BLOCKED_H_
 
+#include <array>
+
 #include "cpu/executor.h"
 #include "cpu/kernels.h"
 #include "cpu/parameters.h"
@@ -34,6 +36,15 @@ Parameters<float> PrepareBlocked(const Kernels<float>& kernels, const FrnParams<
 void ComputeBlocked(const Kernels<float>& kernels, const BlockedShape& shape, const float* x,
                     const float* residual, float* y, const Parameters<float>& params,
                     Executor& executor);
+
+// X00, X01, X10 and X11: pixel (2 * h + i, 2 * w + j) of what is normalised is (h, w) of Xij.
+using FrnPhases = std::array<const float*, 4>;
+
+// As ComputeBlocked, where x is four tensors of `shape`, `width` pixels wide; y is neither's
+// memory.
+void ComputeInterleaving(const Kernels<float>& kernels, const BlockedShape& shape, int64_t width,
+                         const FrnPhases& phases, float* y, const Parameters<float>& params,
+                         Executor& executor);
 
 // What becomes of the layout: planes are as (N, C, H, W).
 enum class Reorder { kToBlocked, kFromBlocked };

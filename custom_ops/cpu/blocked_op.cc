@@ -46,7 +46,9 @@ class BlockedKernel {
   void Compute(const Parameters<float>& params, int64_t channels, OrtKernelContext* context) const {
     const BlockedTensors t = ReadBlockedTensors(api_, node_, channels, context);
     OrtExecutor executor(api_, context, threads_);
-    if (node_.x_is_blocked && node_.y_is_blocked) {
+    if (node_.op == &kInterleavingFrnOp) {
+      ComputeInterleaving(kernels(), t.shape, t.width, t.phases, t.y, params, executor);
+    } else if (node_.x_is_blocked && node_.y_is_blocked) {
       ComputeBlocked(kernels(), t.shape, t.x, t.residual, t.y, params, executor);
     } else {
       const Reorder reorder = node_.y_is_blocked ? Reorder::kToBlocked : Reorder::kFromBlocked;
@@ -65,12 +67,12 @@ class BlockedKernel {
 }  // namespace
 
 void AppendBlockedOps(const OrtRuntime& runtime, std::vector<FrnCustomOp>* ops) {
-  for (const OpType* op_type : {&kBlockedFrnOp, &kReorderingFrnOp}) {
+  for (const OpType* op_type : {&kBlockedFrnOp, &kReorderingFrnOp, &kInterleavingFrnOp}) {
     ops->push_back(
         MakeFrnOp<BlockedKernel>(runtime, *op_type, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, nullptr));
+    // Where Y has not X's shape, what the model says is taken.
+    if (op_type != &kBlockedFrnOp) ops->back().InferOutputShapeFn = nullptr;
   }
-  // Its Y is not X's shape: what the model says is taken.
-  ops->back().InferOutputShapeFn = nullptr;
 }
 
 }  // namespace frn

@@ -1,0 +1,167 @@
+// FRN of blocked tensors unit by unit, where x does not lie as y will: what is common to those
+// ways.
+
+#ifndef FRN_ONNX_CPU_UNITS_H_
+#define FRN_ONNX_CPU_UNITS_H_
+
+#include <algorithm>
+#include <vector>
+
+#include "cpu/blocked.h"
+#include "cpu/frn_call.h"
+#include "cpu/scales.h"
+
+namespace frn {
+
+constexpr int64_t kTile = 128;  // pixels that are put into their new order at once
+constexpr int64_t kMaxBlock = 16;
+constexpr int64_t kMostRepeated = 64;  // columns of a row of several pixels
+
+// What belongs to the channels of a unit.
+struct UnitScales {
+  float scale[kMostRepeated], factor[kMostRepeated];
+  bool factored = false;
+};
+
+// call.shape is that of all units: (units, pixels of y, block, 1).
+class UnitCut {
+ public:
+  UnitCut(const BlockedShape& shape, const FrnCall<float>& call) : shape_(shape), call_(call) {}
+
+  // From the sums of a whole unit; sum_again(factor, sums) adds up the squares of x * factor.
+  template <class SumAgain>
+  void SetScales(int64_t unit, double* sums, UnitScales* scales, SumAgain&& sum_again) const {
+    double spare[kMaxBlock];
+    scales->factored = ScalesOf(call_, unit, 0, shape_.block, sums, spare, scales->factor,
+                                scales->scale, [&](const float*, double* again) {
+                                  Repeat(scales->factor);
+                                  std::fill_n(again, shape_.block, 0.0);
+                                  sum_again(scales->factor, again);
+                                });
+    Repeat(scales->scale);
+    if (scales->factored) Repeat(scales->factor);
+  }
+
+ protected:
+  // Several pixels are taken as one row, whose values stay in registers.
+  int64_t Repeats() const { return call_.kernels.narrow_columns / shape_.block; }
+  void Repeat(float* values) const {
+    for (int64_t i = shape_.block; i < Repeats() * shape_.block; ++i) {
+      values[i] = values[i - shape_.block];
+    }
+  }
+
+  // Adds the squares of `count` pixels, one of each channel, by sum_rows(x, rows, columns, sums).
+  template <class SumRows>
+  void SumPixels(const float* x, int64_t count, double* sums, SumRows&& sum_rows) const {
+    const int64_t block = shape_.block, columns = Repeats() * block, rows = count / Repeats();
+    double wide[kMostRepeated] = {};
+    if (rows > 0) sum_rows(x, rows, columns, wide);
+    for (int64_t i = 0; i < columns; ++i) sums[i % block] += wide[i];
+    const int64_t rest = count % Repeats();
+    if (rest > 0) sum_rows(x + rows * columns, rest, block, sums);
+  }
+
+  // Normalises `count` pixels of a unit, from a tile to where y begins `at`.
+  void ApplyPixels(int64_t unit, const float* tile, int64_t at, int64_t count,
+                   const UnitScales& scales) const {
+    const int64_t block = shape_.block, columns = Repeats() * block;
+    const auto apply = [&](int64_t from, int64_t rows, int64_t cols) {
+      if (rows == 0) return;
+      const float *x = tile + from, *residual = call_.ResidualAt(at + from);
+      float* y = call_.y + at + from;
+      const float *shift = call_.params.shift(unit), *tau = call_.params.tau(unit);
+      if (scales.factored) {
+        call_.kernels.apply_rows_scaled(x, residual, y, rows, cols, cols, scales.factor,
+                                        scales.scale, shift, tau);
+      } else {
+        call_.kernels.apply_rows(x, residual, y, rows, cols, cols, 0, scales.scale, shift, tau,
+                                 call_.large);
+      }
+    };
+    const int64_t rows = count / Repeats();
+    apply(0, rows, columns);
+    apply(rows * columns, count % Repeats(), block);
+  }
+
+  const BlockedShape& shape_;
+  const FrnCall<float>& call_;
+};
+
+// A task takes whole units.
+template <class Cut>
+void OwnUnits(const Cut& cut, const BlockedShape& shape, const FrnCall<float>& call,
+              int64_t bytes) {
+  const int64_t pixels = shape.pixels;
+  call.RunUnits(shape.units(), bytes, [&](int64_t unit) {
+    double sums[kMaxBlock] = {};
+    UnitScales scales;
+    cut.Sum(unit, 0, pixels, sums);
+    cut.SetScales(unit, sums, &scales, [&](const float* factor, double* again) {
+      cut.SumScaled(unit, 0, pixels, factor, again);
+    });
+    cut.Apply(unit, 0, pixels, scales);
+  });
+}
+
+// All threads take slices of a group of units, first to sum, then to normalise.
+template <class Cut>
+void SharedUnits(const Cut& cut, const BlockedShape& shape, const FrnCall<float>& call,
+                 int64_t bytes) {
+  const int64_t units = shape.units(), pixels = shape.pixels, block = shape.block;
+  const int64_t group = GroupSize(call.executor.threads(), units, bytes);
+  const int64_t length = CeilDiv(CeilDiv(pixels, SliceCount(bytes)), kTile) * kTile;
+  const int64_t slices = CeilDiv(pixels, length);
+  const auto end_of = [&](int64_t slice) { return std::min(pixels, (slice + 1) * length); };
+  std::vector<double> partial(group * slices * block), again(slices * block);
+  std::vector<UnitScales> scales(group);
+  const auto add_slices = [&](const double* slice_sums, double* sums) {
+    std::fill_n(sums, block, 0.0);
+    for (int64_t i = 0; i < slices * block; ++i) sums[i % block] += slice_sums[i];
+  };
+
+  for (int64_t first = 0; first < units; first += group) {
+    const int64_t count = std::min(group, units - first);
+    call.Run(count * slices, [&](int64_t i) {
+      double* sums = &partial[i * block];
+      std::fill_n(sums, block, 0.0);
+      cut.Sum(first + i / slices, i % slices * length, end_of(i % slices), sums);
+    });
+    for (int64_t g = 0; g < count; ++g) {
+      double sums[kMaxBlock];
+      add_slices(&partial[g * slices * block], sums);
+      cut.SetScales(first + g, sums, &scales[g], [&](const float* factor, double* to) {
+        call.Run(slices, [&](int64_t i) {
+          std::fill_n(&again[i * block], block, 0.0);
+          cut.SumScaled(first + g, i * length, end_of(i), factor, &again[i * block]);
+        });
+        add_slices(again.data(), to);
+      });
+    }
+    call.Run(count * slices, [&](int64_t task) {
+      const int64_t i = count * slices - 1 - task;  // what was summed last is still in cache
+      cut.Apply(first + i / slices, i % slices * length, end_of(i % slices), scales[i / slices]);
+    });
+  }
+}
+
+// A Cut is a UnitCut that has
+//   void Sum(int64_t unit, int64_t begin, int64_t end, double* sums) const;
+//   void SumScaled(int64_t unit, int64_t begin, int64_t end, const float* factor,
+//                  double* sums) const;  // of x * factor
+//   void Apply(int64_t unit, int64_t begin, int64_t end, const UnitScales& scales) const;
+// for the pixels begin .. end of x, of shape.pixels.
+template <class Cut>
+void ComputeUnits(const Cut& cut, const BlockedShape& shape, const FrnCall<float>& call) {
+  const int64_t bytes = call.shape.plane() * shape.block * static_cast<int64_t>(sizeof(float));
+  const bool few = shape.units() < kFewTasks && bytes > 2 * kTaskBytes;
+  if (bytes > kOwnBytes || few) {
+    SharedUnits(cut, shape, call, bytes);
+  } else {
+    OwnUnits(cut, shape, call, bytes);
+  }
+}
+
+}  // namespace frn
+
+#endif  // FRN_ONNX_CPU_UNITS_H_
