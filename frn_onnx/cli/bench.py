@@ -49,7 +49,12 @@ def run(args: argparse.Namespace) -> int:
     table = Table("", box=None, pad_edge=False)
     for heading in ("median ms", "quartiles", "ratio"):
         table.add_column(heading, justify="right")
-    for name, timed in (("standard ops", result.without), ("plugin", result.with_plugin)):
+    rows = {
+        "standard ops": result.without,
+        "plugin": result.with_plugin,
+        "InferenceSession": result.session,
+    }
+    for name, timed in rows.items():
         ratio = result.without.median_ms / timed.median_ms
         table.add_row(
             name,
@@ -61,4 +66,5 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     console.print(f"{args.model} on {shapes}\n", highlight=False)
     console.print(table)
+    console.print(f"\nFRN in InferenceSession: {result.layout}", highlight=False)
     return 0

@@ -103,6 +103,9 @@ def _add_model_options(parser: argparse.ArgumentParser, *, threads: int, threads
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, default=threads, help=threads_help)
     parser.add_argument(
+        "--fuse", action="store_true", help="fuse FRN that a file has in standard ops, in memory"
+    )
+    parser.add_argument(
         "--gpu-mem-limit", type=int, metavar="MB", help="most MiB of GPU memory (default: all)"
     )
     parser.add_argument(
@@ -169,6 +172,7 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         for served in models:
             print(f"{served.signature.name} ({served.model.provider}) at {url}")
             print(f"batching: {served.batching}")
+            print(f"FRN: {served.model.layout}")
         sys.stdout.flush()
 
     memory = {} if args.max_memory is None else {"memory_bytes": args.max_memory * 2**20}
@@ -216,6 +220,7 @@ def _options(args: argparse.Namespace) -> list:
             name=name,
             device=args.device,
             threads=args.threads,
+            fuse=args.fuse,
             gpu_mem_limit_mb=args.gpu_mem_limit,
             max_batch=args.max_batch,
             max_batch_mb=args.max_batch_mb,

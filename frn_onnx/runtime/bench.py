@@ -1,4 +1,4 @@
-"""What the plugin is worth for one model on this machine."""
+"""What the plugin, and the blocked layout, are worth for one model on this machine."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,22 +17,27 @@ from frn_onnx.runtime.session import InferenceSession, ort
 
 @dataclass(frozen=True)
 class Result:
-    """Latency of one call without and with the plugin, measured in turns.
+    """Latency of one call of ``session.run``, in three ways measured in turns.
 
     Attributes:
         shapes: of the inputs, by name.
         threads: of ONNX Runtime within one node; 0 is its own choice.
-        without, with_plugin: one call of ``session.run``.
+        without: with standard ops.
+        with_plugin: with the plugin's kernel for FRN, and nothing blocked.
+        session: as ``InferenceSession`` does it unless it is told otherwise.
+        layout: where FRN works in that session, and why.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     threads: int
     without: latency.Latency
     with_plugin: latency.Latency
+    session: latency.Latency
+    layout: str
 
     @property
     def speedup(self) -> float:
-        return self.without.median_ms / self.with_plugin.median_ms
+        return self.without.median_ms / self.session.median_ms
 
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "speedup": self.speedup}
@@ -69,7 +74,8 @@ def bench(
     providers = ["CPUExecutionProvider"]
     # One after the other: registering changes the options.
     standard = InferenceSession(lower(loaded, "primitives"), options, providers, plugin=False)
-    fused = InferenceSession(loaded, options, providers, plugin=True)
+    fused = InferenceSession(loaded, options, providers, plugin=True, blocked=False)
+    usual = InferenceSession(loaded, options, providers)
     rng = np.random.default_rng(0)
     feeds = {}
     for spec in specs(fused):
@@ -81,11 +87,13 @@ def bench(
         {
             "without": lambda: standard.run(None, feeds),
             "with": lambda: fused.run(None, feeds),
+            "session": lambda: usual.run(None, feeds),
         },
         seconds=seconds,
     )
     used = {name: array.shape for name, array in feeds.items()}
-    return Result(used, threads, timed["without"], timed["with"])
+    layout = str(usual.blocked)
+    return Result(used, threads, timed["without"], timed["with"], timed["session"], layout)
 
 
 def _shape(spec: Spec, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:

@@ -16,6 +16,8 @@ CUDA = "CUDAExecutionProvider"
 # provider compiles as much of the graph as it knows: a kernel would cut a hole into that.
 WITH_KERNELS = frozenset({"CPUExecutionProvider", CUDA, "AzureExecutionProvider"})
 
+CPU_ONLY = WITH_KERNELS - {CUDA}
+
 # Makes ONNX Runtime, from 1.24, remember which provider each node went to.
 _RECORD = "session.record_ep_graph_assignment_info"
 # Where a session writes files: not that of the probe.
@@ -77,7 +79,7 @@ def placements(session: Any) -> list[Placement] | None:
         Placement(node.name, part.ep_name)
         for part in session.get_provider_graph_assignment_info()
         for node in part.get_nodes()
-        if node.domain == op.DOMAIN
+        if node.domain in (op.DOMAIN, op.INTERNAL_DOMAIN)
     ]
 
 

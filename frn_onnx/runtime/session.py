@@ -1,16 +1,20 @@
 """ONNX Runtime's own session class, with the FRN kernels registered."""
 
+import itertools
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import onnx
 
 from frn_onnx import op
 from frn_onnx.errors import FrnWarning, PluginError
-from frn_onnx.runtime import library
+from frn_onnx.runtime import library, preparation
 from frn_onnx.runtime import providers as providers_
+from frn_onnx.runtime.cache import Cache
 
 ort: Any = library.onnxruntime()
 
@@ -18,7 +22,7 @@ ort: Any = library.onnxruntime()
 class InferenceSession(ort.InferenceSession):
     """``onnxruntime.InferenceSession`` with the FRN plugin registered.
 
-    Arguments, methods and returned values are ONNX Runtime's own, with two arguments more.
+    Arguments, methods and returned values are ONNX Runtime's own, with five arguments more.
 
     Args:
         path_or_bytes: path of an ONNX or ORT file, its bytes, or an ``onnx.ModelProto``.
@@ -30,6 +34,14 @@ class InferenceSession(ort.InferenceSession):
             provider is one it has kernels for (CPU, CUDA). Providers that compile whole graphs
             (OpenVINO, TensorRT, ...) get a portable model's function body instead, so that
             nothing is cut out of their graph.
+        blocked: ``"auto"``: on the CPU provider alone, FRN beside convolutions works in the
+            blocked layout that they use, where that is possible; results differ by rounding.
+            False leaves that out. ``session.blocked`` says what was done, or why not.
+        fuse: True fuses FRN that the model has in standard ops, as :func:`frn_onnx.fuse` does;
+            nothing is written.
+        cache: a folder in which what ``blocked`` and ``fuse`` make is kept for the next start;
+            None takes the one that the environment's ``FRN_ONNX_CACHE`` names, if it does. Not
+            for models whose weights the session options replace.
         strict: True raises where a provider that was asked for is not used, or FRN nodes run on
             another than the first.
         **kwargs: ONNX Runtime's further arguments.
@@ -55,11 +67,16 @@ class InferenceSession(ort.InferenceSession):
         provider_options: Sequence[dict[Any, Any]] | None = None,
         *,
         plugin: bool | Literal["auto"] = "auto",
+        blocked: Literal[False, "auto"] = "auto",
+        fuse: bool = False,
+        cache: str | os.PathLike | None = None,
         strict: bool = False,
         **kwargs: Any,
     ) -> None:
         if plugin not in (True, False, "auto"):
             raise ValueError(f"plugin must be True, False or 'auto', received {plugin!r}")
+        if blocked not in (False, "auto"):
+            raise ValueError(f"blocked must be False or 'auto', received {blocked!r}")
         if isinstance(path_or_bytes, onnx.ModelProto):
             path_or_bytes = path_or_bytes.SerializeToString()
         names = [p if isinstance(p, str) else p[0] for p in providers or ()]
@@ -78,7 +95,25 @@ class InferenceSession(ort.InferenceSession):
         if wants_cuda and hasattr(ort, "preload_dlls"):
             # CUDA and cuDNN from PyPI's wheels are not on the loader's path.
             ort.preload_dlls()
-        super().__init__(path_or_bytes, sess_options, providers, provider_options, **kwargs)
+        on_cpu = set(names or ort.get_available_providers()) <= providers_.CPU_ONLY
+        reason = _not_blocked(blocked, bool(plugin), on_cpu, kwargs)
+        folder = os.environ.get("FRN_ONNX_CACHE") if cache is None else cache
+        with tempfile.TemporaryDirectory(prefix="frn_onnx-", ignore_cleanup_errors=True) as made:
+            for cached in (Cache(folder) if folder else None, None):
+                prepared = preparation.prepare(
+                    path_or_bytes, sess_options, Path(made), fuse=fuse, reason=reason, cache=cached
+                )
+                try:
+                    with prepared.level(sess_options):
+                        super().__init__(
+                            prepared.model, sess_options, providers, provider_options, **kwargs
+                        )
+                    break
+                except Exception as error:  # its exceptions share no public base class
+                    if prepared.report.reason is not None:
+                        raise
+                    reason = str(error)
+        self.blocked = prepared.report
         wanted = names if strict else [providers_.CUDA]
         if watched and (problem := providers_.fallback(self, wanted)):
             if strict:
@@ -86,19 +121,31 @@ class InferenceSession(ort.InferenceSession):
             warnings.warn(problem, FrnWarning, stacklevel=2)
 
 
+def _not_blocked(
+    blocked: Literal[False, "auto"], plugin: bool, on_cpu: bool, further: dict[str, Any]
+) -> str | None:
+    """Why FRN is not to be blocked; None where it may be."""
+    if not blocked:
+        return "blocked=False was passed"
+    if not plugin:
+        return "the plugin is not used"
+    if not on_cpu:
+        return "the model may run elsewhere than on the CPU"
+    return f"{', '.join(further)} was passed" if further else None
+
+
 def _needs_plugin(path_or_bytes: str | bytes | os.PathLike) -> bool:
-    """Whether the model holds FRN nodes and no function body to inline for them."""
+    """Whether the model holds an FRN node and no function body to inline for it."""
     if isinstance(path_or_bytes, bytes):
         model = onnx.load_model_from_string(path_or_bytes)
     elif os.fspath(path_or_bytes).endswith(".ort"):
         return True  # ONNX Runtime's own format: functions were inlined when it was written
     else:
         model = onnx.load(path_or_bytes, load_external_data=False)
-    key = (op.DOMAIN, op.OP_TYPE)
-    if any((f.domain, f.name) == key for f in model.functions):
-        return False
-    bodies = [model.graph.node, *(f.node for f in model.functions)]
-    return any((n.domain, n.op_type) == key for body in bodies for n in _all_nodes(body))
+    inlined = {(function.domain, function.name) for function in model.functions}
+    bodies = [model.graph.node, *(function.node for function in model.functions)]
+    nodes = itertools.chain.from_iterable(map(_all_nodes, bodies))
+    return any(op.is_frn(node) and (node.domain, node.op_type) not in inlined for node in nodes)
 
 
 def _all_nodes(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

@@ -49,11 +49,13 @@ class Model:
         name: served name; None takes the file's.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where ONNX Runtime has it.
         threads: ONNX Runtime's threads inside one run; 0 leaves the number to it.
+        fuse: whether FRN that the file has in standard ops is fused.
         gpu_mem_limit_mb: most MiB that the CUDA provider's arena takes; None is all there are.
 
     Attributes:
         signature: its name and tensors.
         provider: the execution provider in use.
+        layout: one line that says where its FRN nodes work, and why.
 
     Raises:
         ModelError: the file cannot be loaded, or takes or gives something else than tensors.
@@ -68,11 +70,13 @@ class Model:
         name: str | None = None,
         device: str = "auto",
         threads: int = 0,
+        fuse: bool = False,
         gpu_mem_limit_mb: int | None = None,
     ) -> None:
         chosen = model_name(path, name)
-        self._session = _session(path, device, threads, gpu_mem_limit_mb)
+        self._session = _session(path, device, threads, fuse, gpu_mem_limit_mb)
         self.provider: str = self._session.get_providers()[0]
+        self.layout = str(self._session.blocked)
         inputs = _specs(path, "input", self._session.get_inputs())
         outputs = _specs(path, "output", self._session.get_outputs())
         self.signature = Signature(chosen, VERSION, inputs, outputs)
@@ -142,7 +146,7 @@ def _to_numpy(value: Any) -> np.ndarray:
 
 
 def _session(
-    path: str | os.PathLike, device: str, threads: int, gpu_mem_limit_mb: int | None
+    path: str | os.PathLike, device: str, threads: int, fuse: bool, gpu_mem_limit_mb: int | None
 ) -> Any:
     """A session on the device asked for."""
     if device not in DEVICES:
@@ -173,7 +177,7 @@ def _session(
     # the next request: 5 ms of CPU per request were 2 with this, for an image and a tiny model.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
-        session = InferenceSession(os.fspath(path), options, providers=providers)
+        session = InferenceSession(os.fspath(path), options, providers=providers, fuse=fuse)
     except PluginError:
         raise
     except Exception as error:

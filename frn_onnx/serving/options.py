@@ -19,6 +19,7 @@ class ModelOptions:
         name: served name; None takes the file's.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         threads: ONNX Runtime's threads in one run; 0 leaves the number to it.
+        fuse: whether FRN that the file has in standard ops is fused when it is loaded.
         gpu_mem_limit_mb: most MiB that ONNX Runtime's arena takes on a GPU; None is all there are.
         max_batch: most samples put together in one run.
         max_batch_mb: most MiB of inputs put together in one run.
@@ -34,6 +35,7 @@ class ModelOptions:
     name: str | None = None
     device: str = "auto"
     threads: int = 0
+    fuse: bool = False
     gpu_mem_limit_mb: int | None = None
     max_batch: int = 32
     max_batch_mb: int = 16

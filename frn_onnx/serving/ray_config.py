@@ -45,6 +45,7 @@ _MODEL = """\
     name: {name}
     device: {device}
     threads: {threads}
+    fuse: {fuse}
     gpu_mem_limit_mb: {gpu_mem_limit_mb}
     max_batch: {max_batch}
     max_batch_mb: {max_batch_mb}
@@ -156,6 +157,7 @@ def render(
             model=json.dumps(str(path)),
             device=options.device,
             threads=options.threads,
+            fuse=json.dumps(options.fuse),
             gpu_mem_limit_mb=json.dumps(options.gpu_mem_limit_mb),
             max_batch=options.max_batch,
             max_batch_mb=options.max_batch_mb,

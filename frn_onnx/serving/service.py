@@ -68,6 +68,7 @@ class ServedModel:
             name=options.name,
             device=options.device,
             threads=options.threads,
+            fuse=options.fuse,
             gpu_mem_limit_mb=options.gpu_mem_limit_mb,
         )
         self.signature = self.model.signature

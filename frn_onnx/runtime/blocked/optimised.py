@@ -1,0 +1,55 @@
+"""A model as ONNX Runtime's own optimiser leaves it."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from frn_onnx.runtime import library
+
+ort: Any = library.onnxruntime()
+
+_CPU = ["CPUExecutionProvider"]
+_ERRORS_ONLY = 3
+# Weights go into a file of their own, and stay there: the largest part of a model is not read, put
+# into a message and parsed again.
+_WEIGHTS_FILE = "session.optimized_model_external_initializers_file_name"
+_WEIGHTS_FROM = "session.optimized_model_external_initializers_min_size_in_bytes"
+_LARGE_BYTES = 1024
+
+
+def optimise(source: Path, path: Path, options: Any) -> None:
+    """Writes to ``path`` what ONNX Runtime makes of a model, with these options of the user's.
+
+    Weights given in the options, free dimensions and the rest hold here as in any session.
+    """
+    changes = {
+        "optimized_model_filepath": str(path),
+        "log_severity_level": _ERRORS_ONLY,  # it warns that the file is made for this machine
+        "enable_profiling": False,
+    }
+    _set_once(options, _WEIGHTS_FILE, "frn_onnx.data")
+    _set_once(options, _WEIGHTS_FROM, str(_LARGE_BYTES))
+    with changed(options, **changes):
+        ort.InferenceSession(str(source), options, providers=_CPU)
+
+
+def _set_once(options: Any, key: str, value: str) -> None:
+    """Sets a config entry that stays: ONNX Runtime warns on stderr where one is set again."""
+    try:
+        options.get_session_config_entry(key)
+    except RuntimeError:  # how it says that there is none
+        options.add_session_config_entry(key, value)
+
+
+@contextlib.contextmanager
+def changed(options: Any, **changes: Any) -> Iterator[None]:
+    """Session options with other values for a while."""
+    before = {name: getattr(options, name) for name in changes}
+    try:
+        for name, value in changes.items():
+            setattr(options, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(options, name, value)

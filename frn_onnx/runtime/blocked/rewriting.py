@@ -1,0 +1,81 @@
+"""A model, made into one whose FRN nodes work in the blocked layout."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from frn_onnx.graph import model_io, protos
+from frn_onnx.runtime.blocked import reorders, restore, standins
+from frn_onnx.runtime.blocked.errors import LostError, UnfitError
+from frn_onnx.runtime.blocked.optimised import optimise
+
+FILE = "blocked.onnx"
+# Each time without the FRN nodes that were lost the time before.
+_MOST_TRIALS = 4
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a model's FRN nodes.
+
+    Attributes:
+        blocked: how many work on blocked tensors.
+        reordering: how many of these read or write planes, in place of a Reorder.
+        phases: how many take the place of a ConvTranspose in front of them, too.
+        reason: why none does; None where some do.
+    """
+
+    blocked: int = 0
+    reordering: int = 0
+    phases: int = 0
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        if self.reason is not None:
+            return f"outside ONNX Runtime's blocked layout: {self.reason}"
+        return f"{self.blocked} nodes in ONNX Runtime's blocked layout"
+
+
+def transform(model: ir.Model, options: Any, block: int, folder: Path) -> Report:
+    """Writes a model that ONNX Runtime is to load without optimising it.
+
+    Args:
+        model: left as it is.
+        options: the ``onnxruntime.SessionOptions`` of the session, which has the plugin.
+        block: how many channels ONNX Runtime puts into a block.
+        folder: to write ``FILE`` and its weights to.
+
+    Raises:
+        UnfitError: nothing would be gained, or something is not as it is expected to be.
+    """
+    without: frozenset[int] = frozenset()
+    for _ in range(_MOST_TRIALS):
+        try:
+            return _transform(model.clone(), options, block, without, folder)
+        except LostError as error:
+            without |= error.nodes
+    raise UnfitError("what stands for its FRN nodes does not come back from the optimiser")
+
+
+def _transform(
+    model: ir.Model, options: Any, block: int, without: Collection[int], folder: Path
+) -> Report:
+    marks = standins.put_in(model, block, without)
+    if not marks:
+        raise UnfitError("it has no FRN on NCHW, of constant float32 parameters, to be blocked")
+    source, path = folder / "standins.onnx", folder / FILE
+    model_io.save(model, source, external_data=True)
+    optimise(source, path, options)
+    graph = model_io.load(path)
+    blocked = restore.restore(graph, marks, block)
+    if not blocked:
+        raise UnfitError("no FRN stands beside a convolution that ONNX Runtime blocks")
+    gone = reorders.take_over_reorders(graph.graph, block)
+    # The weights stay in the file that ONNX Runtime wrote them to.
+    path.write_bytes(protos.with_stand_ins(graph, lambda tensor: tensor).SerializeToString())
+    for written in folder.glob(f"{source.name}*"):
+        written.unlink()
+    return Report(blocked, gone, sum(1 for mark in marks if mark.sums))

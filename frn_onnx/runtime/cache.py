@@ -1,0 +1,148 @@
+"""A folder of models as sessions load them, so that the next start need not make them again.
+
+Several processes may use one folder: an entry is a folder that is written under another name and
+then renamed, and one that is damaged is as good as none. Those that were not used for the longest
+time go where all together are larger than is allowed.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+from frn_onnx import __version__
+from frn_onnx.graph import model_io
+from frn_onnx.runtime import library
+
+logger = logging.getLogger("frn_onnx.runtime")
+
+# To be raised where entries become others.
+_FORMAT = 1
+_LARGEST_BYTES = 4 << 30
+_CHUNK_BYTES = 1 << 20
+_SAID = "said.json"
+
+Model = str | bytes | os.PathLike
+
+
+class Cache:
+    """Entries in a folder.
+
+    Args:
+        folder: is made where it is missing.
+        largest: bytes that all entries may take.
+    """
+
+    def __init__(self, folder: str | os.PathLike, largest: int = _LARGEST_BYTES) -> None:
+        self._folder = Path(folder)
+        self._largest = largest
+
+    def key(self, model: Model, **choices: bool) -> str:
+        """The name of the entry of a model: by its content, and by what it is made with.
+
+        Raises:
+            ModelError: the model cannot be read.
+        """
+        made_with = {
+            "format": _FORMAT,
+            "frn_onnx": __version__,
+            "library": os.stat(library.get_library_path()).st_mtime_ns,
+            "onnxruntime": library.onnxruntime().__version__,
+            "machine": [_cpu(), os.environ.get("FRN_ONNX_CPU_TARGET")],
+            **choices,
+        }
+        digest = hashlib.sha256(json.dumps(made_with, sort_keys=True).encode())
+        if isinstance(model, bytes):
+            digest.update(model)
+        else:
+            for path in (Path(model), *sorted(model_io.external_files(model))):
+                for chunk in _chunks(path):
+                    digest.update(chunk)
+        return digest.hexdigest()
+
+    def get(self, key: str) -> tuple[dict[str, Any], Path] | None:
+        """What was said of an entry, and its folder; None where there is none, or a damaged one."""
+        folder = self._folder / key
+        try:
+            said = json.loads((folder / _SAID).read_bytes())
+            sums = said.pop("crc32")
+            if sums != _sums(folder):
+                raise ValueError("a checksum is another")
+            os.utime(folder)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            logger.warning("the cached model %s is of no use and is made again: %s", folder, error)
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        return said, folder
+
+    def put(self, key: str, said: dict[str, Any], files: Path) -> None:
+        """Keeps a copy of the files of a folder; where that fails it is logged, and no more."""
+        size = _size(files)
+        if size > self._largest:
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._make_room(size)
+            with tempfile.TemporaryDirectory(dir=self._folder, prefix=".") as made:
+                entry = Path(made, key)
+                shutil.copytree(files, entry)
+                head = json.dumps({**said, "crc32": _sums(entry)})
+                (entry / _SAID).write_text(head)
+                with contextlib.suppress(FileExistsError):  # another process was faster
+                    os.rename(entry, self._folder / key)
+        except OSError as error:
+            if not (self._folder / key).is_dir():
+                logger.warning("the model could not be cached in %s: %s", self._folder, error)
+
+    def _make_room(self, wanted: int) -> None:
+        """Removes what was not used for the longest time."""
+        entries = []
+        for path in self._folder.iterdir():
+            with contextlib.suppress(OSError):  # another process may have removed it
+                entries.append((path.stat().st_mtime, _size(path), path))
+        total = wanted + sum(size for _, size, _ in entries)
+        for _, size, path in sorted(entries):
+            if total <= self._largest:
+                return
+            shutil.rmtree(path, ignore_errors=True)
+            total -= size
+
+
+def _chunks(path: Path):
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
+
+
+def _sums(folder: Path) -> dict[str, int]:
+    """Checksums of the files of an entry."""
+    sums = {}
+    for path in folder.iterdir():
+        if path.name != _SAID:
+            total = 0
+            for chunk in _chunks(path):
+                total = zlib.crc32(chunk, total)
+            sums[path.name] = total
+    return sums
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def _cpu() -> str:
+    """What decides how ONNX Runtime blocks: the instruction sets."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith(("flags", "Features")):
+                return line
+    return f"{platform.machine()} {platform.processor()}"

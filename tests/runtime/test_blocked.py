@@ -1,0 +1,326 @@
+"""Sessions whose FRN nodes work in ONNX Runtime's blocked layout."""
+
+import collections
+import logging
+from pathlib import Path
+
+import blocked_networks
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import frn_onnx
+from frn_onnx import op
+from frn_onnx.graph.lowering import lower
+from frn_onnx.runtime.blocked import rewriting, trial
+
+CPU = ["CPUExecutionProvider"]
+
+
+@pytest.fixture(scope="module")
+def block():
+    return trial.block()
+
+
+def test_the_trial_holds(block):
+    assert block in (8, 16)
+
+
+def run(session, x):
+    return session.run(None, {session.get_inputs()[0].name: x})
+
+
+def assert_same(network, **arguments):
+    """A blocked session gives what a plain one gives, but for rounding."""
+    model, x = network.model(), network.image()
+    plain = frn_onnx.InferenceSession(model, providers=CPU, blocked=False)
+    session = frn_onnx.InferenceSession(model, providers=CPU, **arguments)
+    assert [v.name for v in session.get_outputs()] == [v.name for v in plain.get_outputs()]
+    nudged = x * (1 + network.rng.uniform(-1, 1, x.shape) * 2**-20).astype(np.float32)
+    for y, expected, moved in zip(run(session, x), run(plain, x), run(plain, nudged), strict=True):
+        assert y.shape == expected.shape
+        # What eight roundoffs of the input do to the output, and as much again at each layer.
+        allowed = 8 * np.abs(moved - expected).max() + 2e-5 * np.abs(expected).max()
+        assert np.abs(y - expected).max() <= allowed
+    return session.blocked
+
+
+def test_random_networks(request):
+    count = 400 if request.config.getoption("-m") == "not timing" else 20000
+    reports = collections.Counter()
+    for seed in range(count):
+        network = blocked_networks.Network(seed)
+        try:
+            report = assert_same(network)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+        reports["blocked"] += report.blocked
+        reports["reordering"] += report.reordering
+        reports["phases"] += report.phases
+        reports["networks"] += report.reason is None
+    # Else nothing was tried.
+    assert reports["networks"] > 0.8 * count
+    assert reports["blocked"] > 2 * count
+    assert reports["reordering"] > 0.3 * count
+    assert reports["phases"] > 0.01 * count
+
+
+def cnn(channels=16, *, opset=17, dtype=np.float32, frn=(2, 3), middle=()):
+    """image -> Conv -> FRN -> Conv -> FRN -> y."""
+    rng = np.random.default_rng(3)
+    type_ = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    weights = {
+        "w1": rng.normal(size=(channels, 3, 3, 3)),
+        "w2": rng.normal(size=(channels, channels, 3, 3)) / channels,
+        **{name: rng.normal(size=(channels, 1, 1)) for name in ("gamma", "beta", "tau")},
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "w1"], ["a"], name="conv1"),
+        op.node(["a", "gamma", "beta", "tau"], "b", axes=frn, name="frn1", epsilon=0.01),
+        *middle,
+        helper.make_node("Conv", ["b", "w2"], ["c"], name="conv2"),
+        op.node(["c", "gamma", "beta"], "y", axes=frn, name="frn2", epsilon=0.01),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "cnn",
+        [helper.make_tensor_value_info("image", type_, ("n", 3, "h", "w"))],
+        [helper.make_tensor_value_info("y", type_, ("n", channels, "oh", "ow"))],
+        [numpy_helper.from_array(value.astype(dtype), name) for name, value in weights.items()],
+    )
+    imports = [helper.make_opsetid("", opset), helper.make_opsetid(op.DOMAIN, 1)]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=8)
+    helper.set_model_props(model, {"owner": "somebody"})
+    return model
+
+
+def one_frn():
+    """No convolution at all."""
+    model = cnn(channels=3)
+    del model.graph.node[:]
+    frn = op.node(["image", "gamma", "beta", "tau"], "y", axes=(2, 3), epsilon=0.01)
+    model.graph.node.append(frn)
+    return model
+
+
+IMAGE = np.random.default_rng(0).normal(size=(2, 3, 12, 11)).astype(np.float32)
+
+
+def test_a_cnn_is_blocked_and_says_so(caplog):
+    caplog.set_level(logging.INFO, "frn_onnx.runtime")
+    model = cnn()
+    session = frn_onnx.InferenceSession(model, providers=CPU)
+    assert (session.blocked.blocked, session.blocked.reason) == (2, None)
+    assert "2 nodes in ONNX Runtime's blocked layout" in caplog.text
+    plain = frn_onnx.InferenceSession(model, providers=CPU, blocked=False)
+    np.testing.assert_allclose(run(session, IMAGE)[0], run(plain, IMAGE)[0], rtol=1e-4, atol=1e-5)
+    for a, b in ((session, plain),):
+        assert [(v.name, v.shape, v.type) for v in a.get_inputs()] == [
+            (v.name, v.shape, v.type) for v in b.get_inputs()
+        ]
+        assert [(v.name, v.shape, v.type) for v in a.get_outputs()] == [
+            (v.name, v.shape, v.type) for v in b.get_outputs()
+        ]
+        assert a.get_modelmeta().custom_metadata_map == b.get_modelmeta().custom_metadata_map
+        assert a.get_modelmeta().graph_name == b.get_modelmeta().graph_name
+
+
+@pytest.mark.parametrize("form", ["portable", "custom"])
+@pytest.mark.parametrize("opset", [13, 18, 21])
+def test_forms_and_opsets(form, opset):
+    session = frn_onnx.InferenceSession(lower(cnn(opset=opset), form), providers=CPU)
+    assert session.blocked.blocked == 2
+
+
+def test_nodes_keep_their_names(tmp_path):
+    options = ort.SessionOptions()
+    options.enable_profiling = True
+    options.profile_file_prefix = str(tmp_path / "profile")
+    session = frn_onnx.InferenceSession(cnn(), options, providers=CPU)
+    run(session, IMAGE)
+    text = Path(session.end_profiling()).read_text()
+    assert "frn1_kernel_time" in text
+    assert "frn2_kernel_time" in text
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_users_options_are_left_as_they_were():
+    options = ort.SessionOptions()
+    options.log_severity_level = 2
+    frn_onnx.InferenceSession(cnn(), options, providers=CPU)
+    assert options.graph_optimization_level == ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    assert options.optimized_model_filepath == ""
+    assert options.log_severity_level == 2
+
+
+def test_free_dimensions_of_the_options_hold():
+    options = ort.SessionOptions()
+    options.add_free_dimension_override_by_name("n", 2)
+    session = frn_onnx.InferenceSession(cnn(), options, providers=CPU)
+    assert session.blocked.reason is None
+    assert session.get_inputs()[0].shape[0] == 2
+
+
+def weaker():
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    return options
+
+
+def writing(tmp_path):
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    return options
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"blocked": False}, "blocked=False"),
+        ({"plugin": False}, "plugin is not used"),
+        ({"disabled_optimizers": ["ConstantFolding"]}, "disabled_optimizers"),
+        ({"sess_options": weaker}, "less than all"),
+        ({"sess_options": writing}, "the optimised model"),
+    ],
+    ids=str,
+)
+def test_what_speaks_against_it(tmp_path, arguments, reason):
+    if make := arguments.get("sess_options"):
+        arguments = {"sess_options": make(tmp_path) if make is writing else make()}
+    session = frn_onnx.InferenceSession(lower(cnn(), "portable"), providers=CPU, **arguments)
+    assert session.blocked.blocked == 0
+    assert reason in session.blocked.reason
+    run(session, IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (lambda: cnn(dtype=np.float16), "constant float32"),
+        (lambda: lower(cnn(), "primitives"), "no FRN on NCHW"),
+        (lambda: one_frn(), "no FRN stands beside a convolution"),
+    ],
+)
+def test_models_that_do_not_gain(model, reason):
+    session = frn_onnx.InferenceSession(model(), providers=CPU)
+    assert reason in session.blocked.reason
+    run(session, IMAGE.astype(np.float16) if "float16" in session.get_inputs()[0].type else IMAGE)
+
+
+def test_whatever_fails_leaves_the_plain_session(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr(rewriting, "optimise", fail)
+    session = frn_onnx.InferenceSession(cnn(), providers=CPU)
+    assert session.blocked.reason == "RuntimeError: not today"
+    run(session, IMAGE)
+
+
+def test_a_model_that_does_not_load_leaves_the_plain_session(monkeypatch):
+    from frn_onnx.runtime import preparation
+
+    report = rewriting.Report(blocked=2)
+    monkeypatch.setattr(preparation.blocked, "prepare", lambda *_: (b"no model", report))
+    session = frn_onnx.InferenceSession(cnn(), providers=CPU)
+    assert session.blocked.blocked == 0
+    run(session, IMAGE)
+
+
+def test_an_invalid_model_is_told_by_onnx_runtime():
+    with pytest.raises(Exception, match=r"ONNXRuntimeError|protobuf"):
+        frn_onnx.InferenceSession(b"no model", providers=CPU)
+
+
+def test_the_models_own_activations_are_left_alone(rng):
+    """Tanh of what FRN reads is not taken for FRN."""
+    nodes = [helper.make_node("Tanh", ["a"], ["t"]), helper.make_node("Sigmoid", ["a"], ["s"])]
+    model = cnn(middle=nodes)
+    for name in ("t", "s"):
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    session = frn_onnx.InferenceSession(model, providers=CPU)
+    plain = frn_onnx.InferenceSession(model, providers=CPU, blocked=False)
+    for y, expected in zip(run(session, IMAGE), run(plain, IMAGE), strict=True):
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_subgraphs(rng):
+    """FRN in a branch stays as it is; what a branch reads from outside is there."""
+    branch = helper.make_graph(
+        [op.node(["b", "gamma", "beta"], "inner", axes=(2, 3))],
+        "then",
+        [],
+        [helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)],
+    )
+    other = helper.make_graph(
+        [helper.make_node("Identity", ["b"], ["same"])],
+        "else",
+        [],
+        [helper.make_tensor_value_info("same", TensorProto.FLOAT, None)],
+    )
+    flag = helper.make_node("If", ["flag"], ["z"], then_branch=branch, else_branch=other)
+    model = cnn(middle=[flag])
+    model.graph.input.append(helper.make_tensor_value_info("flag", TensorProto.BOOL, ()))
+    model.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, None))
+    session = frn_onnx.InferenceSession(model, providers=CPU)
+    plain = frn_onnx.InferenceSession(model, providers=CPU, blocked=False)
+    for flag_value in (True, False):
+        feeds = {"image": IMAGE, "flag": np.array(flag_value)}
+        for y, expected in zip(session.run(None, feeds), plain.run(None, feeds), strict=True):
+            np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_cache_makes_the_second_start_without_the_optimiser(tmp_path, monkeypatch):
+    model = cnn()
+    folder = tmp_path / "cache"
+    first = frn_onnx.InferenceSession(model, providers=CPU, cache=folder)
+    assert first.blocked.blocked == 2
+
+    def fail(*_):
+        raise AssertionError("the optimiser ran again")
+
+    monkeypatch.setattr(rewriting, "optimise", fail)
+    monkeypatch.setenv("FRN_ONNX_CACHE", str(folder))
+    second = frn_onnx.InferenceSession(model, providers=CPU)
+    assert second.blocked == first.blocked
+    np.testing.assert_array_equal(run(second, IMAGE)[0], run(first, IMAGE)[0])
+
+
+def test_fuse_when_it_is_opened(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "frn_onnx.runtime")
+    path = tmp_path / "exported.onnx"
+    onnx.save(lower(cnn(), "primitives"), path)
+    before = path.read_bytes()
+    session = frn_onnx.InferenceSession(path, providers=CPU, fuse=True)
+    assert session.blocked.blocked == 2
+    assert "in place of 8 nodes" in caplog.text
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    plain = ort.InferenceSession(before, providers=CPU)
+    np.testing.assert_allclose(run(session, IMAGE)[0], run(plain, IMAGE)[0], rtol=1e-4, atol=1e-5)
+    for arguments in ({"plugin": False}, {"blocked": False}):
+        session = frn_onnx.InferenceSession(path, providers=CPU, fuse=True, **arguments)
+        y = run(session, IMAGE)[0]
+        np.testing.assert_allclose(y, run(plain, IMAGE)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_fuse_leaves_what_is_no_frn_and_says_so(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "frn_onnx.runtime")
+    session = frn_onnx.InferenceSession(cnn(), providers=CPU, fuse=True, cache=tmp_path / "cache")
+    assert session.blocked.blocked == 2  # which were FRN nodes already
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="blocked must be False or 'auto', received 'yes'"):
+        frn_onnx.InferenceSession(cnn(), blocked="yes")
+
+
+def test_doctor_says_where_frn_works(tmp_path):
+    from frn_onnx.runtime import doctor
+
+    path = tmp_path / "model.onnx"
+    onnx.save(cnn(), path)
+    checks = {check.name: check.detail for check in doctor.examine(str(path)).checks}
+    assert checks["layout of FRN"] == "2 nodes in ONNX Runtime's blocked layout"

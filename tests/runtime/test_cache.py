@@ -1,0 +1,159 @@
+"""The folder of prepared models."""
+
+import os
+import threading
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from frn_onnx.runtime.cache import Cache
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return Cache(tmp_path / "made" / "cache")
+
+
+def put(cache, tmp_path, key, said, content):
+    source = tmp_path / f"source {threading.get_ident()}"
+    source.mkdir(exist_ok=True)
+    (source / "model").write_bytes(content)
+    cache.put(key, said, source)
+
+
+def entries(tmp_path):
+    return sorted((tmp_path / "made" / "cache").glob("*"))
+
+
+def test_what_was_put_comes_back(cache, tmp_path):
+    key = cache.key(b"model")
+    assert cache.get(key) is None
+    put(cache, tmp_path, key, {"blocked": 3, "reason": None}, b"a\nb\x00c")
+    said, folder = cache.get(key)
+    assert said == {"blocked": 3, "reason": None}
+    assert (folder / "model").read_bytes() == b"a\nb\x00c"
+    assert entries(tmp_path) == [folder]
+
+
+def test_the_first_one_stays(cache, tmp_path):
+    """Two processes made the same."""
+    put(cache, tmp_path, "key", {"number": 1}, b"first")
+    put(cache, tmp_path, "key", {"number": 2}, b"second")
+    assert cache.get("key")[0] == {"number": 1}
+    assert len(entries(tmp_path)) == 1
+
+
+def test_keys_follow_the_content_and_the_choices(cache, tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save(_model(1), path)
+    keys = [
+        cache.key(b"model"),
+        cache.key(b"Model"),
+        cache.key(b"model", fuse=True),
+        cache.key(b"model", fuse=False),
+        cache.key(path),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert cache.key(str(path)) == keys[-1]
+    onnx.save(_model(2), path)
+    assert cache.key(path) != keys[-1]
+
+
+def test_external_data_are_content(cache, tmp_path):
+    path = tmp_path / "model.onnx"
+    options = {"save_as_external_data": True, "location": "weights", "size_threshold": 0}
+    onnx.save(_model(1), path, **options)
+    before = cache.key(path)
+    weights = tmp_path / "weights"
+    content = bytearray(weights.read_bytes())
+    content[5] ^= 1
+    weights.write_bytes(content)
+    assert cache.key(path) != before
+
+
+def test_keys_follow_the_runtime(cache, monkeypatch):
+    import onnxruntime
+
+    before = cache.key(b"model")
+    monkeypatch.setattr(onnxruntime, "__version__", "1.99.0")
+    assert cache.key(b"model") != before
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "empty", "text", "list", "number"])
+def test_a_damaged_entry_is_none_and_is_replaced(cache, tmp_path, caplog, damage):
+    key = cache.key(b"model")
+    put(cache, tmp_path, key, {"blocked": 3}, b"content")
+    (folder,) = entries(tmp_path)
+    said, model = folder / "said.json", folder / "model"
+    {
+        "cut": lambda: model.write_bytes(b"conten"),
+        "flipped": lambda: model.write_bytes(b"Content"),
+        "gone": lambda: model.unlink(),
+        "empty": lambda: said.write_bytes(b""),
+        "text": lambda: said.write_text("no entry at all"),
+        "list": lambda: said.write_text("[]"),
+        "number": lambda: said.write_text('{"crc32": 5}'),
+    }[damage]()
+    assert cache.get(key) is None
+    assert str(folder) in caplog.text
+    put(cache, tmp_path, key, {"blocked": 4}, b"content")
+    assert cache.get(key)[0] == {"blocked": 4}
+
+
+def test_what_was_not_used_goes_first(tmp_path):
+    folder = tmp_path / "made" / "cache"
+    cache = Cache(folder, largest=3000)
+    for age in range(3):
+        put(cache, tmp_path, f"key{age}", {}, bytes(800))
+        os.utime(folder / f"key{age}", (1000 + age, 1000 + age))
+    assert cache.get("key0") is not None  # used now
+    put(cache, tmp_path, "new", {}, bytes(800))
+    assert [path.name for path in entries(tmp_path)] == ["key0", "key2", "new"]
+
+
+def test_what_is_too_large_is_not_kept(tmp_path):
+    cache = Cache(tmp_path / "made" / "cache", largest=100)
+    put(cache, tmp_path, "key", {}, bytes(200))
+    assert entries(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    cache = Cache(tmp_path / "file" / "cache")
+    put(cache, tmp_path, "key", {}, b"content")
+    assert cache.get("key") is None
+    assert "could not be cached" in caplog.text
+
+
+def test_many_at_once(cache, tmp_path):
+    def work(number):
+        for turn in range(20):
+            key = f"key{turn % 4}"
+            put(cache, tmp_path, key, {"number": number}, bytes([number]) * 50_000)
+            said, folder = cache.get(key)
+            seen.append((folder / "model").read_bytes() == bytes([said["number"]]) * 50_000)
+
+    seen: list[bool] = []
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 160
+    assert all(seen)
+    names = [path.name for path in entries(tmp_path)]
+    assert [name for name in names if not name.startswith(".")] == [f"key{i}" for i in range(4)]
+
+
+def _model(seed: int) -> onnx.ModelProto:
+    weight = np.random.default_rng(seed).normal(size=(4, 4)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 4))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 4))],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
