@@ -56,6 +56,7 @@ def cpu_targets() -> list[str]:
 def frn_cuda(
     *,
     x: int,
+    residual: int = 0,
     y: int,
     shape: Sequence[int],
     dtype: str,
@@ -71,9 +72,9 @@ def frn_cuda(
     """Enqueues FRN of contiguous CUDA arrays. Only in a build with CUDA.
 
     Args:
-        x, y: addresses on the device; y may be x.
-        shape: of x and y, rank 3, 4 or 5.
-        dtype: of x and y: ``"float32"``, ``"float16"`` or ``"bfloat16"``.
+        x, residual, y: addresses on the device; residual 0: none is added; y may be x or residual.
+        shape: of all three, rank 3, 4 or 5.
+        dtype: of all three: ``"float32"``, ``"float16"`` or ``"bfloat16"``.
         axes: the spatial axes.
         gamma, beta, tau: address and dtype of (C,) values; the dtype is x's, or float32.
         epsilon: not negative; used where epsilons is None.

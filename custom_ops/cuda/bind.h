@@ -38,13 +38,14 @@ inline cuda::ChannelVector CudaVector(const char* name, const CudaParam& param,
   return {reinterpret_cast<const void*>(address), dtype == "float32"};
 }
 
-inline void FrnCuda(uintptr_t x, uintptr_t y, const Dims& shape, const std::string& dtype,
-                    const Dims& axes, const CudaParam& gamma, const CudaParam& beta,
-                    const std::optional<CudaParam>& tau, float epsilon,
+inline void FrnCuda(uintptr_t x, uintptr_t residual, uintptr_t y, const Dims& shape,
+                    const std::string& dtype, const Dims& axes, const CudaParam& gamma,
+                    const CudaParam& beta, const std::optional<CudaParam>& tau, float epsilon,
                     const std::optional<uintptr_t>& epsilons, int device, uintptr_t stream) {
   const cuda::ElementType type = CudaElementType(dtype);
   cuda::KernelParams params;
   params.x = reinterpret_cast<const void*>(x);
+  params.residual = reinterpret_cast<const void*>(residual);
   params.y = reinterpret_cast<void*>(y);
   params.gamma = CudaVector("gamma", gamma, dtype);
   params.beta = CudaVector("beta", beta, dtype);
@@ -59,10 +60,10 @@ inline void FrnCuda(uintptr_t x, uintptr_t y, const Dims& shape, const std::stri
 
 inline void BindCuda(pybind11::module_& module) {
   namespace py = pybind11;
-  module.def("frn_cuda", FrnCuda, py::kw_only(), py::arg("x"), py::arg("y"), py::arg("shape"),
-             py::arg("dtype"), py::arg("axes"), py::arg("gamma"), py::arg("beta"),
-             py::arg("tau") = py::none(), py::arg("epsilon"), py::arg("epsilons") = py::none(),
-             py::arg("device"), py::arg("stream"),
+  module.def("frn_cuda", FrnCuda, py::kw_only(), py::arg("x"), py::arg("residual") = 0,
+             py::arg("y"), py::arg("shape"), py::arg("dtype"), py::arg("axes"), py::arg("gamma"),
+             py::arg("beta"), py::arg("tau") = py::none(), py::arg("epsilon"),
+             py::arg("epsilons") = py::none(), py::arg("device"), py::arg("stream"),
              "Enqueues FRN of contiguous arrays on a CUDA device, given by their addresses.");
   module.def("warm_up_cuda", cuda::WarmUpOn, py::kw_only(), py::arg("device"),
              py::call_guard<py::gil_scoped_release>(), "Loads the kernels on a CUDA device.");

@@ -34,12 +34,14 @@ void SetShape(const FrnShape& shape, KernelParams* params) {
 
 Problem ProblemOf(const KernelParams& params, ElementType type) {
   const int size = ElementSize(type);
-  if (!IsMultiple(params.x, size) || !IsMultiple(params.y, size)) {
-    throw FrnError("FRN: X and Y must begin at a multiple of their element's " +
+  if (!IsMultiple(params.x, size) || !IsMultiple(params.y, size) ||
+      !IsMultiple(params.residual, size)) {  // none is at 0, a multiple
+    throw FrnError("FRN: X and Y, and residual, must begin at a multiple of their element's " +
                    std::to_string(size) + " bytes. Copy the view that does not.");
   }
-  const bool aligned = IsMultiple(params.x, kPackBytes) && IsMultiple(params.y, kPackBytes);
-  return {params.shape, type, aligned};
+  const bool aligned = IsMultiple(params.x, kPackBytes) && IsMultiple(params.y, kPackBytes) &&
+                       IsMultiple(params.residual, kPackBytes);
+  return {params.shape, type, aligned, params.residual != nullptr};
 }
 
 std::string Describe(const FrnShape& shape, ElementType type) {

@@ -13,7 +13,7 @@ namespace frn::cuda {
 
 void SetShape(const FrnShape& shape, KernelParams* params);
 
-// The planner's problem. Throws FrnError if x or y is not aligned to its own elements.
+// The planner's problem. Throws FrnError if x, y or residual is not aligned to its own elements.
 Problem ProblemOf(const KernelParams& params, ElementType type);
 
 // "(batch, outer, channels, inner) = (8, 1, 64, 3136) of float16"

@@ -46,6 +46,7 @@ class CudaKernel {
     const FrnParamData data = ReadParams(api_, node_, tensors.dims, context);
     cuda::KernelParams params;
     params.x = tensors.x;
+    params.residual = tensors.residual;
     params.y = tensors.y;
     params.gamma = VectorOf(data, kGamma);
     params.beta = VectorOf(data, kBeta);
@@ -72,10 +73,12 @@ class CudaKernel {
 }  // namespace
 
 void AppendCudaOps(const OrtRuntime& runtime, std::vector<FrnCustomOp>* ops) {
-  for (const ONNXTensorElementDataType type :
-       {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
-        ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16}) {
-    ops->push_back(MakeFrnOp<CudaKernel>(runtime, kFrnOp, type, kProvider));
+  for (const OpType* op_type : kOpTypes) {
+    for (const ONNXTensorElementDataType type :
+         {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
+          ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16}) {
+      ops->push_back(MakeFrnOp<CudaKernel>(runtime, *op_type, type, kProvider));
+    }
   }
 }
 

@@ -65,8 +65,8 @@ __device__ inline void AddSquare(float v, bool first, float& sum, float& other) 
       : "f"(v), "r"(static_cast<uint32_t>(first)));
 }
 
-// max(v * scale + shift, floor), with the others where `other`.
-__device__ inline float MapEither(float v, bool other, float scale, float shift, float floor,
+// v * scale + shift, with the others where `other`; floor becomes the other one there, too.
+__device__ inline float MapEither(float v, bool other, float scale, float shift, float& floor,
                                   float other_scale, float other_shift, float other_floor) {
   float result = fmaf(v, scale, shift);
   asm("{\n\t"
@@ -78,7 +78,7 @@ __device__ inline float MapEither(float v, bool other, float scale, float shift,
       : "+f"(result), "+f"(floor)
       : "f"(v), "r"(static_cast<uint32_t>(other)), "f"(other_scale), "f"(other_shift),
         "f"(other_floor));
-  return AtLeast(result, floor);
+  return result;
 }
 
 // Clusters exist from sm_90 on. The planner asks for them only where the kernel in use was

@@ -160,6 +160,46 @@ struct Affine {
   float floor;
 
   __device__ float operator()(float x) const { return AtLeast(fmaf(scale, x, shift), floor); }
+  __device__ float operator()(float x, float residual) const {
+    return AtLeast(fmaf(scale, x, shift) + residual, floor);
+  }
+};
+
+// The residual, from its element for the first one of a run of x on; or none.
+template <class T, bool kThere>
+struct Residual {
+  const T* values;
+  bool same_lines;  // as x's: packs may be loaded at once
+
+  // x as from p.x + offset on.
+  __device__ static Residual Of(const KernelParams& p, int64_t offset) {
+    if constexpr (!kThere) return {};
+    const T* values = static_cast<const T*>(p.residual) + offset;
+    return {values, Lead(static_cast<const T*>(p.x) + offset) == Lead(values)};
+  }
+
+  // y of one element, the i-th of the run.
+  __device__ T Map(const Affine& map, float x, int64_t i) const {
+    if constexpr (!kThere) return FromFloat<T>(map(x));
+    return FromFloat<T>(map(x, ToFloat(values[i])));
+  }
+
+  // Those of a vector that begins at the i-th element of the run: at once, where all are aligned.
+  template <int kSize>
+  __device__ void LoadAligned(float (&r)[kSize], int64_t i) const {
+    using Vec = typename Vector<T, kSize>::Type;
+    if constexpr (kThere) Unpack<T>(LoadLast(reinterpret_cast<const Vec*>(values + i)), r);
+  }
+  template <int kSize>
+  __device__ void Load(float (&r)[kSize], int64_t i) const {
+    if constexpr (!kThere) return;
+    if (kSize == 1 || same_lines) {
+      LoadAligned(r, i);
+    } else {
+#pragma unroll
+      for (int e = 0; e < kSize; ++e) r[e] = ToFloat(values[i + e]);
+    }
+  }
 };
 
 // The parameters of one channel as they lie in memory: 32 bits or, of a half type, 16. To widen one

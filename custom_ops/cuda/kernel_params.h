@@ -53,8 +53,9 @@ struct Cut {
 
 struct KernelParams {
   const void* x = nullptr;         // aligned to its element
-  void* y = nullptr;               // aligned to its element; may be x
-  FrnShape shape;                  // of x and y
+  const void* residual = nullptr;  // aligned to its element; null: none is added
+  void* y = nullptr;               // aligned to its element; may be x or residual
+  FrnShape shape;                  // of all three
   FastDivisor channels;            // shape.channels
   FastDivisor inner;               // shape.inner
   ChannelVector gamma;             // never absent

@@ -13,33 +13,38 @@ namespace frn::cuda {
 
 using KernelFunction = void (*)(KernelParams, Cut);
 
-template <class T>
+template <class T, bool kResidual>
 KernelFunction KernelOf(Kernel kernel) {
   switch (kernel) {
     case Kernel::kNchwTile:
-      return NchwTile<T, kPackElements<T>>;
+      return NchwTile<T, kPackElements<T>, kResidual>;
     case Kernel::kNchwTileScalar:
-      return NchwTile<T, 1>;
+      return NchwTile<T, 1, kResidual>;
     case Kernel::kNchwPlane:
-      return NchwPlane<T>;
+      return NchwPlane<T, kResidual>;
     case Kernel::kNhwc:
-      return Nhwc<T, kPackElements<T>>;
+      return Nhwc<T, kPackElements<T>, kResidual>;
     case Kernel::kNhwcScalar:
-      return Nhwc<T, 1>;
+      return Nhwc<T, 1, kResidual>;
     case Kernel::kStrided:
-      return Strided<T>;
+      return Strided<T, kResidual>;
   }
   return nullptr;
 }
 
-inline KernelFunction KernelOf(Kernel kernel, ElementType type) {
+template <class T>
+KernelFunction KernelOf(Kernel kernel, bool residual) {
+  return residual ? KernelOf<T, true>(kernel) : KernelOf<T, false>(kernel);
+}
+
+inline KernelFunction KernelOf(Kernel kernel, ElementType type, bool residual) {
   switch (type) {
     case ElementType::kFloat:
-      return KernelOf<float>(kernel);
+      return KernelOf<float>(kernel, residual);
     case ElementType::kF16:
-      return KernelOf<F16>(kernel);
+      return KernelOf<F16>(kernel, residual);
     case ElementType::kBF16:
-      return KernelOf<BF16>(kernel);
+      return KernelOf<BF16>(kernel, residual);
   }
   return nullptr;
 }

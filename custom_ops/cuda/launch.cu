@@ -48,7 +48,9 @@ template <class Body>
 void ForEachKernel(Body&& body) {
   for (const Kernel kernel : kKernels) {
     for (const ElementType type : {ElementType::kFloat, ElementType::kF16, ElementType::kBF16}) {
-      body(reinterpret_cast<const void*>(KernelOf(kernel, type)));
+      for (const bool residual : {false, true}) {
+        body(reinterpret_cast<const void*>(KernelOf(kernel, type, residual)));
+      }
     }
   }
 }
@@ -107,8 +109,8 @@ class Device {
   explicit Device(int ordinal) {
     const RelaxedCapture relaxed;
     cudaFuncAttributes kernel = {};
-    Check(cudaFuncGetAttributes(&kernel, reinterpret_cast<const void*>(
-                                             KernelOf(Kernel::kNchwPlane, ElementType::kFloat))),
+    Check(cudaFuncGetAttributes(&kernel, reinterpret_cast<const void*>(KernelOf(
+                                             Kernel::kNchwPlane, ElementType::kFloat, false))),
           "loading the kernels");
     profile_.sms = Attribute(cudaDevAttrMultiProcessorCount, ordinal);
     profile_.threads_per_sm = Attribute(cudaDevAttrMaxThreadsPerMultiProcessor, ordinal);
@@ -137,7 +139,8 @@ class Device {
   std::optional<Plan> PlanFor(const Problem& problem) {
     constexpr size_t kMostPlans = 4096;  // then shapes do not repeat, and keeping them is in vain
     const FrnShape& s = problem.shape;
-    const Key key{s.batch, s.outer, s.channels, s.inner, problem.type, problem.aligned};
+    const Key key{s.batch,      s.outer,         s.channels,      s.inner,
+                  problem.type, problem.aligned, problem.residual};
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto known = plans_.find(key);
     if (known != plans_.end()) return known->second;
@@ -153,7 +156,7 @@ class Device {
   }
 
  private:
-  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, ElementType, bool>;
+  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, ElementType, bool, bool>;
 
   std::mutex mutex_;
   DeviceProfile profile_{};
@@ -201,8 +204,8 @@ cudaError_t TryLaunch(const KernelParams& params, ElementType type, const Plan& 
   config.stream = stream;
   config.attrs = &cluster;
   config.numAttrs = plan.cut.cluster > 1 ? 1 : 0;
-  const cudaError_t error =
-      cudaLaunchKernelEx(&config, KernelOf(plan.kernel, type), params, plan.cut);
+  const KernelFunction kernel = KernelOf(plan.kernel, type, params.residual != nullptr);
+  const cudaError_t error = cudaLaunchKernelEx(&config, kernel, params, plan.cut);
   if (error != cudaSuccess) (void)cudaGetLastError();
   return error;
 }

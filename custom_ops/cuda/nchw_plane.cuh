@@ -7,7 +7,8 @@
 // Threads: pack i belongs to thread i % threads, in both passes, so a thread meets only what
 // it kept itself and the one barrier is that of the sum. The elements before the plane's
 // first 16-byte line and after its last go one each to the first threads of the first block.
-// Traffic: 1 read and 1 write per element where the plane fits the stage, else up to 2 reads.
+// Traffic: 1 read and 1 write per element where the plane fits the stage, else up to 2 reads; and
+// 1 read of a residual.
 // Order of the sum: fixed for one cut. The cut depends on the device alone.
 
 #ifndef FRN_ONNX_CUDA_NCHW_PLANE_CUH_
@@ -17,16 +18,19 @@
 
 namespace frn::cuda {
 
-template <class T>
-__device__ inline uint4 MapPack(const Affine& map, uint4 pack) {
-  float v[kPackElements<T>];
+// y of the pack that begins at the i-th element.
+template <class T, bool kResidual>
+__device__ inline uint4 MapPack(const Affine& map, uint4 pack,
+                                const Residual<T, kResidual>& residual, int64_t i) {
+  float v[kPackElements<T>], r[kPackElements<T>] = {};
+  residual.Load(r, i);
   Unpack<T>(pack, v);
 #pragma unroll
-  for (float& element : v) element = map(element);
+  for (int e = 0; e < kPackElements<T>; ++e) v[e] = kResidual ? map(v[e], r[e]) : map(v[e]);
   return Repack<T>(v);
 }
 
-template <class T>
+template <class T, bool kResidual>
 __global__ void __launch_bounds__(1024, 1) NchwPlane(KernelParams p, Cut cut) {
   constexpr int kPack = kPackElements<T>;
   EnterCluster(cut.cluster);
@@ -83,9 +87,11 @@ __global__ void __launch_bounds__(1024, 1) NchwPlane(KernelParams p, Cut cut) {
 
   // Pass 2, beginning with what pass 1 read last.
   const Affine map = MapOf<T>(channel, squares, p);
-  if (edge >= 0) y[edge] = FromFloat<T>(map(edge_value));
+  const auto residual = Residual<T, kResidual>::Of(p, plane * p.shape.inner);
+  if (edge >= 0) y[edge] = residual.Map(map, edge_value, edge);
   const bool same_lines = Lead(x) == Lead(y);
   const auto store = [&](int k, uint4 pack) {
+    pack = MapPack(map, pack, residual, offset + static_cast<int64_t>(k) * kPack);
     if (same_lines) {
       Store(reinterpret_cast<uint4*>(y + offset) + k, pack);
     } else {
@@ -100,10 +106,10 @@ __global__ void __launch_bounds__(1024, 1) NchwPlane(KernelParams p, Cut cut) {
     }
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
-      if (i + u * threads < packs) store(i + u * threads, MapPack<T>(map, pack[u]));
+      if (i + u * threads < packs) store(i + u * threads, pack[u]);
     }
   }
-  for (int k = thread; k < staged; k += threads) store(k, MapPack<T>(map, stage[k]));
+  for (int k = thread; k < staged; k += threads) store(k, stage[k]);
 }
 
 }  // namespace frn::cuda

@@ -9,8 +9,8 @@
 //
 // Threads: pack i belongs to thread i % threads, up to kTilePacks each, all asked for at once; in
 // between, `lanes` threads belong to a plane. The elements before the range's first 16-byte line
-// and after its last go one each to the first threads. Traffic: 1 read and 1 write per element.
-// Order of the sum: fixed for one alignment of x.
+// and after its last go one each to the first threads. Traffic: 1 read and 1 write per element, and
+// 1 read of a residual. Order of the sum: fixed for one alignment of x.
 
 #ifndef FRN_ONNX_CUDA_NCHW_TILE_CUH_
 #define FRN_ONNX_CUDA_NCHW_TILE_CUH_
@@ -27,7 +27,7 @@ __device__ inline Affine MapIn(uint4 pack) {
   return {__uint_as_float(pack.x), __uint_as_float(pack.y), __uint_as_float(pack.z)};
 }
 
-template <class T, int kSize>
+template <class T, int kSize, bool kResidual>
 __global__ void __launch_bounds__(128, 8) NchwTile(KernelParams p, Cut cut) {
   using Vec = typename Vector<T, kSize>::Type;
   const int threads = static_cast<int>(blockDim.x);
@@ -129,6 +129,7 @@ __global__ void __launch_bounds__(128, 8) NchwTile(KernelParams p, Cut cut) {
   SyncBlock();
 
   // 4. Map and store; y's lines are x's lines unless the two pointers disagree.
+  const auto residual = Residual<T, kResidual>::Of(p, first_plane * plane_size);
 #pragma unroll
   for (int u = 0; u < kTilePacks; ++u) {
     const int i = thread + u * threads;
@@ -136,13 +137,16 @@ __global__ void __launch_bounds__(128, 8) NchwTile(KernelParams p, Cut cut) {
     const Place place = place_of(i);
     const Affine before = MapIn(maps[place.plane]);
     const Affine behind = MapIn(maps[place.plane + 1]);
-    float v[kSize];
+    float v[kSize], r[kSize] = {};
+    residual.Load(r, lines.head + i * kSize);
     Unpack<T>(pack[u], v);
 #pragma unroll
     for (int e = 0; e < kSize; ++e) {
       const bool other = e > 0 && e >= place.border;
-      v[e] = MapEither(v[e], other, before.scale, before.shift, before.floor, behind.scale,
-                       behind.shift, behind.floor);
+      float floor = before.floor;
+      const float mapped = MapEither(v[e], other, before.scale, before.shift, floor, behind.scale,
+                                     behind.shift, behind.floor);
+      v[e] = AtLeast(kResidual ? mapped + r[e] : mapped, floor);
     }
     pack[u] = Repack<T>(v);
   }
@@ -159,7 +163,8 @@ __global__ void __launch_bounds__(128, 8) NchwTile(KernelParams p, Cut cut) {
     }
   }
   if (edge >= 0) {
-    y[edge] = FromFloat<T>(MapIn(maps[SmallQuotient(edge, p.inner)])(ToFloat(edge_value)));
+    const Affine map = MapIn(maps[SmallQuotient(edge, p.inner)]);
+    y[edge] = residual.Map(map, ToFloat(edge_value), edge);
   }
 }
 

@@ -12,7 +12,8 @@
 // waits for its own copies without a barrier.
 // kSize = 1 is for a channel count or a pointer that is no multiple of 16 bytes: the same
 // walk, one element at a time, and more of them at once.
-// Traffic: 1 read and 1 write per element where the strip fits the stage, else up to 2 reads.
+// Traffic: 1 read and 1 write per element where the strip fits the stage, else up to 2 reads; and
+// 1 read of a residual.
 // Order of the sum: fixed for one cut. The cut depends on the device alone.
 
 #ifndef FRN_ONNX_CUDA_NHWC_CUH_
@@ -71,7 +72,7 @@ inline constexpr int kBatchOf =
 // Batches that are copied ahead of the one being summed.
 inline constexpr int kAhead = 4;
 
-template <class T, int kSize>
+template <class T, int kSize, bool kResidual>
 __global__ void __launch_bounds__(512, 2) Nhwc(KernelParams p, Cut cut) {
   using Vec = typename Vector<T, kSize>::Type;
   constexpr int kBatch = kBatchOf<Vec>;
@@ -174,11 +175,13 @@ __global__ void __launch_bounds__(512, 2) Nhwc(KernelParams p, Cut cut) {
   for (int e = 0; e < kSize; ++e) map[e] = maps[column * kSize + e];
 
   // Pass 2, beginning with what pass 1 read last.
+  const auto residual = Residual<T, kResidual>::Of(p, offset);
   const auto store = [&](int pixel, Vec vec) {
-    float v[kSize];
+    float v[kSize], r[kSize] = {};
+    residual.LoadAligned(r, elements(static_cast<uint32_t>(pixel)));
     Unpack<T>(vec, v);
 #pragma unroll
-    for (int e = 0; e < kSize; ++e) v[e] = map[e](v[e]);
+    for (int e = 0; e < kSize; ++e) v[e] = kResidual ? map[e](v[e], r[e]) : map[e](v[e]);
     Store(reinterpret_cast<Vec*>(y + elements(static_cast<uint32_t>(pixel))), Repack<T>(v));
   };
   for (int i = row + cut.stage * rows; i < pixels; i += kBatch * rows) {

@@ -21,7 +21,8 @@ const char* KernelName(Kernel kernel);
 struct Problem {
   FrnShape shape;
   ElementType type;
-  bool aligned;  // x and y both begin on a 16-byte line
+  bool aligned;           // x, y and residual all begin on a 16-byte line
+  bool residual = false;  // whether there is one
 };
 
 struct Plan {

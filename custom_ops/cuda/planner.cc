@@ -177,7 +177,8 @@ class Planner {
     const int64_t slots = sms * per_sm;
     const int64_t active = std::min(plan.blocks, slots);
     const bool from_l2 = Double(active * work.reread_bytes) <= kL2Share * Double(device_.l2_bytes);
-    const double passes = from_l2 ? 2.0 : 2.0 + reread / bytes;
+    const int least = problem_.residual ? 3 : 2;
+    const double passes = from_l2 ? least : least + reread / bytes;
 
     // Device memory's time, and that of the SM with the most blocks.
     const int64_t rounds = CeilDiv(plan.blocks, slots);
@@ -192,7 +193,7 @@ class Planner {
     const double in_flight =  // of each thread's packs, at most kUnroll
         std::min(Double(together * work.bytes),
                  Double(together * plan.threads) * kUnroll * kPackBytes);
-    const double sm = Double(rounds * together * (2 * work.bytes + work.reread_bytes)) *
+    const double sm = Double(rounds * together * (least * work.bytes + work.reread_bytes)) *
                       (1.0 / kSmRate + kTrip / in_flight);
     const double blocks_of_sm = Double(plan.blocks) / Double(sms);
     double start = kStart + kThreadStart * plan.threads + kBlockStart * blocks_of_sm;
@@ -215,7 +216,9 @@ class Planner {
 }  // namespace
 
 std::vector<Candidate> Candidates(const Problem& problem, const DeviceProfile& device) {
-  return Planner({Canonical(problem.shape), problem.type, problem.aligned}, device).Run();
+  return Planner({Canonical(problem.shape), problem.type, problem.aligned, problem.residual},
+                 device)
+      .Run();
 }
 
 std::optional<Plan> MakePlan(const Problem& problem, const DeviceProfile& device) {

@@ -25,7 +25,7 @@ struct DeviceProfile {
 
 struct Candidate {
   Plan plan;
-  double passes;    // of device memory, two being the least there are
+  double passes;    // of device memory, two being the least there are, or three with a residual
   double estimate;  // microseconds, from the launch to the end
 };
 

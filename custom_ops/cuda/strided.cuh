@@ -4,7 +4,7 @@
 // and element by element. One block per plane.
 //
 // Threads: element i of the plane belongs to thread i % threads.
-// Traffic: 2 reads and 1 write per element. Order of the sum: fixed.
+// Traffic: 2 reads and 1 write per element, and 1 read of a residual. Order of the sum: fixed.
 
 #ifndef FRN_ONNX_CUDA_STRIDED_CUH_
 #define FRN_ONNX_CUDA_STRIDED_CUH_
@@ -13,7 +13,7 @@
 
 namespace frn::cuda {
 
-template <class T>
+template <class T, bool kResidual>
 __global__ void __launch_bounds__(256, 4) Strided(KernelParams p, Cut) {
   const int threads = static_cast<int>(blockDim.x);
   const int thread = static_cast<int>(threadIdx.x);
@@ -39,8 +39,9 @@ __global__ void __launch_bounds__(256, 4) Strided(KernelParams p, Cut) {
     squares = fmaf(v, v, squares);
   }
   const Affine map = MapOf<T>(channel, SumOverBlock(squares, sums), p);
+  const auto residual = Residual<T, kResidual>::Of(p, 0);
   for (int i = thread; i < size; i += threads) {
-    y[offset(i)] = FromFloat<T>(map(ToFloat(x[offset(i)])));
+    y[offset(i)] = residual.Map(map, ToFloat(x[offset(i)]), offset(i));
   }
 }
 

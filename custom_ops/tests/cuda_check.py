@@ -10,7 +10,8 @@ tables; exits 1 with what does not hold.
 Instructions per element are those of a warp. Of NchwTile: the whole kernel, with full registers.
 Of the others with 16-byte loads: the loops of both passes, the second one's longer form (of x that
 is read again, or was kept). What is done once per block, and a device's time per instruction, are
-left out.
+left out. Kernels with a residual ("+") are looked at for spills and for what stands before the
+first load alone.
 
     python custom_ops/tests/cuda_check.py [--build FOLDER]
 
@@ -83,12 +84,14 @@ def build(folder: Path) -> str:
 
 
 def short_name(mangled: str) -> str:
-    """ "Nhwc<BF16, 8>" of a mangled kernel name."""
-    match = re.match(r"_ZN3frn4cuda\d+(\w+?)I(f|NS0_\d(\w+?)E)(?:Li(\d+)E)?E", mangled)
+    """ "Nhwc<BF16, 8>", or "Nhwc<BF16, 8> +" with a residual, of a mangled kernel name."""
+    pattern = r"_ZN3frn4cuda\d+(\w+?)I(f|NS0_\d(\w+?)E)(?:Li(\d+)E)?(?:Lb([01])E)?E"
+    match = re.match(pattern, mangled)
     if match is None:
         sys.exit(f"cuda-check: cannot read the kernel's name {mangled}")
     size = f", {match[4]}" if match[4] else ""
-    return f"{match[1]}<{match[3] or 'float'}{size}>"
+    residual = " +" if match[5] == "1" else ""
+    return f"{match[1]}<{match[3] or 'float'}{size}>{residual}"
 
 
 def usages(log: str) -> list[Usage]:
@@ -126,7 +129,7 @@ def disassembly(
 
 def is_wide(kernel: str) -> bool:
     """Whether the kernel loads 16 bytes at once."""
-    return not kernel.endswith(", 1>") and not kernel.startswith("Strided")
+    return ", 1>" not in kernel and not kernel.startswith("Strided")
 
 
 def per_element(kernel: str, code: list[sass.Instruction]) -> float | None:
@@ -177,8 +180,9 @@ def code_problems(kernel: str, architecture: str, code: list[sass.Instruction]) 
     problems = []
     counts = sass.loads_before_use(code)
     wide = is_wide(kernel)
+    with_residual = kernel.endswith("+")  # whose loads come one by one, in pass 2
     few = architecture == TUNED_FOR and any(count < LOADS_IN_FLIGHT for count in counts)
-    if wide != bool(counts) or few:
+    if not with_residual and (wide != bool(counts) or few):
         problems.append(
             f"16-byte loads in flight before the first use: {counts}, expected "
             f"{'runs of at least ' + str(LOADS_IN_FLIGHT) if wide else 'none'}"
@@ -192,7 +196,7 @@ def code_problems(kernel: str, architecture: str, code: list[sass.Instruction]) 
     if waits := sass.waits_for_loads(before):
         problems.append(f"waits for another load before the first one of x, at {waits[0].text}")
     in_software = architecture == "75" and "BF16" in kernel  # which cannot round to bfloat16
-    if wide and not in_software:
+    if wide and not in_software and not with_residual:
         cost = per_element(kernel, code)
         limit = MOST_PER_ELEMENT[kernel.partition("<")[0]]["<float" in kernel]
         if cost is None or cost > limit:

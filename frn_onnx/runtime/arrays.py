@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from frn_onnx import op
-from frn_onnx.errors import ArgumentError, DtypeError, ShapeError
+from frn_onnx.errors import DtypeError
 from frn_onnx.runtime import cuda_arrays, library
-from frn_onnx.runtime.spatial import spatial_axes
+from frn_onnx.runtime.spatial import check_residual, spatial_axes
 
 _DTYPES = ("float32", "float64", "float16", "bfloat16")
 
@@ -36,7 +36,7 @@ def frn(
         beta: as gamma.
         tau: as gamma, or None for no threshold.
         residual: None, or an array of x's shape and dtype; nothing is broadcast. The sum is
-            rounded to that dtype once. Not for CUDA arrays.
+            rounded to that dtype once. Where x is on a CUDA device, it is there, too.
         epsilon: scalar, or one value per channel as gamma; its absolute value is used.
         axes: the spatial axes; the one axis left beside axis 0 is the channel axis. None
             means channels last.
@@ -56,12 +56,7 @@ def frn(
         >>> frn_onnx.frn(image, gamma, beta, tau, axes=(2, 3))       # (N, C, H, W)
     """
     if cuda_arrays.is_cuda_array(x):
-        if residual is not None:
-            raise ArgumentError(
-                "FRN: residual must be None for CUDA arrays, whose kernels do not add one yet; "
-                "received one. Add it behind FRN, and take the maximum with tau there."
-            )
-        return cuda_arrays.frn(x, gamma, beta, tau, epsilon=epsilon, axes=axes)
+        return cuda_arrays.frn(x, gamma, beta, tau, residual=residual, epsilon=epsilon, axes=axes)
     x = np.asarray(x)
     if x.dtype.name not in _DTYPES:
         raise DtypeError(
@@ -100,9 +95,5 @@ def _residual(residual: np.ndarray, x: np.ndarray) -> np.ndarray:
             f"FRN: residual must be {x.dtype.name}, as x is, received {residual.dtype.name}; "
             "convert it with residual.astype(x.dtype)."
         )
-    if residual.shape != x.shape:
-        raise ShapeError(
-            f"FRN: residual must have the shape of x, {x.shape}, received {residual.shape}; it is "
-            "not broadcast: use numpy.broadcast_to first."
-        )
+    check_residual(residual.shape, x.shape)
     return np.ascontiguousarray(residual, dtype=x.dtype)

@@ -16,7 +16,7 @@ import numpy as np
 from frn_onnx import op
 from frn_onnx.errors import ArgumentError, DtypeError, PluginError
 from frn_onnx.runtime import library
-from frn_onnx.runtime.spatial import spatial_axes
+from frn_onnx.runtime.spatial import check_residual, spatial_axes
 
 _DLPACK_CUDA = 2
 _DTYPES = ("float32", "float16", "bfloat16")
@@ -48,13 +48,15 @@ def frn(
     beta: Any,
     tau: Any = None,
     *,
+    residual: Any = None,
     epsilon: Any = op.DEFAULT_EPSILON,
     axes: Sequence[int] | None = None,
 ) -> Any:
     """:func:`frn_onnx.frn` for an array on a CUDA device; the result is of the same kind."""
     native = _native()
     framework = _framework(x)
-    framework.check_gradients(x=x, gamma=gamma, beta=beta, tau=tau, epsilon=epsilon)
+    arguments = {"gamma": gamma, "beta": beta, "tau": tau, "epsilon": epsilon}
+    framework.check_gradients(x=x, residual=residual, **arguments)
     dtype = framework.dtype(x)
     if dtype not in _DTYPES:
         raise DtypeError(
@@ -63,10 +65,13 @@ def frn(
         )
     shape = tuple(x.shape)
     axes = spatial_axes(shape, axes)
+    if residual is not None:
+        _check_residual(residual, framework, dtype, shape)
     scalar = np.ndim(epsilon) == 0
-    given = {"gamma": gamma, "beta": beta, "tau": tau, "epsilon": None if scalar else epsilon}
+    given = {**arguments, "epsilon": None if scalar else epsilon}
     with framework.current_device():
         x = framework.contiguous(x)
+        added = None if residual is None else framework.contiguous(residual)
         y = framework.empty_like(x)
         vectors = {  # epsilon's kernel argument is float32, whatever x is
             name: framework.vector(value, "float32" if name == "epsilon" else dtype)
@@ -78,6 +83,7 @@ def frn(
         epsilons = None if scalar else abs(vectors.pop("epsilon"))
         native.frn_cuda(
             x=framework.address(x),
+            residual=0 if added is None else framework.address(added),
             y=framework.address(y),
             shape=shape,
             dtype=dtype,
@@ -89,6 +95,26 @@ def frn(
             stream=framework.stream(),
         )
     return y
+
+
+def _check_residual(
+    residual: Any, framework: "_Torch | _CuPy", dtype: str, shape: tuple[int, ...]
+) -> None:
+    """Refuses a residual that is not what x is."""
+    own = _framework(residual) if is_cuda_array(residual) else None
+    if type(own) is not type(framework) or own.device != framework.device:
+        raise ArgumentError(
+            f"FRN: residual must be an array of x's kind on its device, {framework.device}; "
+            f"received {type(residual).__module__}.{type(residual).__qualname__}"
+            + (f" on device {own.device}" if own else " on the CPU")
+            + ". Move it there first."
+        )
+    if framework.dtype(residual) != dtype:
+        raise DtypeError(
+            f"FRN: residual must be {dtype}, as x is, received {framework.dtype(residual)}; "
+            "convert it first."
+        )
+    check_residual(tuple(residual.shape), shape)
 
 
 def _native() -> ModuleType:

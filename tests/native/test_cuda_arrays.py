@@ -85,6 +85,15 @@ def test_every_layout(rng, library, name, shape, axes):
 
 
 @pytest.mark.parametrize("name", HALVES_AND_FLOAT)
+@pytest.mark.parametrize(("shape", "axes"), LAYOUTS, ids=str)
+def test_residual(rng, library, name, shape, axes):
+    feeds = feeds_for(rng, shape, axes, DTYPES[name], ("residual", "gamma", "beta", "tau"))
+    on_device = dict(feeds)
+    residual = library.array(on_device.pop("residual"))
+    check(library.numpy(frn(library, on_device, axes, residual=residual)), feeds, axes)
+
+
+@pytest.mark.parametrize("name", HALVES_AND_FLOAT)
 @pytest.mark.parametrize("part", [np.s_[1:], np.s_[:, 1:], np.s_[..., ::2], np.s_[:, :, 1:, 1:]])
 @pytest.mark.parametrize("axes", [(1, 2), (2, 3)])
 def test_views(rng, library, name, axes, part):

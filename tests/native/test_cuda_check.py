@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "custom_ops" / "tests"))
 import cuda_check
 import sass
 
-NHWC = "_ZN3frn4cuda4NhwcINS0_4BF16ELi8EEEvNS0_12KernelParamsENS0_3CutE"
+NHWC = "_ZN3frn4cuda4NhwcINS0_4BF16ELi8ELb0EEEvNS0_12KernelParamsENS0_3CutE"
 
 
 def test_reads_the_report():
@@ -22,6 +22,12 @@ ptxas info    : Used 64 registers, used 1 barriers, 128 bytes smem, 488 bytes cm
 """
     (usage,) = cuda_check.usages(log)
     assert usage == cuda_check.Usage("Nhwc<BF16, 8>", "90", 64, 16, 12, 128)
+
+
+def test_names_what_has_a_residual():
+    assert cuda_check.short_name(NHWC.replace("Lb0", "Lb1")) == "Nhwc<BF16, 8> +"
+    strided = "_ZN3frn4cuda7StridedIfLb1EEEvNS0_12KernelParamsENS0_3CutE"
+    assert cuda_check.short_name(strided) == "Strided<float> +"
 
 
 def code(*texts: str) -> list[sass.Instruction]:

@@ -93,6 +93,20 @@ def test_every_combination_of_inputs(rng, session, name, inputs, param_dtype):
     check(ort_models.run(session(model), feeds), feeds, axes)
 
 
+RESIDUAL_INPUTS = ("X", "residual", "gamma", "beta", "tau")
+
+
+@pytest.mark.parametrize("name", HALVES_AND_FLOAT)
+@pytest.mark.parametrize(("shape", "axes"), SMALL[::2], ids=str)
+def test_residual(rng, session, name, shape, axes):
+    feeds = feeds_for(rng, shape, axes, DTYPES[name], RESIDUAL_INPUTS)
+    channels = channels_of(shape, axes)
+    model = ort_models.frn_model(
+        x=shape, axes=axes, channels=channels, dtype=name, inputs=RESIDUAL_INPUTS
+    )
+    check(ort_models.run(session(model), feeds), feeds, axes)
+
+
 def test_parameters_of_different_types(rng, session):
     shape, axes = (1, 2, 3, 4), (2, 3)
     feeds = feeds_for(rng, shape, axes, DTYPES["float16"])
@@ -203,6 +217,17 @@ def test_arrays(rng, emulated, shape, axes, name, inputs, param_dtype):
     check(y, feeds, axes)
 
 
+@pytest.mark.parametrize("over", ["y", "X", "residual"])
+@pytest.mark.parametrize("name", HALVES_AND_FLOAT)
+@pytest.mark.parametrize(("shape", "axes"), [((2, 6, 7, 5), (1, 2)), ((2, 5, 6, 7), (2, 3))])
+def test_residual_of_arrays(rng, emulated, shape, axes, name, over):
+    feeds = feeds_for(rng, shape, axes, DTYPES[name], RESIDUAL_INPUTS)
+    given = {key: value.copy() for key, value in feeds.items()}
+    y = given[over] if over in given else np.full_like(feeds["X"], np.nan)
+    on_arrays(emulated, given, axes, y, {"residual": given["residual"].ctypes.data})
+    check(y, feeds, axes)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -211,7 +236,7 @@ def test_arrays(rng, emulated, shape, axes, name, inputs, param_dtype):
         ({"epsilon": -1.0}, "epsilon must be finite and not negative"),
         ({"axes": (1, 1)}, "axes must name 1 to 3 distinct spatial axes"),
         ({"shape": (2, 5)}, "X must have rank 4"),
-        ({"x": 17}, "X and Y must begin at a multiple of their element's 4 bytes"),
+        ({"x": 17}, "X and Y, and residual, must begin at a multiple of their element's 4 bytes"),
     ],
 )
 def test_wrong_arguments_for_arrays(rng, emulated, changes, message):

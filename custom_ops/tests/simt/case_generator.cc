@@ -70,6 +70,11 @@ FrnCase CaseGenerator::RandomTensors(const FrnShape& shape) {
   if (Chance(50)) test.x_offset = static_cast<int>(Between(0, pack - 1));
   test.y_offset =
       test.in_place || Chance(50) ? test.x_offset : static_cast<int>(Between(0, pack - 1));
+  test.has_residual = Chance(35);
+  if (test.has_residual && Chance(50)) {
+    test.residual_offset = Chance(50) ? test.x_offset : static_cast<int>(Between(0, pack - 1));
+  }
+  test.over_residual = test.has_residual && !test.in_place && Chance(40);
   test.has_tau = Chance(70);
   test.gamma_is_float = Chance(50);
   test.beta_is_float = Chance(50);
@@ -90,7 +95,7 @@ FrnCase CaseGenerator::RandomTensors(const FrnShape& shape) {
 
 FrnCase CaseGenerator::RandomCut(Kernel kernel, int64_t elements) {
   FrnCase test = RandomTensors(Shape(kernel, elements));
-  if (kernel == Kernel::kNhwc) test.x_offset = test.y_offset = 0;
+  if (kernel == Kernel::kNhwc) test.x_offset = test.y_offset = test.residual_offset = 0;
   const Problem problem = test.problem();
   const FrnShape& shape = test.shape;
   switch (kernel) {

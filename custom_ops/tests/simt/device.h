@@ -72,10 +72,10 @@ inline void AddSquare(float v, bool first, float& sum, float& other) {
   float& grows = first ? sum : other;
   grows = fmaf(v, v, grows);
 }
-inline float MapEither(float v, bool other, float scale, float shift, float floor,
+inline float MapEither(float v, bool other, float scale, float shift, float& floor,
                        float other_scale, float other_shift, float other_floor) {
-  return other ? AtLeast(fmaf(v, other_scale, other_shift), other_floor)
-               : AtLeast(fmaf(v, scale, shift), floor);
+  floor = other ? other_floor : floor;
+  return other ? fmaf(v, other_scale, other_shift) : fmaf(v, scale, shift);
 }
 inline float rsqrtf(float v) { return 1.0f / std::sqrt(v); }
 inline float __uint_as_float(uint32_t bits) {

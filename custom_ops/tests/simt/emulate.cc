@@ -6,7 +6,7 @@ namespace frn::cuda {
 
 void Emulate(const KernelParams& params, ElementType type, const Plan& plan,
              const Schedule& schedule) {
-  const KernelFunction kernel = KernelOf(plan.kernel, type);
+  const KernelFunction kernel = KernelOf(plan.kernel, type, params.residual != nullptr);
   simt::Grid grid;
   grid.blocks = plan.blocks;
   grid.threads = plan.threads;

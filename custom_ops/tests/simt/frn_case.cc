@@ -120,13 +120,17 @@ class Runner {
         shape_(Canonical(test.shape)),
         count_(test.shape.elements()),
         x_(count_, test.x_offset, kLine),
-        separate_y_(test.in_place ? 0 : count_, test.y_offset, kLine),
-        y_(test.in_place ? &x_ : &separate_y_),
+        residual_(test.has_residual ? count_ : 0, test.residual_offset, kLine),
+        separate_y_(test.in_place || test.over_residual ? 0 : count_, test.y_offset, kLine),
+        y_(test.in_place        ? &x_
+           : test.over_residual ? &residual_
+                                : &separate_y_),
         gamma_(shape_.channels, test.gamma_is_float || sizeof(T) == 4),
         beta_(shape_.channels, test.beta_is_float || sizeof(T) == 4),
         tau_(shape_.channels, test.tau_is_float || sizeof(T) == 4),
         epsilon_(shape_.channels, 0, sizeof(float)),
-        original_(count_) {
+        original_(count_),
+        original_residual_(test.has_residual ? count_ : 0) {
     Fill();
   }
 
@@ -134,6 +138,7 @@ class Runner {
     KernelParams params;
     SetShape(test_.shape, &params);
     params.x = x_.data();
+    if (test_.has_residual) params.residual = residual_.data();
     params.y = y_->data();
     params.gamma = gamma_.vector();
     params.beta = beta_.vector();
@@ -146,9 +151,15 @@ class Runner {
       return error.what();
     }
     if (!x_.CanariesIntact()) return "wrote outside of x";
+    if (!residual_.CanariesIntact()) return "wrote outside of residual";
     if (!y_->CanariesIntact()) return "wrote outside of y";
     if (!test_.in_place && std::memcmp(x_.data(), original_.data(), count_ * sizeof(T)) != 0) {
       return "changed x";
+    }
+    const size_t residual_bytes = original_residual_.size() * sizeof(T);
+    if (!test_.over_residual &&
+        std::memcmp(residual_.data(), original_residual_.data(), residual_bytes) != 0) {
+      return "changed residual";
     }
     return Compare();
   }
@@ -187,7 +198,11 @@ class Runner {
     }
     if (test_.special != 0.0f) x_.data()[test_.seed % count_] = Narrow<T>(test_.special);
     std::memcpy(original_.data(), x_.data(), count_ * sizeof(T));
-    if (!test_.in_place) std::memset(separate_y_.data(), 0xff, count_ * sizeof(T));
+    for (int64_t i = 0; test_.has_residual && i < count_; ++i) {
+      residual_.data()[i] = Narrow<T>(normal(random) * 2 + 0.7f);
+    }
+    std::memcpy(original_residual_.data(), residual_.data(), original_residual_.size() * sizeof(T));
+    if (y_ == &separate_y_) std::memset(separate_y_.data(), 0xff, count_ * sizeof(T));
   }
 
   std::string Compare() {
@@ -203,7 +218,8 @@ class Runner {
         const double root = std::sqrt(squares / static_cast<double>(plane) + epsilon_.data()[c]);
         for (int64_t i = 0; i < plane; ++i) {
           const double scaled = gamma_.exact[c] * (Widen(original_[At(n, c, i)]) / root);
-          double expected = scaled + beta_.exact[c];
+          const double added = test_.has_residual ? Widen(original_residual_[At(n, c, i)]) : 0.0;
+          double expected = scaled + beta_.exact[c] + added;
           if (test_.has_tau && !(expected >= tau_.exact[c]) && !std::isnan(expected)) {
             expected = tau_.exact[c];
           }
@@ -212,7 +228,7 @@ class Runner {
           // then the rounding of y.
           const double tolerance = std::fabs(scaled) * (chain / 2 + 4 * 0x1p-24) +
                                    std::fabs(expected) * (UnitRoundoff(test_.type) + 2 * 0x1p-24) +
-                                   0x1p-25;
+                                   (0x1p-25 + std::fabs(added) * 0x1p-24);
           const bool same_nan = std::isnan(expected) && std::isnan(received);
           if (same_nan || std::fabs(received - expected) <= tolerance) continue;
           std::ostringstream text;
@@ -229,11 +245,11 @@ class Runner {
   const FrnCase& test_;
   const FrnShape shape_;  // canonical
   const int64_t count_;
-  GuardedArray<T> x_, separate_y_;
+  GuardedArray<T> x_, residual_, separate_y_;
   GuardedArray<T>* y_;
   ChannelValues<T> gamma_, beta_, tau_;
   GuardedArray<float> epsilon_;
-  std::vector<T> original_;
+  std::vector<T> original_, original_residual_;
 };
 
 }  // namespace
@@ -244,12 +260,13 @@ std::string FrnCase::ToString() const {
   text << KernelName(plan.kernel) << " " << types[static_cast<int>(type)] << " (" << shape.batch
        << ", " << shape.outer << ", " << shape.channels << ", " << shape.inner << ")"
        << " offsets " << x_offset << " " << y_offset << (in_place ? " in place" : "")
-       << (has_tau ? " tau" : "") << (epsilon_per_channel ? " epsilons" : "") << " special "
-       << special << " blocks " << plan.blocks << " threads " << plan.threads << " smem "
-       << plan.smem_bytes << " cluster " << plan.cut.cluster << " stage " << plan.cut.stage
-       << " planes " << plan.cut.tile_planes << " lanes " << plan.cut.lanes << " columns "
-       << plan.cut.strip_columns << " order " << static_cast<int>(schedule.order) << " seed "
-       << seed;
+       << (has_residual ? " residual " : "") << residual_offset
+       << (over_residual ? " in place" : "") << (has_tau ? " tau" : "")
+       << (epsilon_per_channel ? " epsilons" : "") << " special " << special << " blocks "
+       << plan.blocks << " threads " << plan.threads << " smem " << plan.smem_bytes << " cluster "
+       << plan.cut.cluster << " stage " << plan.cut.stage << " planes " << plan.cut.tile_planes
+       << " lanes " << plan.cut.lanes << " columns " << plan.cut.strip_columns << " order "
+       << static_cast<int>(schedule.order) << " seed " << seed;
   return text.str();
 }
 

@@ -17,6 +17,9 @@ struct FrnCase {
   int x_offset = 0;  // elements that x begins behind a 16-byte line, 0 to 7
   int y_offset = 0;
   bool in_place = false;  // y is x, and y_offset is not used
+  bool has_residual = false;
+  int residual_offset = 0;
+  bool over_residual = false;  // y is residual, and y_offset is not used
   bool has_tau = true;
   bool gamma_is_float = false;
   bool beta_is_float = false;
@@ -29,7 +32,11 @@ struct FrnCase {
   Schedule schedule;
   uint64_t seed = 1;  // of all values
 
-  Problem problem() const { return {shape, type, x_offset == 0 && (in_place || y_offset == 0)}; }
+  Problem problem() const {
+    const bool aligned = x_offset == 0 && (in_place || over_residual || y_offset == 0) &&
+                         (!has_residual || residual_offset == 0);
+    return {shape, type, aligned, has_residual};
+  }
   std::string ToString() const;
 };
 

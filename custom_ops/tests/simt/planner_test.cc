@@ -31,7 +31,7 @@ void Expect(bool condition, const std::string& what) {
 
 // What the kernels take for granted, and what a launch demands.
 void CheckPlan(const Problem& given, const Plan& plan, const NamedProfile& profile) {
-  const Problem p{Canonical(given.shape), given.type, given.aligned};
+  const Problem p{Canonical(given.shape), given.type, given.aligned, given.residual};
   const DeviceProfile& device = profile.device;
   const Cut& cut = plan.cut;
   const std::string at = Name(p) + " on " + profile.name + ": ";
