@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 from native_cases import channels_of, make_params, make_x
 
+import frn_onnx
 from frn_onnx import _native
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fork, rlimits and affinity")
@@ -159,4 +161,86 @@ def test_same_bits_whatever_the_cpus():
         many = bits()
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         assert bits() == many
+    """)
+
+
+def test_no_threads_to_be_had():
+    """The limit on processes is reached: the caller does the work alone."""
+    run_python("""
+        expected = total(1)
+        if os.geteuid() == 0:  # for whom there is no limit
+            os.setresuid(65534, 65534, 65534)
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        try:
+            threading.Thread(target=int).start()
+        except RuntimeError:
+            pass
+        else:
+            raise SystemExit("the limit is none")
+        assert total(8) == expected
+        assert total(0) == expected
+    """)
+
+
+# As servers do that load an application before they fork: a session made and run, and frn() called.
+PRELOADED = """
+import onnxruntime as ort
+import ort_models
+model = ort_models.frn_model(x=(1, 8, 90, 91), axes=(2, 3), channels=8).SerializeToString()
+feeds = {value: np.ones((8, 1, 1), np.float32) for value in ("gamma", "beta", "tau")}
+feeds["X"] = np.linspace(-2, 3, 8 * 90 * 91, dtype=np.float32).reshape(1, 8, 90, 91)
+path = sys.argv[1]
+def register():
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 2
+    options.register_custom_ops_library(path)
+    return options
+def of_session():
+    session = ort.InferenceSession(model, register(), providers=["CPUExecutionProvider"])
+    return float(session.run(None, feeds)[0].sum())
+"""
+
+
+def run_preloaded(body: str) -> None:
+    code = CALL + PRELOADED + textwrap.dedent(body)
+    library = str(frn_onnx.get_library_path())
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", code, library],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_fork_after_preloading():
+    """Each worker makes sessions of its own, and has the parent's results."""
+    run_preloaded("""
+        kept = ort.InferenceSession(model, register(), providers=["CPUExecutionProvider"])
+        expected = kept.run(None, feeds)[0].sum(), total()
+        def work():
+            signal.alarm(60)
+            return of_session(), total()
+        assert [in_child(work) for _ in range(3)] == [0] * 3
+        assert (kept.run(None, feeds)[0].sum(), total()) == expected
+    """)
+
+
+def test_fork_while_others_register():
+    run_preloaded("""
+        expected, stop = of_session(), threading.Event()
+        def keep_busy():
+            while not stop.is_set():
+                register()
+        threads = [threading.Thread(target=keep_busy) for _ in range(3)]
+        [t.start() for t in threads]
+        def work():
+            signal.alarm(60)
+            return of_session()
+        codes = [in_child(work) for _ in range(10)]
+        stop.set()
+        [t.join() for t in threads]
+        assert codes == [0] * 10, codes
     """)
