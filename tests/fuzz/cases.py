@@ -138,22 +138,21 @@ def _judge(graph: Graph, random: Random, faults: _Faults) -> Outcome:
                 continue
             return outcome("wrong", f"the {form} model does not run on x {shape}: {error}")
         rtol = _RTOL_HALF if form == _HALF or _has_half(graph) else _RTOL
+        if _chosen_by_nan(graph, x):
+            continue
         if form == _HALF and difference(truth, graph.in_half().results(x), rtol / 4):
             # The function makes much of the rounding of its constants.
             continue
-        if text := difference(truth, _without_nan(graph, truth, results), rtol):
+        if text := difference(truth, results, rtol):
             return outcome("wrong", f"form {form}, x {shape}: {text}")
     return Outcome(fused, skipped, None)
 
 
-def _without_nan(
-    graph: Graph, truth: list[np.ndarray], results: list[np.ndarray]
-) -> list[np.ndarray]:
-    """where(y > t, y, t) gives t for a NaN, and FRN gives NaN, which is meant."""
-    if all(node.op != "Where" for node in graph.nodes):
-        return results
-    pairs = zip(truth, results, strict=True)
-    return [np.where(np.isnan(b), a, b) if a.shape == b.shape else b for a, b in pairs]
+def _chosen_by_nan(graph: Graph, x: np.ndarray) -> bool:
+    """Whether a Where meets a NaN: where(y > t, y, t) gives t, and FRN NaN, which is meant."""
+    return any(node.op == "Where" for node in graph.nodes) and any(
+        np.isnan(value.array).any() for value in graph.run(x).values()
+    )
 
 
 def _has_half(graph: Graph) -> bool:
@@ -219,5 +218,6 @@ def run_in_onnx_runtime(graph: Graph, shape: tuple[int, ...], form: str = "primi
         )
         outputs.append(session.run(None, {"x": x}))
     # Roundings of the original's own type, which fusing may leave out, can be amplified.
-    outputs[1] = _without_nan(graph, *outputs)
+    if _chosen_by_nan(graph, x):
+        return ""
     return difference(*outputs, 0.05 if _has_half(graph) else 5e-3)

@@ -28,6 +28,11 @@ def test_new_cases(capsys):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_nan_that_a_second_where_takes_up():
+    """The root of a negative mean: the first Where gives its bound, FRN in its place the NaN."""
+    assert run.run_chunk(20261201, 28697, 28698)[1] == []
+
+
 class TestFindsWhatIsBroken:
     """One guard taken out; the changes that the cases are made by are those that could show it."""
 

@@ -135,6 +135,43 @@ def test_transposes_of_another_domain_or_without_a_perm(rng, weights):
     assert [node.op_type for node in arranged(model).graph.node] == [n.op_type for n in nodes]
 
 
+def test_a_layout_on_the_other_side_of_a_region(rng):
+    """The second FRN works behind a Transpose of x, and has the layout asked for before it."""
+    first, second = parameters(rng, (2, 3), 3), parameters(rng, (1, 3), 4, prefix="q")
+    nodes = [
+        op.node(["x", *first], "f", axes=(2, 3), epsilon=0.1, name="f"),
+        transpose("x", "t", TO_LAST),
+        op.node(["t", *second], "g", axes=(1, 3), epsilon=0.2, name="g"),
+        helper.make_node("LRN", ["f"], ["y"], "y", size=3),
+        helper.make_node("LRN", ["g"], ["z"], "z", size=3),
+    ]
+    model = model_of(nodes, first | second, {"x": NCHW}, {"y": NCHW, "z": NHWC})
+    result = arranged(model, "NHWC")
+    for node in result.graph.node:
+        if node.op_type == op.OP_TYPE:
+            (axes,) = (list(a.ints) for a in node.attribute if a.name == "axes")
+            assert axes == [1, 2]
+    assert_same(model, result, {"x": rng.normal(size=NCHW).astype(np.float32)})
+
+
+def test_a_region_without_gain_is_looked_at_once(rng, weights, monkeypatch):
+    grown = []
+    grow = Region.grow
+    monkeypatch.setattr(Region, "grow", lambda *args: (grown.append(args), grow(*args)))
+    kernel = {"w": rng.normal(size=(3, 2)).astype(np.float32)}
+    nodes = [unary("Softsign", "x", "x0")]
+    for i in range(6):
+        nodes += [
+            transpose("x0", f"t{i}", TO_LAST),
+            op.node([f"t{i}", *weights], f"f{i}", axes=(1, 2), epsilon=0.1, name=f"f{i}"),
+            helper.make_node("MatMul", [f"f{i}", "w"], [f"y{i}"], f"y{i}"),
+        ]
+    outputs = {f"y{i}": (2, 5, 4, 2) for i in range(6)}
+    result = arranged(model_of(nodes, weights | kernel, {"x": NCHW}, outputs))
+    assert kinds(result)["Transpose"] == 6
+    assert len(grown) == 1
+
+
 def test_a_region_is_looked_at_once(weights, monkeypatch):
     """However many Transposes are in it: time stays linear."""
     grown = Counter()

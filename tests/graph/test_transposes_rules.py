@@ -32,7 +32,7 @@ ARRAYS |= {"zero8": np.int8(3), "scales": floats(0.5, 1, 2), "zeros8": np.array(
 ARRAYS |= {"scale1": floats(0.5), "zero1": np.array([1], np.int8)}
 ARRAYS |= {"pads": ints(0, 1, 2, 0, 1, 0, 0, 3), "four": ints(1, 2, 0, 1), "starts": ints(1, 0)}
 ARRAYS |= {"ends": ints(2, 2), "twice": ints(2, 3, 5, 4), "short": ints(5, 1)}
-ARRAYS |= {"repeats": ints(1, 2, 3, 1)}
+ARRAYS |= {"wide": ints(5, 4), "repeats": ints(1, 2, 3, 1)}
 ARRAYS |= {"m3": ints(-3), "a03": ints(0, -1), "to": ints(2, 1, 12, 1), "all": ints(0, 1, 5, -1)}
 ARRAYS |= {"keep": ints(0, 1, 3, 5)}
 ARRAYS |= {"c3": floats(1, 2, 3), "i2x2": np.zeros((2, 2), np.int64), "zeros": ints(2, 0, 1, 1)}
@@ -126,6 +126,7 @@ MOVED = [
     "y = Gather<axis = -1>(x, wc)",
     "y = Gather(x, i0)",
     "y = Pad(x, pads)",
+    "y = Pad(x, pads, half)",
     "y = Pad<mode = 'reflect'>(x, four, , wc)",
     "y = Pad(x, four, half, hw)",
     "y = Slice(x, starts, ends, wc)",
@@ -165,6 +166,7 @@ UNITS = "float[2,1,5,4]"
         ("y = Unsqueeze(x, a1)", "y", (0, 2, 3, 1), "float[2,5,4]"),
         ("y = Unsqueeze(x, wc)", "y", (0, 2, 3, 1), "float[5,4]"),
         ("y = Unsqueeze(x, wc)", "y", (3, 2, 1, 0), "float[5,4]"),
+        ("y = Expand(x, wide)", None, (0, 2, 3, 1), "float[2,3,5,1]"),
         ("y = Reshape(x, to)", "y", (0, 2, 3, 1), "float[2,12]"),
         ("y = Reshape(x, all)", "y", (0, 2, 1, 3), "float[2,5,4]"),
         ("y = Reshape(x, keep)", "y", (0, 2, 1, 3), "float[2,3,5]"),
