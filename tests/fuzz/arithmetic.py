@@ -250,6 +250,7 @@ def _flatten(args, attributes, opset):
 
 def _gather(args, attributes, opset):
     x, index = args
+    _require(x.array.ndim > 0, "rank")
     _require(index.type == INT, "index")
     return Value(np.take(x.array, index.array, axis=attributes.get("axis", 0)), x.type)
 
