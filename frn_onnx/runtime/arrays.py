@@ -8,7 +8,7 @@ import numpy.typing as npt
 from frn_onnx import op
 from frn_onnx.errors import DtypeError
 from frn_onnx.runtime import cuda_arrays, library
-from frn_onnx.runtime.spatial import check_residual, spatial_axes
+from frn_onnx.runtime.spatial import spatial_axes
 
 _DTYPES = ("float32", "float64", "float16", "bfloat16")
 
@@ -95,5 +95,5 @@ def _residual(residual: np.ndarray, x: np.ndarray) -> np.ndarray:
             f"FRN: residual must be {x.dtype.name}, as x is, received {residual.dtype.name}; "
             "convert it with residual.astype(x.dtype)."
         )
-    check_residual(residual.shape, x.shape)
+    op.check_residual(residual.shape, x.shape)
     return np.ascontiguousarray(residual, dtype=x.dtype)

@@ -16,7 +16,7 @@ import numpy as np
 from frn_onnx import op
 from frn_onnx.errors import ArgumentError, DtypeError, PluginError
 from frn_onnx.runtime import library
-from frn_onnx.runtime.spatial import check_residual, spatial_axes
+from frn_onnx.runtime.spatial import spatial_axes
 
 _DLPACK_CUDA = 2
 _DTYPES = ("float32", "float16", "bfloat16")
@@ -114,7 +114,7 @@ def _check_residual(
             f"FRN: residual must be {dtype}, as x is, received {framework.dtype(residual)}; "
             "convert it first."
         )
-    check_residual(tuple(residual.shape), shape)
+    op.check_residual(tuple(residual.shape), shape)
 
 
 def _native() -> ModuleType:

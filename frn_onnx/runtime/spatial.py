@@ -1,4 +1,4 @@
-"""Which axes of an array are spatial, and whether a residual fits it."""
+"""Which axes of an array are spatial."""
 
 from collections.abc import Sequence
 
@@ -19,16 +19,3 @@ def spatial_axes(shape: Sequence[int], axes: Sequence[int] | None) -> tuple[int,
             f"shape {tuple(shape)}."
         )
     return op.default_axes(rank) if axes is None else op.normalize_axes(axes, rank)
-
-
-def check_residual(shape: Sequence[int], x_shape: Sequence[int]) -> None:
-    """Refuses a residual that has not the shape of x.
-
-    Raises:
-        ShapeError: it is another.
-    """
-    if tuple(shape) != tuple(x_shape):
-        raise ShapeError(
-            f"FRN: residual must have the shape of x, {tuple(x_shape)}, received {tuple(shape)}; "
-            "it is not broadcast: use numpy.broadcast_to first."
-        )

@@ -32,6 +32,7 @@ def restore(model: ir.Model, marks: list[Mark], block: int) -> int:
         LostError: marks are not where they were put.
     """
     names = FreeNames(model)
+    _unwrap(model.graph, marks)
     blocked = blocked_values(model.graph)
     found = _find(model.graph, marks)
     if lost := [mark.number for mark in marks if _place(found, mark) is None]:
@@ -62,6 +63,30 @@ def blocked_values(graph: ir.Graph) -> set[ir.Value]:
         if made:
             blocked.update(node.outputs)
     return blocked
+
+
+def _unwrap(graph: ir.Graph, marks: list[Mark]) -> None:
+    """Takes away the Reshapes between which blocked tensors of open sizes are added, in place.
+
+    They add tensors of one shape in another, which changes nothing.
+    """
+    names = {mark.addition for mark in marks} - {None}
+    for node in [node for node in graph if node.name in names]:
+        makers = [value.producer() for value in node.inputs if value is not None]
+        users = node.outputs[0].consumers()
+        back = users[0] if len(users) == 1 else None
+        if not all(_is_reshape(other) for other in (*makers, back)):
+            continue
+        for index, maker in enumerate(makers):
+            node.replace_input_with(index, maker.inputs[0])
+        take_over(back.outputs[0], node.outputs[0])
+        for other in dict.fromkeys((back, *makers)):
+            if not other.outputs[0].uses():
+                graph.remove(other, safe=True)
+
+
+def _is_reshape(node: ir.Node | None) -> bool:
+    return node is not None and (node.domain, node.op_type) == ("", "Reshape")
 
 
 def _find(graph: ir.Graph, marks: list[Mark]) -> dict[Standin, ir.Node]:
