@@ -184,12 +184,14 @@ __global__ void __launch_bounds__(512, 2) Nhwc(KernelParams p, Cut cut) {
     for (int e = 0; e < kSize; ++e) v[e] = kResidual ? map[e](v[e], r[e]) : map[e](v[e]);
     Store(reinterpret_cast<Vec*>(y + elements(static_cast<uint32_t>(pixel))), Repack<T>(v));
   };
-  for (int i = row + cut.stage * rows; i < pixels; i += kBatch * rows) {
-    Vec vec[kBatch];
+  // With a residual there are two loads to a step, and registers for half as many steps.
+  constexpr int kLast = kResidual ? kBatch / 2 : kBatch;
+  for (int i = row + cut.stage * rows; i < pixels; i += kLast * rows) {
+    Vec vec[kLast];
 #pragma unroll
-    for (int u = 0; u < kBatch; ++u) vec[u] = LoadLast(source(Min(i + u * rows, pixels - 1)));
+    for (int u = 0; u < kLast; ++u) vec[u] = LoadLast(source(Min(i + u * rows, pixels - 1)));
 #pragma unroll
-    for (int u = 0; u < kBatch; ++u) {
+    for (int u = 0; u < kLast; ++u) {
       if (i + u * rows < pixels) store(i + u * rows, vec[u]);
     }
   }
