@@ -134,7 +134,7 @@ def test_the_limit_on_gpu_memory_reaches_the_provider(tmp_path, monkeypatch):
     asked = []
 
     class Session:
-        def __init__(self, path, options, providers):
+        def __init__(self, path, options, providers, fuse):
             asked.append(providers)
             raise RuntimeError("no GPU")
 
