@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "frn_op.h"
+#include "pin.h"
 
 namespace frn {
 namespace {
@@ -52,6 +53,7 @@ const Registration& RegistrationFor(const OrtApiBase* base, const OrtRuntime& ru
   for (const Registration& known : registrations) {
     if (known.base == base && known.api == runtime.api && known.version == version) return known;
   }
+  StayLoaded();
   Registration& made = registrations.emplace_back();
   const OrtApi& api = *runtime.api;
   try {
@@ -92,8 +94,14 @@ void Register(OrtSessionOptions* options, const OrtApiBase* base, const OrtRunti
 }  // namespace
 }  // namespace frn
 
-extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(
-    OrtSessionOptions* options, const OrtApiBase* base) noexcept {
+#ifdef _WIN32
+#define FRN_ONNX_EXPORT __declspec(dllexport)
+#else
+#define FRN_ONNX_EXPORT __attribute__((visibility("default")))
+#endif
+
+extern "C" FRN_ONNX_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options,
+                                                        const OrtApiBase* base) noexcept {
   using namespace frn;
   const char* version = base->GetVersionString();
   OrtRuntime runtime{nullptr, AbiVersion(version)};
