@@ -12,7 +12,7 @@ NATIVE_SOURCES := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name '
 CXX_FILES := $(filter %.cc %.h %.cu %.cuh,$(NATIVE_SOURCES))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test test-bare lint format bench gpu-kit wheel sanitize cuda-check simt fuzz mutants clean
+.PHONY: setup demo test test-bare lint format bench gpu-kit wheel test-wheel test-windows test-aarch64 sanitize cuda-check simt fuzz mutants clean
 
 setup: $(VENV)/.setup
 
@@ -20,7 +20,7 @@ setup: $(VENV)/.setup
 $(VENV)/.tools: constraints.txt
 	@$(PYTHON) custom_ops/prerequisites.py
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install pip setuptools wheel cmake ninja pybind11
+	$(PIP) install pip setuptools wheel cmake ninja pybind11 ziglang
 	@touch $@
 
 # The package as an editable install with everything it can use; the native build is incremental.
@@ -91,8 +91,24 @@ cuda-check: $(VENV)/.tools
 gpu-kit: setup
 	$(BIN)/python benchmarks/gpu/kit.py build/gpu-kit $(ARGS)
 
+# dist/: the source distribution and the wheel for this machine, or for ARGS, names of
+# wheels/targets.py.
 wheel: $(VENV)/.tools
-	$(PIP) wheel --no-deps --wheel-dir dist .
+	$(BIN)/python wheels/build.py $(ARGS)
+
+# The wheel in dist/ for this machine, in an empty environment and away from the source.
+test-wheel: $(VENV)/.tools
+	$(BIN)/python tests/wheel_environment.py $(ARGS)
+
+# The wheel for Windows in Windows' own ONNX Runtime, under Wine.
+test-windows: setup
+	@ls dist/*-win_amd64.whl >/dev/null 2>&1 || $(MAKE) wheel ARGS=windows-x64
+	$(BIN)/python tests/windows_machine.py
+
+# The wheel for Linux on aarch64 in a Debian of that kind, under QEMU; needs root.
+test-aarch64: setup
+	@ls dist/*_aarch64.whl >/dev/null 2>&1 || $(MAKE) wheel ARGS=linux-aarch64
+	$(BIN)/python tests/aarch64_machine.py $(ARGS)
 
 clean:
 	rm -rf build dist .envs frn_onnx/*.so $(VENV)/.setup

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
@@ -53,8 +54,18 @@ class CMakeBuild(build_ext):
         """An editable install builds elsewhere and moves only what setuptools knows of."""
         super().copy_extensions_to_source()
         package = "frn_onnx"
-        for library in Path(self.build_lib, package).glob("libfrn_onnx_ops.*"):
+        for library in Path(self.build_lib, package).glob("*frn_onnx_ops.*"):
             self.copy_file(str(library), str(ROOT / package / library.name))
+
+
+class Wheel(bdist_wheel):
+    """Without the compiled module there is nothing in a wheel that one Python alone can use."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        python, abi, platform = super().get_tag()
+        if list(Path(self.bdist_dir, "frn_onnx").glob("_native.*.so")):
+            return python, abi, platform
+        return "py3", "none", platform
 
 
 setup(
@@ -62,5 +73,5 @@ setup(
     packages=[*find_packages(include=["frn_onnx", "frn_onnx.*"]), "frn_onnx.models"],
     # Optional: the module is not there where Python's headers are not. Errors end the build.
     ext_modules=[Extension("frn_onnx._native", sources=[], optional=True)],
-    cmdclass={"build_ext": CMakeBuild},
+    cmdclass={"build_ext": CMakeBuild, "bdist_wheel": Wheel},
 )

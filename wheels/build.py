@@ -1,0 +1,118 @@
+"""Makes the source distribution and, from it, wheels for this and other machines, in dist/.
+
+    python wheels/build.py [TARGET ...]      (make wheel; without a name the one for this machine)
+
+The compiler for Linux and macOS is Clang as PyPI's ziglang brings it, which builds against an old
+glibc (the first time minutes longer: its C++ library is built, and kept in ~/.cache/zig); for
+Windows it is MinGW's GCC (apt install g++-mingw-w64-x86-64-posix). Wheels of Linux are for the
+Python that runs this, the others for every Python. CUDA kernels go into the wheel of this machine
+where nvcc is found (FRN_ONNX_CUDA=auto|on|off).
+"""
+
+import argparse
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from targets import TARGETS, Target
+
+ROOT = Path(__file__).resolve().parents[1]
+DIST = ROOT / "dist"
+# The largest a wheel may become, in bytes.
+LIMIT = 6_000_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("targets", nargs="*", choices=[[], *TARGETS], metavar="TARGET")
+    names = parser.parse_args().targets or [this_machine()]
+    source = sdist()
+    print(source)
+    for name in names:
+        print(wheel(source, name))
+
+
+def this_machine() -> str:
+    """The name of the target that this machine is."""
+    here = (platform.system(), platform.machine())
+    for name, target in TARGETS.items():
+        if (target.system, target.processor) == here:
+            return name
+    raise SystemExit(
+        f"wheels/targets.py has no target for {here}; name one of {', '.join(TARGETS)}"
+    )
+
+
+def sdist() -> Path:
+    """Packs the source as it is here."""
+    DIST.mkdir(exist_ok=True)
+    code = f"from setuptools import build_meta; print(build_meta.build_sdist({str(DIST)!r}))"
+    made = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return DIST / made.stdout.splitlines()[-1]
+
+
+def wheel(source: Path, name: str) -> Path:
+    """Builds a wheel from the source distribution, of which nothing else is used."""
+    target = TARGETS[name]
+    environment = {**os.environ, "FRN_ONNX_CMAKE_ARGS": shlex.join(_cmake_options(target))}
+    if name != this_machine():
+        environment["FRN_ONNX_CUDA"] = "off"
+    with tempfile.TemporaryDirectory(prefix="frn_onnx-wheel-") as folder:
+        with tarfile.open(source) as packed:
+            packed.extractall(folder, filter="data")
+        (unpacked,) = Path(folder).iterdir()
+        command = [
+            *(sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"),
+            *("--no-deps", "--no-build-isolation", "--wheel-dir", folder),
+            f"--config-settings=--build-option=--plat-name={target.platform}",
+            str(unpacked),
+        ]
+        subprocess.run(command, env=environment, check=True)
+        (made,) = Path(folder).glob("*.whl")
+        if (size := made.stat().st_size) > LIMIT:
+            raise SystemExit(f"{made.name} has {size} bytes, expected at most {LIMIT}")
+        return Path(os.replace(made, DIST / made.name) or DIST / made.name)
+
+
+def _cmake_options(target: Target) -> list[str]:
+    options = [
+        f"-DCMAKE_SYSTEM_NAME={target.system}",
+        f"-DCMAKE_SYSTEM_PROCESSOR={target.processor}",
+        *(_mingw(target) if target.system == "Windows" else _zig(target)),
+    ]
+    if target.module is None:
+        return [*options, "-DFRN_ONNX_NATIVE=OFF"]
+    suffix = f".{sys.implementation.cache_tag}-{target.module}.so"
+    return [*options, f"-DPYTHON_MODULE_EXTENSION={suffix}", "-DPYTHON_MODULE_DEBUG_POSTFIX="]
+
+
+def _mingw(target: Target) -> list[str]:
+    if shutil.which(target.compiler) is None:
+        raise SystemExit(
+            f"{target.compiler} was not found; apt install g++-mingw-w64-x86-64-posix brings it"
+        )
+    return [f"-DCMAKE_CXX_COMPILER={target.compiler}", "-DCMAKE_SHARED_LINKER_FLAGS=-s"]
+
+
+def _zig(target: Target) -> list[str]:
+    import ziglang
+
+    return [
+        f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'wheels' / 'zig.cmake'}",
+        f"-DFRN_ONNX_ZIG={Path(ziglang.__file__).parent / 'zig'}",
+        f"-DFRN_ONNX_TARGET={target.compiler}",
+        # nvcc takes none of zig's.
+        "-DCMAKE_CUDA_HOST_COMPILER=g++",
+    ]
+
+
+if __name__ == "__main__":
+    main()
