@@ -1,0 +1,72 @@
+"""examples/cpp, built with the official header against this environment's ONNX Runtime, and run."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import ort_models
+import pytest
+from onnx import numpy_helper
+
+import frn_onnx
+from frn_onnx import op, reference
+
+ROOT = Path(__file__).parents[2]
+SHAPE, AXES = (1, 3, 5, 7), (2, 3)
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler"),
+]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    fetch = ["sh", ROOT / "custom_ops" / "tests" / "fetch_ort_header.sh", ROOT / "build/ort-header"]
+    fetched = subprocess.run(fetch, capture_output=True, text=True)
+    if fetched.returncode:
+        pytest.skip(fetched.stderr.strip())
+    found = sorted(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*"))
+    if not found:
+        pytest.skip("this onnxruntime has no libonnxruntime.so beside it")
+    build = tmp_path_factory.mktemp("example")
+    library = build / "libonnxruntime.so.1"  # the name by which programs look for it
+    library.symlink_to(found[0])
+    for command in (
+        [
+            *("cmake", "-G", "Ninja", "-S", ROOT / "examples" / "cpp", "-B", build),
+            f"-DONNXRUNTIME_INCLUDE={fetched.stdout.strip()}",
+            f"-DONNXRUNTIME_LIBRARY={library}",
+            "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror",
+        ],
+        ["cmake", "--build", build],
+    ):
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+    return build / "run_frn"
+
+
+def run(*command):
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_it_computes(program, rng, tmp_path):
+    params = [rng.normal(size=(3, 1, 1)).astype(np.float32) for _ in range(3)]
+    model = ort_models.frn_model(x=["N", *SHAPE[1:]], axes=AXES, channels=3)
+    for name, param in zip(op.INPUTS[1:4], params, strict=True):
+        model.graph.initializer.append(numpy_helper.from_array(param, name))
+    del model.graph.input[1:]
+    onnx.save(model, tmp_path / "été.onnx")
+    ran = run(program, frn_onnx.get_library_path(), tmp_path / "été.onnx")
+    assert ran.returncode == 0, ran.stderr
+    x = (np.float32(0.01) * np.arange(np.prod(SHAPE), dtype=np.float32)).reshape(SHAPE)
+    expected = reference.frn(x, *params, epsilon=1e-3, axes=AXES)
+    np.testing.assert_allclose(np.array(ran.stdout.split(), float), expected.ravel(), atol=1e-5)
+
+
+def test_it_names_what_is_wrong(program, tmp_path):
+    ran = run(program, tmp_path / "gone.so", tmp_path / "gone.onnx")
+    assert ran.returncode == 1
+    assert "gone.so" in ran.stderr
