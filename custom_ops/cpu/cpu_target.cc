@@ -14,24 +14,40 @@ namespace {
 
 constexpr char kVariable[] = "FRN_ONNX_CPU_TARGET";
 
-bool HasAvx2() {
 #if defined(__x86_64__) || defined(__i386__)
-  unsigned eax, ebx, ecx, edx;  // Clang's __builtin_cpu_supports does not know f16c
-  const bool f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
-  return f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+// What both the CPU and the system say. By hand, because __builtin_cpu_supports reads what not
+// every compiler's runtime has filled in (zig's has not), and Clang's does not know f16c.
+struct Features {
+  bool avx2 = false;    // with FMA and F16C
+  bool avx512 = false;  // F, BW, DQ and VL
+
+  Features() {
+    constexpr unsigned kLeaf1 = bit_FMA | bit_F16C | bit_AVX | bit_OSXSAVE;
+    constexpr unsigned kAvx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+    constexpr unsigned kYmmState = 0x6, kZmmState = 0xe6;
+    unsigned eax, ebx, ecx, edx;
+    if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0 || (ecx & kLeaf1) != kLeaf1) return;
+    unsigned saved, high;  // the registers that the system saves
+    __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return;
+    avx2 = (saved & kYmmState) == kYmmState && (ebx & bit_AVX2) != 0;
+    avx512 = avx2 && (saved & kZmmState) == kZmmState && (ebx & kAvx512) == kAvx512;
+  }
+};
 #else
-  return false;
+struct Features {
+  bool avx2 = false;
+  bool avx512 = false;
+};
 #endif
-}
+
+bool HasAvx2() { return Features().avx2; }
 
 bool HasAvx512() {
 #if defined(FRN_ONNX_EMULATE_AVX512)
   return true;
-#elif defined(__x86_64__) || defined(__i386__)
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 #else
-  return false;
+  return Features().avx512;
 #endif
 }
 

@@ -1,9 +1,11 @@
 """The custom-op library as a file: what it exports and what it needs."""
 
+import platform
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +52,26 @@ def test_has_no_path_of_the_machine_it_was_built_on():
 def test_stays_loaded():
     """Sessions may use the domain longer than the options that loaded the library live."""
     assert "NODELETE" in readelf("--dynamic")
+
+
+# What Linux calls what each target needs.
+FEATURES = {
+    "avx512": {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl"},
+    "avx2": {"avx2", "fma", "f16c"},
+    "neon": {"asimd"},
+}
+
+
+def test_uses_what_the_cpu_has():
+    """Whatever compiler built it: a wheel that always took the baseline computes right, slowly."""
+    from frn_onnx import _native
+
+    said = re.search(
+        r"^(?:flags|Features)\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE
+    )
+    if said is None or (platform.machine() == "aarch64" and "asimd" not in said[1]):
+        pytest.skip("/proc/cpuinfo is another machine's: emulated")
+    has = set(said[1].split())
+    compiled = set(_native.build_info()["cpu_targets"])
+    expected = {name for name, needs in FEATURES.items() if name in compiled and needs <= has}
+    assert set(_native.cpu_targets()) == expected | {"baseline"}
