@@ -20,7 +20,7 @@ setup: $(VENV)/.setup
 $(VENV)/.tools: constraints.txt
 	@$(PYTHON) custom_ops/prerequisites.py
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install pip setuptools wheel cmake ninja pybind11 ziglang
+	$(PIP) install pip setuptools wheel cmake ninja pybind11
 	@touch $@
 
 # The package as an editable install with everything it can use; the native build is incremental.
@@ -94,6 +94,7 @@ gpu-kit: setup
 # dist/: the source distribution and the wheel for this machine, or for ARGS, names of
 # wheels/targets.py.
 wheel: $(VENV)/.tools
+	$(PIP) install ziglang
 	$(BIN)/python wheels/build.py $(ARGS)
 
 # The wheel in dist/ for this machine, in an empty environment and away from the source.
