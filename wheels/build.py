@@ -2,11 +2,11 @@
 
     python wheels/build.py [TARGET ...]      (make wheel; without a name the one for this machine)
 
-The compiler for Linux and macOS is Clang as PyPI's ziglang brings it, which builds against an old
-glibc (the first time minutes longer: its C++ library is built, and kept in ~/.cache/zig); for
-Windows it is MinGW's GCC (apt install g++-mingw-w64-x86-64-posix). Wheels of Linux are for the
-Python that runs this, the others for every Python. CUDA kernels go into the wheel of this machine
-where nvcc is found (FRN_ONNX_CUDA=auto|on|off).
+The compiler for Linux is Clang as PyPI's ziglang brings it, which builds against an old glibc (the
+first time minutes longer: its C++ library is built, and kept in ~/.cache/zig); for Windows it is
+MinGW's GCC (apt install g++-mingw-w64-x86-64-posix). Wheels of Linux are for the Python that runs
+this, Windows' for every Python. They hold the CPU kernels alone: nvcc's host code asks for GCC's
+C++ library, and zig's is another. For CUDA build from the source.
 """
 
 import argparse
@@ -62,9 +62,8 @@ def sdist() -> Path:
 def wheel(source: Path, name: str) -> Path:
     """Builds a wheel from the source distribution, of which nothing else is used."""
     target = TARGETS[name]
-    environment = {**os.environ, "FRN_ONNX_CMAKE_ARGS": shlex.join(_cmake_options(target))}
-    if name != this_machine():
-        environment["FRN_ONNX_CUDA"] = "off"
+    options = shlex.join(_cmake_options(target))
+    environment = {**os.environ, "FRN_ONNX_CUDA": "off", "FRN_ONNX_CMAKE_ARGS": options}
     with tempfile.TemporaryDirectory(prefix="frn_onnx-wheel-") as folder:
         with tarfile.open(source) as packed:
             packed.extractall(folder, filter="data")
@@ -109,8 +108,6 @@ def _zig(target: Target) -> list[str]:
         f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'wheels' / 'zig.cmake'}",
         f"-DFRN_ONNX_ZIG={Path(ziglang.__file__).parent / 'zig'}",
         f"-DFRN_ONNX_TARGET={target.compiler}",
-        # nvcc takes none of zig's.
-        "-DCMAKE_CUDA_HOST_COMPILER=g++",
     ]
 
 

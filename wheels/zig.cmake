@@ -1,4 +1,4 @@
-# CMake's toolchain file of the wheels for Linux and macOS: Clang as PyPI's ziglang brings it, with
+# CMake's toolchain file of the wheels for Linux: Clang as PyPI's ziglang brings it, with
 # a libc of its own choice and libc++ linked in.
 #
 #   cmake -DCMAKE_TOOLCHAIN_FILE=wheels/zig.cmake -DFRN_ONNX_ZIG=.../ziglang/zig \
@@ -11,8 +11,6 @@ set(options -target ${FRN_ONNX_TARGET} -O3)
 set(CMAKE_C_COMPILER "${FRN_ONNX_ZIG}" cc ${options})
 set(CMAKE_CXX_COMPILER "${FRN_ONNX_ZIG}" c++ ${options})
 set(CMAKE_INTERPROCEDURAL_OPTIMIZATION OFF)
-# Debug information is five times the size of the library. -s is not for the Mac's linker.
-if(NOT CMAKE_SYSTEM_NAME STREQUAL "Darwin")
-  set(CMAKE_SHARED_LINKER_FLAGS_INIT -s)
-  set(CMAKE_MODULE_LINKER_FLAGS_INIT -s)
-endif()
+# Debug information is five times the size of the library.
+set(CMAKE_SHARED_LINKER_FLAGS_INIT -s)
+set(CMAKE_MODULE_LINKER_FLAGS_INIT -s)
