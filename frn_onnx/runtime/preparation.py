@@ -12,7 +12,8 @@ from typing import Any, cast
 import onnx
 import onnx_ir as ir
 
-from frn_onnx.graph import model_io
+from frn_onnx.errors import ModelError
+from frn_onnx.graph import model_io, protos
 from frn_onnx.graph.fusion import fuse_loaded
 from frn_onnx.runtime import blocked, library
 from frn_onnx.runtime.cache import Cache
@@ -47,7 +48,7 @@ class Prepared:
 def prepare(
     model: Model,
     options: Any,
-    folder: Path,
+    folder: Path | None,
     *,
     fuse: bool,
     reason: str | None,
@@ -58,7 +59,8 @@ def prepare(
     Args:
         model: that it is given.
         options: of the session, with the plugin.
-        folder: an empty one, to write what is made to; it is needed until the model is loaded.
+        folder: an empty one, to write what is made to; it is needed until the model is loaded. None
+            where there is none: then nothing is blocked.
         fuse: whether FRN in standard ops is to be fused.
         reason: why FRN is not to be blocked; None where it may be.
         cache: where what is made is kept.
@@ -67,23 +69,29 @@ def prepare(
         ModelError: the model cannot be read, and is to be fused.
     """
     reason = reason or _against(model, options)
-    if cache is None or (reason and not fuse):
+    if cache is None or folder is None or (reason and not fuse):
         made = _make(model, options, folder, fuse, reason)
     else:
-        key = cache.key(model, fuse=fuse, blocked=reason is None)
-        entry = cache.get(key)
-        if entry is None:
-            # The entry is for whoever comes: nothing of this session's options may be in it.
-            options = ort.SessionOptions()
-            library.register(options)
-            made = _make(model, options, folder, fuse, reason)
-            file = None if made.model is model else Path(cast(Path, made.model)).name
-            cache.put(key, {"file": file, "report": dataclasses.asdict(made.report)}, folder)
-        else:
-            said, kept = entry
-            found = model if said["file"] is None else kept / said["file"]
-            made = Prepared(found, blocked.Report(**said["report"]))
+        made = _cached(cache, model, folder, fuse, reason)
     logger.info("FRN: %s", made.report)
+    return made
+
+
+def _cached(cache: Cache, model: Model, folder: Path, fuse: bool, reason: str | None) -> Prepared:
+    # What is kept is for whoever comes: nothing of this session's options may be in it.
+    options = ort.SessionOptions()
+    library.register(options)
+    try:
+        key = cache.key(model, fuse=fuse, blocked=reason is None)
+    except (OSError, ModelError):  # which is told by whoever loads it
+        return _make(model, options, folder, fuse, reason)
+    if (entry := cache.get(key)) is not None:
+        said, kept = entry
+        found = model if said["file"] is None else kept / said["file"]
+        return Prepared(found, blocked.Report(**said["report"]))
+    made = _make(model, options, folder, fuse, reason)
+    file = None if made.model is model else Path(cast(Path, made.model)).name
+    cache.put(key, {"file": file, "report": dataclasses.asdict(made.report)}, folder)
     return made
 
 
@@ -98,11 +106,13 @@ def _against(model: Model, options: Any) -> str | None:
     return None
 
 
-def _make(model: Model, options: Any, folder: Path, fuse: bool, reason: str | None) -> Prepared:
-    loaded = None
-    if fuse:
-        loaded = _fused(model)
-    if reason is None:
+def _make(
+    model: Model, options: Any, folder: Path | None, fuse: bool, reason: str | None
+) -> Prepared:
+    loaded = _fused(model) if fuse else None
+    if reason is None and folder is None:
+        reason = "there is no temporary folder to write to"
+    if reason is None and folder is not None:
         try:
             return Prepared(*blocked.prepare(loaded or _load(model), options, folder))
         except blocked.UnfitError as error:
@@ -111,7 +121,9 @@ def _make(model: Model, options: Any, folder: Path, fuse: bool, reason: str | No
             reason = f"{type(error).__name__}: {error}"
         for path in folder.iterdir():
             path.unlink()
-    if loaded is not None:
+    if loaded is not None and folder is None:
+        model = protos.to_proto(loaded).SerializeToString()
+    elif loaded is not None and folder is not None:
         model = folder / "fused.onnx"
         model_io.save(loaded, model)
     return Prepared(model, blocked.Report(reason=reason))

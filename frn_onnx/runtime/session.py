@@ -1,5 +1,6 @@
 """ONNX Runtime's own session class, with the FRN kernels registered."""
 
+import contextlib
 import itertools
 import os
 import tempfile
@@ -15,6 +16,7 @@ from frn_onnx.errors import FrnWarning, PluginError
 from frn_onnx.runtime import library, preparation
 from frn_onnx.runtime import providers as providers_
 from frn_onnx.runtime.cache import Cache
+from frn_onnx.runtime.exclusive import exclusive
 
 ort: Any = library.onnxruntime()
 
@@ -98,10 +100,12 @@ class InferenceSession(ort.InferenceSession):
         on_cpu = set(names or ort.get_available_providers()) <= providers_.CPU_ONLY
         reason = _not_blocked(blocked, bool(plugin), on_cpu, kwargs)
         folder = os.environ.get("FRN_ONNX_CACHE") if cache is None else cache
-        with tempfile.TemporaryDirectory(prefix="frn_onnx-", ignore_cleanup_errors=True) as made:
-            for cached in (Cache(folder) if folder else None, None):
+        cached = Cache(folder) if folder else None
+        with exclusive(), contextlib.ExitStack() as stack:
+            made = _temporary_folder(stack) if fuse or reason is None else None
+            while True:
                 prepared = preparation.prepare(
-                    path_or_bytes, sess_options, Path(made), fuse=fuse, reason=reason, cache=cached
+                    path_or_bytes, sess_options, made, fuse=fuse, reason=reason, cache=cached
                 )
                 try:
                     with prepared.level(sess_options):
@@ -112,13 +116,29 @@ class InferenceSession(ort.InferenceSession):
                 except Exception as error:  # its exceptions share no public base class
                     if prepared.report.reason is not None:
                         raise
-                    reason = str(error)
+                    reason, cached = str(error), None
         self.blocked = prepared.report
+        if prepared.model is not path_or_bytes:
+            # Of what set_providers() makes the session anew; what was made is gone.
+            self._model_path, self._model_bytes = _path_and_bytes(path_or_bytes)
         wanted = names if strict else [providers_.CUDA]
         if watched and (problem := providers_.fallback(self, wanted)):
             if strict:
                 raise PluginError(problem)
             warnings.warn(problem, FrnWarning, stacklevel=2)
+
+
+def _temporary_folder(stack: contextlib.ExitStack) -> Path | None:
+    """A folder that is there as long as the stack; None where there can be none."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix="frn_onnx-", ignore_cleanup_errors=True)
+        return Path(stack.enter_context(made))
+    except OSError:
+        return None
+
+
+def _path_and_bytes(model: str | bytes | os.PathLike) -> tuple[str | None, bytes | None]:
+    return (None, model) if isinstance(model, bytes) else (os.fspath(model), None)
 
 
 def _not_blocked(

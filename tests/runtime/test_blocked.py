@@ -2,6 +2,10 @@
 
 import collections
 import logging
+import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import blocked_networks
@@ -199,7 +203,7 @@ def test_what_speaks_against_it(tmp_path, arguments, reason):
     ("model", "reason"),
     [
         (lambda: cnn(dtype=np.float16), "constant float32"),
-        (lambda: lower(cnn(), "primitives"), "no FRN on NCHW"),
+        (lambda: lower(cnn(), "primitives"), "no FRN nodes"),
         (lambda: one_frn(), "no FRN stands beside a convolution"),
     ],
 )
@@ -324,3 +328,73 @@ def test_doctor_says_where_frn_works(tmp_path):
     onnx.save(cnn(), path)
     checks = {check.name: check.detail for check in doctor.examine(str(path)).checks}
     assert checks["layout of FRN"] == "2 nodes in ONNX Runtime's blocked layout"
+
+
+def test_no_temporary_folder_is_no_error(monkeypatch):
+    from frn_onnx.runtime import session as sessions
+
+    def fail(*_, **__):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(sessions.tempfile, "TemporaryDirectory", fail)
+    for fuse in (False, True):
+        session = frn_onnx.InferenceSession(cnn(), providers=CPU, fuse=fuse)
+        assert "temporary folder" in session.blocked.reason
+        run(session, IMAGE)
+
+
+def test_providers_can_be_set_anew(tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save(lower(cnn(), "portable"), path)
+    for model in (path, path.read_bytes()):
+        session = frn_onnx.InferenceSession(model, providers=CPU)
+        before = run(session, IMAGE)[0]
+        session.set_providers(CPU)
+        np.testing.assert_allclose(run(session, IMAGE)[0], before, rtol=1e-4, atol=1e-5)
+
+
+def test_threads_that_share_options_do_not_meet(tmp_path):
+    """Each session is optimised, and none writes a file for another."""
+    import concurrent.futures
+
+    options = ort.SessionOptions()
+    model, expected = cnn(), []
+
+    def make(number):
+        session = frn_onnx.InferenceSession(
+            model, options, CPU, blocked=(False, "auto")[number % 2]
+        )
+        return session.blocked.reason, run(session, IMAGE)[0]
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for number, (reason, y) in enumerate(pool.map(make, range(24))):
+            assert reason == (None if number % 2 else "blocked=False was passed")
+            expected.append(y)
+    for y in expected[1:]:
+        np.testing.assert_allclose(y, expected[0], rtol=1e-4, atol=1e-5)
+    assert options.graph_optimization_level == ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_while_a_session_is_made_leaves_the_child_free():
+    code = """
+    import os, threading, time
+    from frn_onnx.runtime.exclusive import exclusive
+    held = threading.Event()
+    def hold():
+        with exclusive():
+            held.set()
+            time.sleep(30)
+    threading.Thread(target=hold, daemon=True).start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        with exclusive():
+            os._exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    os._exit(0)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=20
+    )
+    assert done.stdout == "7\n"

@@ -22,10 +22,14 @@ from typing import Any
 
 import onnx_ir as ir
 
+from frn_onnx.graph import model_io, sites
 from frn_onnx.runtime.blocked.errors import UnfitError
 from frn_onnx.runtime.blocked.optimised import changed
 from frn_onnx.runtime.blocked.rewriting import FILE, Report, transform
 from frn_onnx.runtime.blocked.trial import block
+
+# Weights are written twice, to a temporary folder.
+_LARGEST_BYTES = 2 << 30
 
 __all__ = ["Report", "UnfitError", "changed", "prepare"]
 
@@ -44,5 +48,9 @@ def prepare(model: ir.Model, options: Any, folder: Path) -> tuple[Path, Report]:
     Raises:
         UnfitError: nothing would be gained, or something is not as it is expected to be.
     """
+    if not sites.frn_sites(model):
+        raise UnfitError("it has no FRN nodes")
+    if model_io.byte_size(model) > _LARGEST_BYTES:
+        raise UnfitError("its weights are larger than 2 GiB")
     report = transform(model, options, block(), folder)
     return folder / FILE, report

@@ -7,7 +7,6 @@ blocked.
 
 import functools
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ ort: Any = library.onnxruntime()
 
 _LANES = (8, 16)
 _ALLOWED = 1e-5
-_LOCK = threading.Lock()
 
 
 def block() -> int:
@@ -36,8 +34,7 @@ def block() -> int:
     Raises:
         UnfitError: it blocks nothing here, or in another way than is expected.
     """
-    with _LOCK:
-        size, reason = _tried()
+    size, reason = _tried()
     if reason is not None:
         raise UnfitError(reason)
     return size
