@@ -29,7 +29,7 @@ the residual is taken before Y is rounded to T.
 They are two ops because the body of a function, which makes a file portable, cannot ask
 whether an input is there.
 
-This module is the source; the C++ side (``custom_ops/frn_op.h``) mirrors it, and a test
+This module is the source; the C++ side (``custom_ops/op_types.h``) mirrors it, and a test
 compares the two.
 """
 

@@ -51,6 +51,7 @@ class Network:
             self.activation: 1,
             self.upsample: 1,
             self.conv_transpose: 2,
+            self.round_trip: 1,
         }
         weights = np.array(list(kinds.values()), float)
         return list(kinds)[self.rng.choice(len(kinds), p=weights / weights.sum())]
@@ -222,6 +223,21 @@ class Network:
         x = self.pick()
         kind = str(self.rng.choice(("Relu", "Sigmoid", "Tanh", "LeakyRelu")))
         return self.add_node(kind, [x.name], x.channels, x.level)
+
+    def round_trip(self) -> Map:
+        """To channels last, something there, and back."""
+        x = self.pick()
+        names = [f"v{len(self.nodes)}/{i}" for i in range(2)]
+        self.nodes.append(helper.make_node("Transpose", [x.name], names[:1], perm=[0, 2, 3, 1]))
+        if self.rng.random() < 0.5:
+            shape = (x.channels,)
+            parameters = [self.weight(self.rng.uniform(0.5, 1.5, shape)) for _ in range(2)]
+            between = op.node([names[0], *parameters], names[1], axes=(1, 2), epsilon=0.01)
+        else:
+            between = helper.make_node("Relu", names[:1], names[1:])
+        self.nodes.append(between)
+        back = self.add_node("Transpose", names[1:], x.channels, x.level, perm=[0, 3, 1, 2])
+        return self.frn(back) if self.rng.random() < 0.5 else back
 
     def upsample(self) -> Map:
         x = self.pick()

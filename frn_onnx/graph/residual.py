@@ -135,7 +135,8 @@ def _tau(
         bounds = [np.zeros(())]
     elif threshold.op_type == "Max":
         values = [constants.get(value) for value in threshold.inputs]
-        bounds = [value for value in values if value is not None]
+        # Of three operands, one more may be no constant.
+        bounds = [value for value in values if value is not None] if len(values) == 2 else []
     else:
         bounds = _clip_bounds(threshold, constants)
     if len(bounds) != 1 or (bound := bounds[0]) is None or np.isnan(bound).any():
@@ -179,7 +180,6 @@ def _replace(block: _Block, shapes: Shapes, names: FreeNames) -> Taken:
     )
     node.doc_string = frn.doc_string
     node.metadata_props.update(frn.metadata_props)
-    node.outputs[0].name = names.free(f"{frn.name or y.name}_output")
     frn.graph.insert_before(block.last, node)
     shapes.replaced(y, node.outputs[0])
     take_over(y, node.outputs[0])
@@ -187,17 +187,19 @@ def _replace(block: _Block, shapes: Shapes, names: FreeNames) -> Taken:
     bounds = [] if block.threshold is None else [v for v in block.threshold.inputs if v is not None]
     for old in reversed(nodes):
         old.graph.remove(old, safe=True)
-    for value in bounds:
-        remove_unused(value)
+    for value in (*bounds, *rest[:1]):
+        if value is not None:
+            remove_unused(value)
     return Taken(frn, sites.Site(node, block.site.scope), tuple(nodes), block.channels)
 
 
 def _tau_value(block: _Block, gamma: ir.Value, shapes: Shapes, names: FreeNames) -> ir.Value:
-    """tau as a parameter of the node, of the type of gamma."""
+    """tau as a parameter of the node, of the type of gamma, or of x where that loses digits."""
     axes, _ = block.site.attributes()
     frn, dtype = block.site.node, shapes.dtype(gamma)
-    values = block.tau.astype(dtype.numpy())
-    array = np.resize(values, op.param_shape(axes, block.channels))
+    if not np.array_equal(block.tau.astype(dtype.numpy()), block.tau):
+        dtype = shapes.dtype(frn.outputs[0])
+    array = np.resize(block.tau.astype(dtype.numpy()), op.param_shape(axes, block.channels))
     return add_initializer(frn.graph, names.free(f"{frn.name or 'frn'}/tau"), array)
 
 
@@ -220,8 +222,8 @@ def _holds(block: _Block, opset: int, constants: Constants) -> bool:
     try:
         y = _run(nodes, feeds, opset)
     except Exception as error:  # the evaluator's errors share no base class
-        logger.debug("%s was not tried on numbers: %s", block.site.label, error)
-        return True
+        logger.debug("%s could not be tried on numbers: %s", block.site.label, error)
+        return False
     if y.shape == expected.shape and np.allclose(y, expected, rtol=1e-5, atol=1e-5):
         return True
     logger.error(

@@ -14,6 +14,7 @@ import platform
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ logger = logging.getLogger("frn_onnx.runtime")
 _FORMAT = 1
 _LARGEST_BYTES = 4 << 30
 _CHUNK_BYTES = 1 << 20
-_SAID = "said.json"
+_SAID = "frn_onnx.json"
+_UNFINISHED = ".frn_onnx-"
 
 Model = str | bytes | os.PathLike
 
@@ -44,7 +46,7 @@ class Cache:
         self._folder = Path(folder)
         self._largest = largest
 
-    def key(self, model: Model, **choices: bool) -> str:
+    def key(self, model: Model, **choices: int) -> str:
         """The name of the entry of a model: by its content, and by what it is made with.
 
         Raises:
@@ -54,8 +56,8 @@ class Cache:
             "format": _FORMAT,
             "frn_onnx": __version__,
             "library": os.stat(library.get_library_path()).st_mtime_ns,
-            "onnxruntime": library.onnxruntime().__version__,
-            "machine": [_cpu(), os.environ.get("FRN_ONNX_CPU_TARGET")],
+            "onnxruntime": _runtime(),
+            "machine": platform.machine(),
             **choices,
         }
         digest = hashlib.sha256(json.dumps(made_with, sort_keys=True).encode())
@@ -75,13 +77,14 @@ class Cache:
             sums = said.pop("crc32")
             if sums != _sums(folder):
                 raise ValueError("a checksum is another")
-            os.utime(folder)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             logger.warning("the cached model %s is of no use and is made again: %s", folder, error)
             shutil.rmtree(folder, ignore_errors=True)
             return None
+        with contextlib.suppress(OSError):  # somebody else's, or read-only
+            os.utime(folder)
         return said, folder
 
     def put(self, key: str, said: dict[str, Any], files: Path) -> None:
@@ -92,7 +95,7 @@ class Cache:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._make_room(size)
-            with tempfile.TemporaryDirectory(dir=self._folder, prefix=".") as made:
+            with tempfile.TemporaryDirectory(dir=self._folder, prefix=_UNFINISHED) as made:
                 entry = Path(made, key)
                 shutil.copytree(files, entry)
                 head = json.dumps({**said, "crc32": _sums(entry)})
@@ -107,6 +110,8 @@ class Cache:
         """Removes what was not used for the longest time."""
         entries = []
         for path in self._folder.iterdir():
+            if not (path / _SAID).is_file() and not path.name.startswith(_UNFINISHED):
+                continue  # not ours
             with contextlib.suppress(OSError):  # another process may have removed it
                 entries.append((path.stat().st_mtime, _size(path), path))
         total = wanted + sum(size for _, size, _ in entries)
@@ -117,7 +122,7 @@ class Cache:
             total -= size
 
 
-def _chunks(path: Path):
+def _chunks(path: Path) -> Iterator[bytes]:
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk
@@ -139,10 +144,7 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-def _cpu() -> str:
-    """What decides how ONNX Runtime blocks: the instruction sets."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
-        for line in file:
-            if line.startswith(("flags", "Features")):
-                return line
-    return f"{platform.machine()} {platform.processor()}"
+def _runtime() -> str:
+    """Which ONNX Runtime it is: two builds may have one version."""
+    ort = library.onnxruntime()
+    return f"{ort.__version__} {ort.get_build_info() if hasattr(ort, 'get_build_info') else ''}"

@@ -12,7 +12,7 @@ from typing import Any, cast
 import onnx
 import onnx_ir as ir
 
-from frn_onnx.errors import ModelError
+from frn_onnx.errors import FrnError
 from frn_onnx.graph import model_io, protos
 from frn_onnx.graph.fusion import fuse_loaded
 from frn_onnx.runtime import blocked, library
@@ -33,10 +33,12 @@ class Prepared:
     Attributes:
         model: the model.
         report: what became of its FRN nodes.
+        lasting: whether the same would come of it again.
     """
 
     model: Model
     report: blocked.Report
+    lasting: bool = True
 
     def level(self, options: Any) -> AbstractContextManager[None]:
         """Options under which the model is loaded: a blocked one was optimised already."""
@@ -78,20 +80,27 @@ def prepare(
 
 
 def _cached(cache: Cache, model: Model, folder: Path, fuse: bool, reason: str | None) -> Prepared:
-    # What is kept is for whoever comes: nothing of this session's options may be in it.
     options = ort.SessionOptions()
-    library.register(options)
     try:
-        key = cache.key(model, fuse=fuse, blocked=reason is None)
-    except (OSError, ModelError):  # which is told by whoever loads it
+        if reason is None:
+            # What is kept is for whoever comes: nothing of this session's options may be in it.
+            library.register(options)
+            key = cache.key(model, fuse=fuse, block=blocked.block())
+        else:
+            key = cache.key(model, fuse=fuse)
+    except blocked.UnfitError as error:
+        return _make(model, options, folder, fuse, str(error))
+    except (OSError, FrnError):  # which is told by whoever loads the model
         return _make(model, options, folder, fuse, reason)
     if (entry := cache.get(key)) is not None:
         said, kept = entry
-        found = model if said["file"] is None else kept / said["file"]
-        return Prepared(found, blocked.Report(**said["report"]))
+        with contextlib.suppress(KeyError, TypeError):  # damaged where no checksum looks
+            found = model if said["file"] is None else kept / said["file"]
+            return Prepared(found, blocked.Report(**said["report"]))
     made = _make(model, options, folder, fuse, reason)
-    file = None if made.model is model else Path(cast(Path, made.model)).name
-    cache.put(key, {"file": file, "report": dataclasses.asdict(made.report)}, folder)
+    if made.lasting:
+        file = None if made.model is model else Path(cast(Path, made.model)).name
+        cache.put(key, {"file": file, "report": dataclasses.asdict(made.report)}, folder)
     return made
 
 
@@ -102,6 +111,7 @@ def _against(model: Model, options: Any) -> str | None:
     if options.graph_optimization_level != _ALL:
         return "the session options ask for less than all of ONNX Runtime's optimisations"
     if options.optimized_model_filepath:
+        blocked.weights_in_one_file(options)
         return "the session options ask for the optimised model"
     return None
 
@@ -109,7 +119,7 @@ def _against(model: Model, options: Any) -> str | None:
 def _make(
     model: Model, options: Any, folder: Path | None, fuse: bool, reason: str | None
 ) -> Prepared:
-    loaded = _fused(model) if fuse else None
+    loaded, lasting = _fused(model) if fuse else None, True
     if reason is None and folder is None:
         reason = "there is no temporary folder to write to"
     if reason is None and folder is not None:
@@ -118,15 +128,16 @@ def _make(
         except blocked.UnfitError as error:
             reason = str(error)
         except Exception as error:  # whatever it is, the model as it is will do, or tell
-            reason = f"{type(error).__name__}: {error}"
+            reason, lasting = f"{type(error).__name__}: {error}", False
         for path in folder.iterdir():
-            path.unlink()
+            with contextlib.suppress(OSError):  # Windows keeps what is mapped
+                path.unlink()
     if loaded is not None and folder is None:
         model = protos.to_proto(loaded).SerializeToString()
     elif loaded is not None and folder is not None:
         model = folder / "fused.onnx"
         model_io.save(loaded, model)
-    return Prepared(model, blocked.Report(reason=reason))
+    return Prepared(model, blocked.Report(reason=reason), lasting)
 
 
 def _fused(model: Model) -> ir.Model:

@@ -38,12 +38,13 @@ class InferenceSession(ort.InferenceSession):
             nothing is cut out of their graph.
         blocked: ``"auto"``: on the CPU provider alone, FRN beside convolutions works in the
             blocked layout that they use, where that is possible; results differ by rounding.
-            False leaves that out. ``session.blocked`` says what was done, or why not.
+            False leaves that out, as it must be where the session options replace weights
+            (``add_initializer``). ``session.blocked`` says what was done, or why not.
         fuse: True fuses FRN that the model has in standard ops, as :func:`frn_onnx.fuse` does;
-            nothing is written.
+            nothing is written. ModelError where the model cannot be read.
         cache: a folder in which what ``blocked`` and ``fuse`` make is kept for the next start;
-            None takes the one that the environment's ``FRN_ONNX_CACHE`` names, if it does. Not
-            for models whose weights the session options replace.
+            None takes the one that the environment's ``FRN_ONNX_CACHE`` names, if it does. Of
+            the session options it knows nothing: custom-op libraries of others are not there.
         strict: True raises where a provider that was asked for is not used, or FRN nodes run on
             another than the first.
         **kwargs: ONNX Runtime's further arguments.
@@ -114,9 +115,9 @@ class InferenceSession(ort.InferenceSession):
                         )
                     break
                 except Exception as error:  # its exceptions share no public base class
-                    if prepared.report.reason is not None:
+                    if prepared.report.reason is not None and cached is None:
                         raise
-                    reason, cached = str(error), None
+                    reason, cached = reason or prepared.report.reason or str(error), None
         self.blocked = prepared.report
         if prepared.model is not path_or_bytes:
             # Of what set_providers() makes the session anew; what was made is gone.

@@ -120,6 +120,7 @@ def test_what_is_no_block_stays(rng, case, left):
         "[clip] y = Clip (s, low, high)",
         "[max] y = Max (s, r)",
         "[max] y = Max (s, tau, zero)",
+        "[max] y = Max (s, r, zero)",
         "[elu] y = Elu (s)",
         "[relu] t = Relu (s)\n [more] y = Mul (t, s)",
         "[max] y = Max (s, rows)",

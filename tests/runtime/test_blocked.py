@@ -204,7 +204,7 @@ def test_what_speaks_against_it(tmp_path, arguments, reason):
     [
         (lambda: cnn(dtype=np.float16), "constant float32"),
         (lambda: lower(cnn(), "primitives"), "no FRN nodes"),
-        (lambda: one_frn(), "no FRN stands beside a convolution"),
+        (one_frn, "no FRN stands beside a convolution"),
     ],
 )
 def test_models_that_do_not_gain(model, reason):
@@ -398,3 +398,85 @@ def test_a_fork_while_a_session_is_made_leaves_the_child_free():
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=20
     )
     assert done.stdout == "7\n"
+
+
+def test_transposes_are_not_moved_past_what_stands_for_frn():
+    """FRN between two that cancel, of as many rows as channels; another one is blocked."""
+    model = cnn(channels=8)
+    model.graph.node.extend(
+        [
+            helper.make_node("Transpose", ["last"], ["first"], perm=[0, 3, 1, 2]),
+            op.node(["first", "gamma", "beta"], "q", axes=(2, 3), epsilon=0.1, name="between"),
+            helper.make_node("Transpose", ["q"], ["z"], perm=[0, 2, 3, 1]),
+        ]
+    )
+    dims = ("n", 8, "w2", 8)
+    model.graph.input.append(helper.make_tensor_value_info("last", TensorProto.FLOAT, dims))
+    model.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, dims))
+    rng = np.random.default_rng(1)
+    feeds = {"image": IMAGE, "last": rng.normal(size=(2, 8, 5, 8)).astype(np.float32)}
+    session = frn_onnx.InferenceSession(model, providers=CPU)
+    plain = frn_onnx.InferenceSession(model, providers=CPU, blocked=False)
+    assert session.blocked.blocked == 2
+    for y, expected in zip(session.run(None, feeds), plain.run(None, feeds), strict=True):
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("parameter", ["constant", "computed"])
+@pytest.mark.parametrize("axes", [(2, 3), (1, 2), (1, 3)])
+def test_another_layout_in_front_of_a_convolution(axes, parameter):
+    """As many rows and columns as channels: any axes would run."""
+    model = cnn(channels=16)
+    shape = op.param_shape(axes, 16)
+    rng = np.random.default_rng(7)
+    nodes = [op.node(["b", "g", "h"], "z", axes=axes, epsilon=0.1, name="odd")]
+    if parameter == "computed":
+        nodes.insert(0, helper.make_node("Abs", ["graw"], ["g"]))
+    model.graph.node[2].input[0] = "z"
+    for node in reversed(nodes):
+        model.graph.node.insert(2, node)
+    name = "graw" if parameter == "computed" else "g"
+    for weight in (name, "h"):
+        array = rng.normal(size=shape).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(array, weight))
+    if parameter == "computed":
+        # An input, so that nothing folds it.
+        weight = model.graph.initializer[-2]
+        model.graph.initializer.remove(weight)
+        model.graph.input.append(
+            helper.make_tensor_value_info("graw", TensorProto.FLOAT, list(shape))
+        )
+    image = rng.normal(size=(1, 3, 18, 18)).astype(np.float32)
+    feeds = {"image": image}
+    if parameter == "computed":
+        feeds["graw"] = rng.normal(size=shape).astype(np.float32)
+    session = frn_onnx.InferenceSession(model, providers=CPU)
+    plain = frn_onnx.InferenceSession(model, providers=CPU, blocked=False)
+    assert session.blocked.blocked >= 2
+    y, expected = session.run(None, feeds)[0], plain.run(None, feeds)[0]
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_that_is_asked_for_holds_its_weights(tmp_path):
+    options = ort.SessionOptions()
+    frn_onnx.InferenceSession(cnn(), options, CPU)
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    frn_onnx.InferenceSession(cnn(), options, CPU)
+    assert [path.name for path in tmp_path.iterdir()] == ["optimised.onnx"]
+
+
+def test_a_missing_model_is_told_by_onnx_runtime(tmp_path):
+    for cache in (None, tmp_path / "cache"):
+        with pytest.raises(Exception, match=r"ONNXRuntimeError.*nothing.onnx"):
+            frn_onnx.InferenceSession(tmp_path / "nothing.onnx", providers=CPU, cache=cache)
+
+
+def test_a_failure_that_passes_is_not_kept(tmp_path, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rewriting, "optimise", fail)
+        session = frn_onnx.InferenceSession(cnn(), providers=CPU, cache=tmp_path)
+        assert session.blocked.reason
+    assert frn_onnx.InferenceSession(cnn(), providers=CPU, cache=tmp_path).blocked.reason is None

@@ -86,7 +86,7 @@ def test_a_damaged_entry_is_none_and_is_replaced(cache, tmp_path, caplog, damage
     key = cache.key(b"model")
     put(cache, tmp_path, key, {"blocked": 3}, b"content")
     (folder,) = entries(tmp_path)
-    said, model = folder / "said.json", folder / "model"
+    said, model = folder / "frn_onnx.json", folder / "model"
     {
         "cut": lambda: model.write_bytes(b"conten"),
         "flipped": lambda: model.write_bytes(b"Content"),
@@ -111,6 +111,16 @@ def test_what_was_not_used_goes_first(tmp_path):
     assert cache.get("key0") is not None  # used now
     put(cache, tmp_path, "new", {}, bytes(800))
     assert [path.name for path in entries(tmp_path)] == ["key0", "key2", "new"]
+
+
+def test_what_is_not_ours_stays(tmp_path):
+    folder = tmp_path / "made" / "cache"
+    (folder / "weights").mkdir(parents=True)
+    (folder / "weights" / "model.onnx").write_bytes(bytes(5000))
+    cache = Cache(folder, largest=1000)
+    for number in range(3):
+        put(cache, tmp_path, f"key{number}", {}, bytes(600))
+    assert {path.name for path in entries(tmp_path)} == {"weights", "key2"}
 
 
 def test_what_is_too_large_is_not_kept(tmp_path):

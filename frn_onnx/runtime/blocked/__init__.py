@@ -24,14 +24,14 @@ import onnx_ir as ir
 
 from frn_onnx.graph import model_io, sites
 from frn_onnx.runtime.blocked.errors import UnfitError
-from frn_onnx.runtime.blocked.optimised import changed
+from frn_onnx.runtime.blocked.optimised import changed, weights_in_one_file
 from frn_onnx.runtime.blocked.rewriting import FILE, Report, transform
 from frn_onnx.runtime.blocked.trial import block
 
 # Weights are written twice, to a temporary folder.
 _LARGEST_BYTES = 2 << 30
 
-__all__ = ["Report", "UnfitError", "changed", "prepare"]
+__all__ = ["Report", "UnfitError", "block", "changed", "prepare", "weights_in_one_file"]
 
 
 def prepare(model: ir.Model, options: Any, folder: Path) -> tuple[Path, Report]:

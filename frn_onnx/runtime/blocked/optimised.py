@@ -15,31 +15,43 @@ _ERRORS_ONLY = 3
 # into a message and parsed again.
 _WEIGHTS_FILE = "session.optimized_model_external_initializers_file_name"
 _WEIGHTS_FROM = "session.optimized_model_external_initializers_min_size_in_bytes"
+_WEIGHTS = "frn_onnx.data"
 _LARGE_BYTES = 1024
 
 
 def optimise(source: Path, path: Path, options: Any) -> None:
     """Writes to ``path`` what ONNX Runtime makes of a model, with these options of the user's.
 
-    Weights given in the options, free dimensions and the rest hold here as in any session.
+    Free dimensions and the like hold here as in any session.
     """
     changes = {
         "optimized_model_filepath": str(path),
         "log_severity_level": _ERRORS_ONLY,  # it warns that the file is made for this machine
         "enable_profiling": False,
     }
-    _set_once(options, _WEIGHTS_FILE, "frn_onnx.data")
-    _set_once(options, _WEIGHTS_FROM, str(_LARGE_BYTES))
+    _set(options, _WEIGHTS_FILE, _WEIGHTS)
+    _set(options, _WEIGHTS_FROM, str(_LARGE_BYTES))
     with changed(options, **changes):
         ort.InferenceSession(str(source), options, providers=_CPU)
 
 
-def _set_once(options: Any, key: str, value: str) -> None:
-    """Sets a config entry that stays: ONNX Runtime warns on stderr where one is set again."""
-    try:
-        options.get_session_config_entry(key)
-    except RuntimeError:  # how it says that there is none
+def weights_in_one_file(options: Any) -> None:
+    """Takes back what :func:`optimise` left in options that now ask for a file of their own."""
+    if _get(options, _WEIGHTS_FILE) == _WEIGHTS:
+        options.add_session_config_entry(_WEIGHTS_FILE, "")
+
+
+def _set(options: Any, key: str, value: str) -> None:
+    """Sets a config entry, which stays: ONNX Runtime warns on stderr where one is set again."""
+    if _get(options, key) != value:
         options.add_session_config_entry(key, value)
+
+
+def _get(options: Any, key: str) -> str | None:
+    try:
+        return options.get_session_config_entry(key)
+    except RuntimeError:  # how it says that there is none
+        return None
 
 
 @contextlib.contextmanager

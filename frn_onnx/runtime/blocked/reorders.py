@@ -9,13 +9,13 @@ from frn_onnx.runtime.blocked.restore import BLOCKED, INPUTS, NCHWC
 REORDERING = "ReorderingFrn"
 
 
-def take_over_reorders(graph: ir.Graph, block: int) -> int:
+def take_over_reorders(graph: ir.Graph, block: int) -> tuple[int, int]:
     """Lets FRN nodes that alone feed a Reorder write what it would give, in place.
 
     Returns:
-        How many Reorders are gone.
+        How many blocked ones write planes now, and how many others write blocks.
     """
-    gone = 0
+    gone = {"from_blocked": 0, "to_blocked": 0}
     for node in list(graph):
         y = node.outputs[0]
         users = list(dict.fromkeys(y.consumers()))
@@ -27,16 +27,28 @@ def take_over_reorders(graph: ir.Graph, block: int) -> int:
         if kind == (op.INTERNAL_DOMAIN, BLOCKED, "ReorderOutput"):
             given = dict(zip(INPUTS, node.inputs, strict=False))
             direction = "from_blocked"
-        elif node.domain == op.DOMAIN and kind[2] == "ReorderInput":
+        elif op.is_frn(node) and kind[2] == "ReorderInput" and _is_nchw(node):
             given = dict(zip(op.SIGNATURES[node.op_type], node.inputs, strict=False))
             direction = "to_blocked"
         else:
             continue
         if given.get("residual") is not None:
             continue  # it would have to be reordered as well
+        if not _are_constant(given):
+            continue
         _replace(node, users[0], given, direction, block)
-        gone += 1
-    return gone
+        gone[direction] += 1
+    return gone["from_blocked"], gone["to_blocked"]
+
+
+def _is_nchw(frn: ir.Node) -> bool:
+    return op.normalize_axes(frn.attributes["axes"].as_ints()) == (2, 3)
+
+
+def _are_constant(given: dict[str, ir.Value | None]) -> bool:
+    """Whether all parameters are constants that the blocked ops take."""
+    tensors = [constant(v) for name, v in given.items() if name != "X" and v is not None]
+    return all(t is not None and t.dtype == ir.DataType.FLOAT for t in tensors)
 
 
 def _replace(
@@ -44,7 +56,7 @@ def _replace(
 ) -> None:
     channels = constant(given["gamma"]).size
     attributes = [
-        frn.attributes["epsilon"],
+        ir.AttrFloat32("epsilon", frn.attributes.get_float("epsilon", op.DEFAULT_EPSILON)),
         ir.AttrInt64("block", block),
         ir.AttrInt64("channels", channels),
         ir.AttrInt64("from_blocked", direction == "from_blocked"),
@@ -57,7 +69,6 @@ def _replace(
         attributes,
         name=frn.name,
     )
-    node.outputs[0].name = frn.outputs[0].name
     frn.graph.insert_after(reorder, [node])
     take_over(reorder.outputs[0], node.outputs[0])
     for old in (reorder, frn):

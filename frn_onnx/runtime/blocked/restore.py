@@ -8,7 +8,7 @@ from frn_onnx import op
 from frn_onnx.graph.edit import FreeNames, add_initializer, take_over
 from frn_onnx.runtime.blocked import transposed
 from frn_onnx.runtime.blocked.errors import LostError
-from frn_onnx.runtime.blocked.standins import Mark, Standin
+from frn_onnx.runtime.blocked.standins import KEPT, Mark, Standin
 
 NCHWC = "com.microsoft.nchwc"
 VERSION = 1
@@ -17,13 +17,15 @@ INPUTS: tuple[str, ...] = ("X", "gamma", "beta", "tau", "epsilon", "residual")
 _FUSED_CONV = ("com.microsoft", "FusedConv")
 
 
-def restore(model: ir.Model, marks: list[Mark], block: int) -> int:
+def restore(model: ir.Model, marks: list[Mark], block: int, *, transposes: bool) -> int:
     """Puts FRN nodes in the place of what stands for them, in place.
 
     Args:
         model: as ONNX Runtime's optimiser wrote it.
         marks: of what was given to it.
         block: how many channels are in a block.
+        transposes: whether the model had any, which the optimiser may have moved past what stands
+            for FRN where that is not blocked.
 
     Returns:
         How many of them are blocked.
@@ -33,9 +35,14 @@ def restore(model: ir.Model, marks: list[Mark], block: int) -> int:
     """
     names = FreeNames(model)
     _unwrap(model.graph, marks)
-    blocked = blocked_values(model.graph)
+    blocked = _blocked_values(model.graph)
     found = _find(model.graph, marks)
-    if lost := [mark.number for mark in marks if _place(found, mark) is None]:
+    lost = []
+    for mark in marks:
+        place = _place(found, mark)
+        if place is None or not _is_sound(place, blocked, transposes):
+            lost.append(mark.number)
+    if lost:
         raise LostError(lost)
     count = 0
     for mark in marks:
@@ -52,7 +59,7 @@ def restore(model: ir.Model, marks: list[Mark], block: int) -> int:
     return count
 
 
-def blocked_values(graph: ir.Graph) -> set[ir.Value]:
+def _blocked_values(graph: ir.Graph) -> set[ir.Value]:
     """The values that are blocked: what nchwc ops give, and what standard ops make of that."""
     blocked: set[ir.Value] = set()
     for node in graph:
@@ -97,12 +104,13 @@ def _find(graph: ir.Graph, marks: list[Mark]) -> dict[Standin, ir.Node]:
     found: dict[Standin, ir.Node] = {}
     twice: set[Standin] = set()
     for node in graph:
-        if node.attributes.get_string("activation") == "LeakyRelu":
+        folded = node.attributes.get_string("activation") == "LeakyRelu"
+        if folded and (node.domain, node.op_type) in ((NCHWC, "Conv"), _FUSED_CONV):
             standin = by_alpha.get(node.attributes.get_floats("activation_params")[0])
         elif node.op_type == "LeakyRelu":
             standin = by_alpha.get(node.attributes.get_float("alpha"))
         else:
-            standin = by_name.get(node.name)
+            standin = by_name.get(node.name) if node.op_type in KEPT else None
         if standin is not None:
             twice |= {standin} & found.keys()
             found[standin] = node
@@ -154,6 +162,16 @@ def _place(found: dict[Standin, ir.Node], mark: Mark) -> _Place | None:
     return _Place([x], y, residual, nodes, [node] if folded else [])
 
 
+def _is_sound(place: _Place, blocked: set[ir.Value], transposes: bool) -> bool:
+    """Whether what is read is as it was put, and of one layout."""
+    is_blocked = [x in blocked for x in place.xs]
+    if place.residual is not None:
+        is_blocked.append(place.residual in blocked)
+    if len(set(is_blocked)) > 1:
+        return False
+    return is_blocked[0] or bool(place.activated) or not transposes
+
+
 def _place_of_phases(convs: list[ir.Node], mark: Mark) -> _Place | None:
     """Of four blocked convolutions, whose sum is made larger."""
     if any(conv.domain != NCHWC or "activation" not in conv.attributes for conv in convs):
@@ -202,7 +220,6 @@ def _put(mark: Mark, place: _Place, block: int, names: FreeNames) -> ir.Value:
         [ir.AttrFloat32("epsilon", mark.epsilon), layout],
         name=mark.name,
     )
-    node.outputs[0].name = names.free(f"{mark.name}_output")
     graph.insert_after((place.nodes or place.activated)[-1], [node])
     take_over(place.y, node.outputs[0])
     if place.xs[0] is place.y:

@@ -22,8 +22,8 @@ class Report:
     """What became of a model's FRN nodes.
 
     Attributes:
-        blocked: how many work on blocked tensors.
-        reordering: how many of these read or write planes, in place of a Reorder.
+        blocked: how many read or write blocked tensors.
+        reordering: how many of these do one of the two with planes, in place of a Reorder.
         phases: how many take the place of a ConvTranspose in front of them, too.
         reason: why none does; None where some do.
     """
@@ -70,12 +70,13 @@ def _transform(
     model_io.save(model, source, external_data=True)
     optimise(source, path, options)
     graph = model_io.load(path)
-    blocked = restore.restore(graph, marks, block)
-    if not blocked:
+    transposes = any(node.op_type == "Transpose" for node in model.graph.all_nodes())
+    blocked = restore.restore(graph, marks, block, transposes=transposes)
+    leaving, entering = reorders.take_over_reorders(graph.graph, block)
+    if not blocked + entering:
         raise UnfitError("no FRN stands beside a convolution that ONNX Runtime blocks")
-    gone = reorders.take_over_reorders(graph.graph, block)
     # The weights stay in the file that ONNX Runtime wrote them to.
     path.write_bytes(protos.with_stand_ins(graph, lambda tensor: tensor).SerializeToString())
     for written in folder.glob(f"{source.name}*"):
         written.unlink()
-    return Report(blocked, gone, sum(1 for mark in marks if mark.sums))
+    return Report(blocked + entering, leaving + entering, sum(1 for mark in marks if mark.sums))

@@ -14,7 +14,7 @@ from frn_onnx.runtime.blocked import transposed
 # An activation behind a Conv becomes part of it, and its alpha with it: that is the mark. Behind
 # anything else only some activations are blocked, and keep their names. They must be of a type
 # that the model has not got: two of the same tensor become one.
-_FOLDED, _KEPT = "LeakyRelu", ("Tanh", "Sigmoid")
+_FOLDED, KEPT = "LeakyRelu", ("Tanh", "Sigmoid")
 # Alphas that nobody trains.
 _FIRST_ALPHA = 1000
 
@@ -103,7 +103,7 @@ class _Standins:
         for function in model.functions.values():
             nodes += function.all_nodes()
         types = {node.op_type for node in nodes}
-        self._kept = next((name for name in _KEPT if name not in types), None)
+        self._kept = next((name for name in KEPT if name not in types), None)
         self._alphas = {node.attributes.get_float("alpha", 0.0) for node in nodes}
         self._next = _FIRST_ALPHA
         self._names = FreeNames(model)
