@@ -4,13 +4,16 @@
 
 ResNet-50 and a U-Net with FRN + TLU, exported from Keras. For each:
 
-* ``ORT, plugin``: the form custom, with the plugin's kernel;
+* ``session``: ``frn_onnx.InferenceSession``, which moves FRN into the blocked layout of ONNX
+  Runtime's convolutions;
+* ``ORT, plugin``: the same without that (``blocked=False``);
 * ``ORT, primitives``: the same network in standard ops;
 * ``ORT, ReLU only``: the network with its norms taken out and ReLU left, which is what batch
   normalisation folded into the convolutions costs;
-* ``OpenVINO, primitives`` and ``OpenVINO, ReLU only``, if OpenVINO is installed.
+* ``OpenVINO, primitives``, ``OpenVINO, ReduceL2`` (the mean of squares as the square of a norm,
+  which it does faster) and ``OpenVINO, ReLU only``, if OpenVINO is installed.
 
-For the plugin, ONNX Runtime's profiler says by which ops the time is taken.
+For the session, ONNX Runtime's profiler says by which ops the time is taken.
 
 Writes benchmarks/results/model.json; report.py makes the table of it.
 """
@@ -24,6 +27,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -32,6 +36,7 @@ import keras
 import numpy as np
 import onnx
 import onnxruntime as ort
+from onnx import helper, numpy_helper
 
 import frn_onnx
 from frn_onnx import models, op
@@ -59,17 +64,16 @@ def export(build, image_shape, norm: str) -> onnx.ModelProto:
         return frn_onnx.export(network, form="primitives" if norm == "relu" else "custom")
 
 
-def ort_session(model: onnx.ModelProto, options: ort.SessionOptions) -> ort.InferenceSession:
-    frn_onnx.register(options)
-    return ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+def ort_session(
+    model: onnx.ModelProto, options: ort.SessionOptions, **how: Any
+) -> ort.InferenceSession:
+    return frn_onnx.InferenceSession(model, options, ["CPUExecutionProvider"], **how)
 
 
-def ort_call(model: onnx.ModelProto, image: np.ndarray, threads: int) -> Call:
+def ort_call(model: onnx.ModelProto, image: np.ndarray, threads: int, **how: Any) -> Call:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    session = ort_session(model, options)
+    session = ort_session(model, options, **how)
     feeds = {session.get_inputs()[0].name: image}
     return lambda: session.run(None, feeds)[0]
 
@@ -91,6 +95,42 @@ def milliseconds_by_op(model: onnx.ModelProto, image: np.ndarray, threads: int) 
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             total[event["args"]["op_name"]] += event["dur"]
     return {op_type: round(us / PROFILED_RUNS / 1e3, 2) for op_type, us in total.most_common()}
+
+
+def with_norms(primitives: onnx.ModelProto) -> onnx.ModelProto:
+    """The mean of squares as ``ReduceL2(x) ** 2 / n``."""
+    model = onnx.shape_inference.infer_shapes(primitives)
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in model.graph.value_info
+    }
+    squares = {
+        node.output[0]: node
+        for node in model.graph.node
+        if node.op_type == "Mul" and node.input[0] == node.input[1]
+    }
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type != "ReduceMean" or node.input[0] not in squares:
+            nodes.append(node)
+            continue
+        x, nu2 = squares[node.input[0]].input[0], node.output[0]
+        axes = next((list(a.ints) for a in node.attribute if a.name == "axes"), [2, 3])
+        size = np.float32(np.prod([shapes[node.input[0]][axis] for axis in axes]))
+        model.graph.initializer.append(numpy_helper.from_array(1 / size, f"{nu2}/1/n"))
+        norm, inputs = f"{nu2}/norm", [x, *node.input[1:]]
+        nodes += [
+            helper.make_node("ReduceL2", inputs, [norm], keepdims=1, **_axes(node)),
+            helper.make_node("Mul", [norm, norm], [f"{norm}/squared"]),
+            helper.make_node("Mul", [f"{norm}/squared", f"{nu2}/1/n"], [nu2]),
+        ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def _axes(node: onnx.NodeProto) -> dict[str, list[int]]:
+    return {a.name: list(a.ints) for a in node.attribute if a.name == "axes"}
 
 
 def openvino_call(model: onnx.ModelProto, image: np.ndarray, threads: int) -> Call:
@@ -119,12 +159,15 @@ def run_network(name: str, batch: int, forms: dict[str, onnx.ModelProto], args) 
     image_shape = NETWORKS[name][1]
     image = np.random.default_rng(0).random((batch, *image_shape), dtype=np.float32)
     calls = {
-        "ORT, plugin": ort_call(forms["custom"], image, args.threads),
+        "session": ort_call(forms["custom"], image, args.threads),
+        "ORT, plugin": ort_call(forms["custom"], image, args.threads, blocked=False),
         "ORT, primitives": ort_call(forms["primitives"], image, args.threads),
         "ORT, ReLU only": ort_call(forms["relu"], image, args.threads),
     }
     if not args.no_peers and importlib.util.find_spec("openvino"):
         calls["OpenVINO, primitives"] = openvino_call(forms["primitives"], image, args.threads)
+        norms = with_norms(forms["primitives"])
+        calls["OpenVINO, ReduceL2"] = openvino_call(norms, image, args.threads)
         calls["OpenVINO, ReLU only"] = openvino_call(forms["relu"], image, args.threads)
     outputs = {key: np.array(call()) for key, call in calls.items()}
     for key, y in outputs.items():
@@ -136,9 +179,9 @@ def run_network(name: str, batch: int, forms: dict[str, onnx.ModelProto], args) 
         "network": name,
         "batch": batch,
         "image": image_shape,
-        "frn_layers": sum(node.op_type == op.OP_TYPE for node in forms["custom"].graph.node),
+        "frn_layers": sum(op.is_frn(node) for node in forms["custom"].graph.node),
         "times": harness.time_in_turns(calls, seconds=args.seconds),
-        "plugin_ms_by_op": milliseconds_by_op(forms["custom"], image, args.threads),
+        "session_ms_by_op": milliseconds_by_op(forms["custom"], image, args.threads),
     }
 
 

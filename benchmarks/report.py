@@ -199,11 +199,11 @@ def model_table(results) -> str:
 
 
 def profile_table(results) -> str:
-    """Where the time of ONNX Runtime with the plugin goes, by op."""
-    columns = list(results["rows"][0]["plugin_ms_by_op"])[:6]
+    """Where the time of a session goes, by op."""
+    columns = list(results["rows"][0]["session_ms_by_op"])[:6]
     lines = [
         [row["network"], str(row["batch"])]
-        + [f"{row['plugin_ms_by_op'].get(name, 0):.1f}" for name in columns]
+        + [f"{row['session_ms_by_op'].get(name, 0):.1f}" for name in columns]
         for row in results["rows"]
     ]
     return table(["ms in", "batch", *columns], lines)
@@ -224,9 +224,19 @@ def front_page_text(op, model) -> str:
         f"float32 ({machine}).\n\n"
         + table(["beside", "geometric mean", "least", "most"], lines)
         + "\n\nWhole networks, in which the convolutions set the pace. `ReLU only` has no norms: "
-        "what batch normalisation costs when it is folded into the convolutions.\n\n"
-        + model_table(model)
+        "what batch normalisation costs when it is folded into the convolutions; `session` is "
+        "`frn_onnx.InferenceSession`.\n\n" + model_table(model) + "\n\n" + cost_text(model)
     )
+
+
+def cost_text(results) -> str:
+    """What FRN costs in whole networks, in one sentence."""
+    texts = [
+        f"{microseconds(row, 'session') / microseconds(row, 'ORT, ReLU only'):.2f} "
+        f"({row['network']}, batch {row['batch']})"
+        for row in results["rows"]
+    ]
+    return f"A session with FRN takes {', '.join(texts)} of the time of the network without norms."
 
 
 def plot(results) -> None:
