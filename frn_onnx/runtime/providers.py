@@ -7,7 +7,8 @@ from typing import Any
 from onnx import TensorProto, helper
 
 from frn_onnx import op
-from frn_onnx.runtime import library
+from frn_onnx.runtime import library, session_options
+from frn_onnx.runtime.exclusive import exclusive
 
 ort: Any = library.onnxruntime()
 
@@ -45,21 +46,16 @@ def chosen(options: Any) -> list[str] | None:
     """
     if options is None or not hasattr(options, "has_providers") or not options.has_providers():
         return None
-    kept = {
-        name: getattr(options, name) for name in ("enable_profiling", "optimized_model_filepath")
-    }
-    entries = {key: _entry(options, key) for key in _WRITES}
-    try:
-        options.enable_profiling, options.optimized_model_filepath = False, ""
-        for key, value in entries.items():
-            if value is not None:
+    entries = {key: session_options.entry(options, key) for key in _WRITES}
+    entries = {key: value for key, value in entries.items() if value is not None}
+    silent = {"enable_profiling": False, "optimized_model_filepath": ""}
+    with exclusive(), session_options.changed(options, **silent):
+        try:
+            for key in entries:
                 options.add_session_config_entry(key, _WRITES[key])
-        return ort.InferenceSession(_probe(), options).get_providers()
-    finally:
-        for name, value in kept.items():
-            setattr(options, name, value)
-        for key, value in entries.items():
-            if value is not None:
+            return ort.InferenceSession(_probe(), options).get_providers()
+        finally:
+            for key, value in entries.items():
                 options.add_session_config_entry(key, value)
 
 
@@ -128,13 +124,6 @@ def _why_elsewhere(name: str) -> str:
         f"the library has no kernels for {name}. It takes the nodes' bodies from a portable file: "
         "'frn-onnx lower MODEL --form portable'"
     )
-
-
-def _entry(options: Any, key: str) -> str | None:
-    try:
-        return options.get_session_config_entry(key)
-    except Exception:  # ONNX Runtime's own class, for an entry that was never set
-        return None
 
 
 def _probe() -> bytes:

@@ -1,11 +1,10 @@
 """A model as ONNX Runtime's own optimiser leaves it."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from frn_onnx.runtime import library
+from frn_onnx.runtime.session_options import changed, entry
 
 ort: Any = library.onnxruntime()
 
@@ -37,31 +36,11 @@ def optimise(source: Path, path: Path, options: Any) -> None:
 
 def weights_in_one_file(options: Any) -> None:
     """Takes back what :func:`optimise` left in options that now ask for a file of their own."""
-    if _get(options, _WEIGHTS_FILE) == _WEIGHTS:
+    if entry(options, _WEIGHTS_FILE) == _WEIGHTS:
         options.add_session_config_entry(_WEIGHTS_FILE, "")
 
 
 def _set(options: Any, key: str, value: str) -> None:
     """Sets a config entry, which stays: ONNX Runtime warns on stderr where one is set again."""
-    if _get(options, key) != value:
+    if entry(options, key) != value:
         options.add_session_config_entry(key, value)
-
-
-def _get(options: Any, key: str) -> str | None:
-    try:
-        return options.get_session_config_entry(key)
-    except RuntimeError:  # how it says that there is none
-        return None
-
-
-@contextlib.contextmanager
-def changed(options: Any, **changes: Any) -> Iterator[None]:
-    """Session options with other values for a while."""
-    before = {name: getattr(options, name) for name in changes}
-    try:
-        for name, value in changes.items():
-            setattr(options, name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(options, name, value)

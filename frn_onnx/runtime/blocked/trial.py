@@ -18,9 +18,10 @@ from frn_onnx import op
 from frn_onnx.graph import protos
 from frn_onnx.runtime import library
 from frn_onnx.runtime.blocked.errors import UnfitError
-from frn_onnx.runtime.blocked.optimised import changed, optimise
+from frn_onnx.runtime.blocked.optimised import optimise
 from frn_onnx.runtime.blocked.restore import NCHWC
 from frn_onnx.runtime.blocked.rewriting import FILE, transform
+from frn_onnx.runtime.session_options import changed
 
 ort: Any = library.onnxruntime()
 
