@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from frn_onnx import __version__
-from frn_onnx.graph import model_io
 from frn_onnx.runtime import library
 
 logger = logging.getLogger("frn_onnx.runtime")
@@ -52,6 +51,8 @@ class Cache:
         Raises:
             ModelError: the model cannot be read.
         """
+        from frn_onnx.graph import model_io
+
         made_with = {
             "format": _FORMAT,
             "frn_onnx": __version__,

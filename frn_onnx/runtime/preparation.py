@@ -1,27 +1,24 @@
-"""What a session loads in place of the model it is given: fused, and with FRN in blocked layout."""
+"""What a session loads: the model it is given, or one that is made of it (making.py)."""
 
 import contextlib
-import dataclasses
 import logging
+import mmap
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import onnx
-import onnx_ir as ir
-
-from frn_onnx.errors import FrnError
-from frn_onnx.graph import model_io, protos
-from frn_onnx.graph.fusion import fuse_loaded
-from frn_onnx.runtime import blocked, library
-from frn_onnx.runtime.cache import Cache
+from frn_onnx import op
+from frn_onnx.runtime import library
+from frn_onnx.runtime.blocked.optimised import weights_in_one_file
+from frn_onnx.runtime.blocked.report import Report
+from frn_onnx.runtime.cache import Cache, Model
+from frn_onnx.runtime.session_options import changed
 
 ort: Any = library.onnxruntime()
 logger = logging.getLogger("frn_onnx.runtime")
 
-Model = str | bytes | os.PathLike
 _ALL = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
 _NONE = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
 
@@ -37,14 +34,14 @@ class Prepared:
     """
 
     model: Model
-    report: blocked.Report
+    report: Report
     lasting: bool = True
 
     def level(self, options: Any) -> AbstractContextManager[None]:
         """Options under which the model is loaded: a blocked one was optimised already."""
         if self.report.reason is not None:
             return contextlib.nullcontext()
-        return blocked.changed(options, graph_optimization_level=_NONE)
+        return changed(options, graph_optimization_level=_NONE)
 
 
 def prepare(
@@ -70,86 +67,40 @@ def prepare(
     Raises:
         ModelError: the model cannot be read, and is to be fused.
     """
-    reason = reason or _against(model, options)
-    if cache is None or folder is None or (reason and not fuse):
-        made = _make(model, options, folder, fuse, reason)
+    reason = reason or _against(model, options, fuse)
+    if fuse or reason is None:
+        # Only now: with all that changes graphs, it takes longer to import than a session to make.
+        from frn_onnx.runtime import making
+
+        made = making.make(model, options, folder, fuse, reason, cache)
     else:
-        made = _cached(cache, model, folder, fuse, reason)
+        made = Prepared(model, Report(reason=reason))
     logger.info("FRN: %s", made.report)
     return made
 
 
-def _cached(cache: Cache, model: Model, folder: Path, fuse: bool, reason: str | None) -> Prepared:
-    options = ort.SessionOptions()
-    try:
-        if reason is None:
-            # What is kept is for whoever comes: nothing of this session's options may be in it.
-            library.register(options)
-            key = cache.key(model, fuse=fuse, block=blocked.block())
-        else:
-            key = cache.key(model, fuse=fuse)
-    except blocked.UnfitError as error:
-        return _make(model, options, folder, fuse, str(error))
-    except (OSError, FrnError):  # which is told by whoever loads the model
-        return _make(model, options, folder, fuse, reason)
-    if (entry := cache.get(key)) is not None:
-        said, kept = entry
-        with contextlib.suppress(KeyError, TypeError):  # damaged where no checksum looks
-            found = model if said["file"] is None else kept / said["file"]
-            return Prepared(found, blocked.Report(**said["report"]))
-    made = _make(model, options, folder, fuse, reason)
-    if made.lasting:
-        file = None if made.model is model else Path(cast(Path, made.model)).name
-        cache.put(key, {"file": file, "report": dataclasses.asdict(made.report)}, folder)
-    return made
-
-
-def _against(model: Model, options: Any) -> str | None:
+def _against(model: Model, options: Any, fuse: bool) -> str | None:
     """Why a session is made of the model as it is."""
     if not isinstance(model, bytes) and os.fspath(model).endswith(".ort"):
         return "the file is in ONNX Runtime's own format"
     if options.graph_optimization_level != _ALL:
         return "the session options ask for less than all of ONNX Runtime's optimisations"
     if options.optimized_model_filepath:
-        blocked.weights_in_one_file(options)
+        weights_in_one_file(options)
         return "the session options ask for the optimised model"
-    return None
+    return None if fuse or _mentions_frn(model) else "it has no FRN nodes"
 
 
-def _make(
-    model: Model, options: Any, folder: Path | None, fuse: bool, reason: str | None
-) -> Prepared:
-    loaded, lasting = _fused(model) if fuse else None, True
-    if reason is None and folder is None:
-        reason = "there is no temporary folder to write to"
-    if reason is None and folder is not None:
-        try:
-            return Prepared(*blocked.prepare(loaded or _load(model), options, folder))
-        except blocked.UnfitError as error:
-            reason = str(error)
-        except Exception as error:  # whatever it is, the model as it is will do, or tell
-            reason, lasting = f"{type(error).__name__}: {error}", False
-        for path in folder.iterdir():
-            with contextlib.suppress(OSError):  # Windows keeps what is mapped
-                path.unlink()
-    if loaded is not None and folder is None:
-        model = protos.to_proto(loaded).SerializeToString()
-    elif loaded is not None and folder is not None:
-        model = folder / "fused.onnx"
-        model_io.save(loaded, model)
-    return Prepared(model, blocked.Report(reason=reason), lasting)
-
-
-def _fused(model: Model) -> ir.Model:
-    result = fuse_loaded(_load(model), "portable")
-    for node in result.fused:
-        logger.info("fused %s, in place of %d nodes", node.name, len(node.replaced))
-    for skipped in result.skipped:
-        logger.info("not fused: %s: %s", skipped.nodes[-1], skipped.reason)
-    return result.graph
-
-
-def _load(model: Model) -> ir.Model:
+def _mentions_frn(model: Model) -> bool:
+    """Whether the ops' name, which the one with a residual ends in, is in the file."""
+    name = op.OP_TYPE.encode()
     if isinstance(model, bytes):
-        return model_io.load(onnx.load_model_from_string(model))
-    return model_io.load(model)
+        return name in model
+    try:
+        with (
+            open(model, "rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            return content.find(name) >= 0
+    except (OSError, ValueError):  # which is told by whoever loads it
+        return False

@@ -120,15 +120,15 @@ def test_a_cnn_is_blocked_and_says_so(caplog):
     assert "2 nodes in ONNX Runtime's blocked layout" in caplog.text
     plain = frn_onnx.InferenceSession(model, providers=CPU, blocked=False)
     np.testing.assert_allclose(run(session, IMAGE)[0], run(plain, IMAGE)[0], rtol=1e-4, atol=1e-5)
-    for a, b in ((session, plain),):
-        assert [(v.name, v.shape, v.type) for v in a.get_inputs()] == [
-            (v.name, v.shape, v.type) for v in b.get_inputs()
-        ]
-        assert [(v.name, v.shape, v.type) for v in a.get_outputs()] == [
-            (v.name, v.shape, v.type) for v in b.get_outputs()
-        ]
-        assert a.get_modelmeta().custom_metadata_map == b.get_modelmeta().custom_metadata_map
-        assert a.get_modelmeta().graph_name == b.get_modelmeta().graph_name
+
+    def said(values):
+        return [(value.name, value.shape, value.type) for value in values]
+
+    assert said(session.get_inputs()) == said(plain.get_inputs())
+    assert said(session.get_outputs()) == said(plain.get_outputs())
+    a, b = session.get_modelmeta(), plain.get_modelmeta()
+    assert a.custom_metadata_map == b.custom_metadata_map
+    assert a.graph_name == b.graph_name
 
 
 @pytest.mark.parametrize("form", ["portable", "custom"])
@@ -224,10 +224,11 @@ def test_whatever_fails_leaves_the_plain_session(monkeypatch):
 
 
 def test_a_model_that_does_not_load_leaves_the_plain_session(monkeypatch):
-    from frn_onnx.runtime import preparation
+    from frn_onnx.runtime import making
+    from frn_onnx.runtime.preparation import Prepared
 
-    report = rewriting.Report(blocked=2)
-    monkeypatch.setattr(preparation.blocked, "prepare", lambda *_: (b"no model", report))
+    made = Prepared(b"no model", rewriting.Report(blocked=2))
+    monkeypatch.setattr(making, "_blocked", lambda *_: made)
     session = frn_onnx.InferenceSession(cnn(), providers=CPU)
     assert session.blocked.blocked == 0
     run(session, IMAGE)
@@ -238,7 +239,7 @@ def test_an_invalid_model_is_told_by_onnx_runtime():
         frn_onnx.InferenceSession(b"no model", providers=CPU)
 
 
-def test_the_models_own_activations_are_left_alone(rng):
+def test_the_models_own_activations_are_left_alone():
     """Tanh of what FRN reads is not taken for FRN."""
     nodes = [helper.make_node("Tanh", ["a"], ["t"]), helper.make_node("Sigmoid", ["a"], ["s"])]
     model = cnn(middle=nodes)
@@ -250,7 +251,7 @@ def test_the_models_own_activations_are_left_alone(rng):
         np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_subgraphs(rng):
+def test_subgraphs():
     """FRN in a branch stays as it is; what a branch reads from outside is there."""
     branch = helper.make_graph(
         [op.node(["b", "gamma", "beta"], "inner", axes=(2, 3))],
@@ -480,3 +481,17 @@ def test_a_failure_that_passes_is_not_kept(tmp_path, monkeypatch):
         session = frn_onnx.InferenceSession(cnn(), providers=CPU, cache=tmp_path)
         assert session.blocked.reason
     assert frn_onnx.InferenceSession(cnn(), providers=CPU, cache=tmp_path).blocked.reason is None
+
+
+def test_importing_the_class_imports_no_graph_tools():
+    """They take longer than most sessions; only those that change their model need them."""
+    code = """
+    import sys
+    import frn_onnx
+    frn_onnx.InferenceSession
+    print(sorted({"onnx_ir", "sympy", "frn_onnx.graph"} & set(sys.modules)))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

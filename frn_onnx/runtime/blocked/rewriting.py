@@ -1,7 +1,6 @@
 """A model, made into one whose FRN nodes work in the blocked layout."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +10,11 @@ from frn_onnx.graph import model_io, protos
 from frn_onnx.runtime.blocked import reorders, restore, standins
 from frn_onnx.runtime.blocked.errors import LostError, UnfitError
 from frn_onnx.runtime.blocked.optimised import optimise
+from frn_onnx.runtime.blocked.report import Report
 
 FILE = "blocked.onnx"
 # Each time without the FRN nodes that were lost the time before.
 _MOST_TRIALS = 4
-
-
-@dataclass(frozen=True)
-class Report:
-    """What became of a model's FRN nodes.
-
-    Attributes:
-        blocked: how many read or write blocked tensors.
-        reordering: how many of these do one of the two with planes, in place of a Reorder.
-        phases: how many take the place of a ConvTranspose in front of them, too.
-        reason: why none does; None where some do.
-    """
-
-    blocked: int = 0
-    reordering: int = 0
-    phases: int = 0
-    reason: str | None = None
-
-    def __str__(self) -> str:
-        if self.reason is not None:
-            return f"outside ONNX Runtime's blocked layout: {self.reason}"
-        return f"{self.blocked} nodes in ONNX Runtime's blocked layout"
 
 
 def transform(model: ir.Model, options: Any, block: int, folder: Path) -> Report:
