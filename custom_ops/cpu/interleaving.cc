@@ -15,22 +15,9 @@ class Interleaving : public UnitCut {
                const FrnCall<float>& call)
       : UnitCut(shape, call), width_(width), phases_(phases) {}
 
-  void Sum(int64_t unit, int64_t begin, int64_t end, double* sums) const {
-    const auto sum_rows = [&](const float* x, int64_t rows, int64_t cols, double* to) {
-      call_.kernels.sum_rows(x, rows, cols, cols, to, call_.large);
-    };
+  void Sum(int64_t unit, int64_t begin, int64_t end, const float* factor, double* sums) const {
     for (const float* phase : phases_) {
-      SumPixels(phase + At(unit, begin), end - begin, sums, sum_rows);
-    }
-  }
-
-  void SumScaled(int64_t unit, int64_t begin, int64_t end, const float* factor,
-                 double* sums) const {
-    const auto sum_rows = [&](const float* x, int64_t rows, int64_t cols, double* to) {
-      call_.kernels.sum_rows_scaled(x, rows, cols, cols, factor, to);
-    };
-    for (const float* phase : phases_) {
-      SumPixels(phase + At(unit, begin), end - begin, sums, sum_rows);
+      SumPixels(phase + At(unit, begin), end - begin, factor, sums);
     }
   }
 

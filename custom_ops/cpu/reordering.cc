@@ -14,28 +14,25 @@ class Reordering : public UnitCut {
              const FrnCall<float>& call)
       : UnitCut(shape, call), table_(table), to_blocked_(reorder == Reorder::kToBlocked) {}
 
-  // Adds the squares of pixels begin .. end of a unit to sums, one of each channel.
-  void Sum(int64_t unit, int64_t begin, int64_t end, double* sums) const {
-    SumBy(
-        unit, begin, end, sums,
-        [&](const float* x, int64_t planes, int64_t n, double* sums) {
-          call_.kernels.sum_planes(x, planes, n, sums);
-        },
-        [&](const float* x, int64_t rows, int64_t cols, double* sums) {
-          call_.kernels.sum_rows(x, rows, cols, cols, sums, call_.large);
-        });
-  }
-
-  void SumScaled(int64_t unit, int64_t begin, int64_t end, const float* factor,
-                 double* sums) const {
-    SumBy(
-        unit, begin, end, sums,
-        [&](const float* x, int64_t planes, int64_t n, double* to) {
-          call_.kernels.sum_planes_scaled(x, planes, n, factor + (to - sums), to);
-        },
-        [&](const float* x, int64_t rows, int64_t cols, double* to) {
-          call_.kernels.sum_rows_scaled(x, rows, cols, cols, factor, to);
-        });
+  void Sum(int64_t unit, int64_t begin, int64_t end, const float* factor, double* sums) const {
+    const int64_t pixels = shape_.pixels, count = end - begin;
+    if (!to_blocked_) {
+      SumPixels(call_.x + InBlocks(unit) + begin * shape_.block, count, factor, sums);
+      return;
+    }
+    const auto sum_planes = [&](int64_t c, int64_t planes) {
+      const float* x = call_.x + InPlanes(unit) + c * pixels + begin;
+      if (factor != nullptr) {
+        call_.kernels.sum_planes_scaled(x, planes, count, factor + c, sums + c);
+      } else {
+        call_.kernels.sum_planes(x, planes, count, sums + c);
+      }
+    };
+    if (count == pixels) {
+      sum_planes(0, Channels(unit));
+    } else {
+      for (int64_t c = 0; c < Channels(unit); ++c) sum_planes(c, 1);
+    }
   }
 
   void Apply(int64_t unit, int64_t begin, int64_t end, const UnitScales& scales) const {
@@ -58,22 +55,6 @@ class Reordering : public UnitCut {
   int64_t InBlocks(int64_t unit) const { return unit * shape_.pixels * shape_.block; }
   int64_t InPlanes(int64_t unit) const {
     return (unit / shape_.blocks() * shape_.channels + FirstChannel(unit)) * shape_.pixels;
-  }
-
-  template <class SumPlanes, class SumRows>
-  void SumBy(int64_t unit, int64_t begin, int64_t end, double* sums, SumPlanes&& sum_planes,
-             SumRows&& sum_rows) const {
-    const int64_t pixels = shape_.pixels, block = shape_.block, count = end - begin;
-    if (to_blocked_) {
-      const float* x = call_.x + InPlanes(unit) + begin;
-      if (count == pixels) {
-        sum_planes(x, Channels(unit), pixels, sums);
-        return;
-      }
-      for (int64_t c = 0; c < Channels(unit); ++c) sum_planes(x + c * pixels, 1, count, sums + c);
-      return;
-    }
-    SumPixels(call_.x + InBlocks(unit) + begin * block, count, sums, sum_rows);
   }
 
   void ToBlocked(int64_t unit, int64_t begin, int64_t count, const UnitScales& scales) const {

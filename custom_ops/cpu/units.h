@@ -51,15 +51,21 @@ class UnitCut {
     }
   }
 
-  // Adds the squares of `count` pixels, one of each channel, by sum_rows(x, rows, columns, sums).
-  template <class SumRows>
-  void SumPixels(const float* x, int64_t count, double* sums, SumRows&& sum_rows) const {
+  // Adds the squares of `count` pixels, one of each channel; of x * factor where that is given.
+  void SumPixels(const float* x, int64_t count, const float* factor, double* sums) const {
+    const auto sum_rows = [&](const float* from, int64_t rows, int64_t cols, double* to) {
+      if (rows == 0) return;
+      if (factor != nullptr) {
+        call_.kernels.sum_rows_scaled(from, rows, cols, cols, factor, to);
+      } else {
+        call_.kernels.sum_rows(from, rows, cols, cols, to, call_.large);
+      }
+    };
     const int64_t block = shape_.block, columns = Repeats() * block, rows = count / Repeats();
     double wide[kMostRepeated] = {};
-    if (rows > 0) sum_rows(x, rows, columns, wide);
+    sum_rows(x, rows, columns, wide);
     for (int64_t i = 0; i < columns; ++i) sums[i % block] += wide[i];
-    const int64_t rest = count % Repeats();
-    if (rest > 0) sum_rows(x + rows * columns, rest, block, sums);
+    sum_rows(x + rows * columns, count % Repeats(), block, sums);
   }
 
   // Normalises `count` pixels of a unit, from a tile to where y begins `at`.
@@ -96,9 +102,9 @@ void OwnUnits(const Cut& cut, const BlockedShape& shape, const FrnCall<float>& c
   call.RunUnits(shape.units(), bytes, [&](int64_t unit) {
     double sums[kMaxBlock] = {};
     UnitScales scales;
-    cut.Sum(unit, 0, pixels, sums);
+    cut.Sum(unit, 0, pixels, nullptr, sums);
     cut.SetScales(unit, sums, &scales, [&](const float* factor, double* again) {
-      cut.SumScaled(unit, 0, pixels, factor, again);
+      cut.Sum(unit, 0, pixels, factor, again);
     });
     cut.Apply(unit, 0, pixels, scales);
   });
@@ -125,7 +131,7 @@ void SharedUnits(const Cut& cut, const BlockedShape& shape, const FrnCall<float>
     call.Run(count * slices, [&](int64_t i) {
       double* sums = &partial[i * block];
       std::fill_n(sums, block, 0.0);
-      cut.Sum(first + i / slices, i % slices * length, end_of(i % slices), sums);
+      cut.Sum(first + i / slices, i % slices * length, end_of(i % slices), nullptr, sums);
     });
     for (int64_t g = 0; g < count; ++g) {
       double sums[kMaxBlock];
@@ -133,7 +139,7 @@ void SharedUnits(const Cut& cut, const BlockedShape& shape, const FrnCall<float>
       cut.SetScales(first + g, sums, &scales[g], [&](const float* factor, double* to) {
         call.Run(slices, [&](int64_t i) {
           std::fill_n(&again[i * block], block, 0.0);
-          cut.SumScaled(first + g, i * length, end_of(i), factor, &again[i * block]);
+          cut.Sum(first + g, i * length, end_of(i), factor, &again[i * block]);
         });
         add_slices(again.data(), to);
       });
@@ -146,9 +152,8 @@ void SharedUnits(const Cut& cut, const BlockedShape& shape, const FrnCall<float>
 }
 
 // A Cut is a UnitCut that has
-//   void Sum(int64_t unit, int64_t begin, int64_t end, double* sums) const;
-//   void SumScaled(int64_t unit, int64_t begin, int64_t end, const float* factor,
-//                  double* sums) const;  // of x * factor
+//   // Adds the squares to sums, one of each channel; of x * factor where that is given.
+//   void Sum(int64_t unit, int64_t begin, int64_t end, const float* factor, double* sums) const;
 //   void Apply(int64_t unit, int64_t begin, int64_t end, const UnitScales& scales) const;
 // for the pixels begin .. end of x, of shape.pixels.
 template <class Cut>
