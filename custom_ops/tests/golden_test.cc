@@ -8,10 +8,13 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "cpu/cpu_target.h"
+#include "tests/byte_reader.h"
 #include "tests/elements.h"
 #include "tests/fake_ort.h"
 #include "tests/guarded.h"
@@ -24,44 +27,19 @@ using namespace frn_test;
 using fake_ort::Dims;
 using fake_ort::Order;
 
-class Reader {
+class Reader : public ByteReader {
  public:
-  explicit Reader(const char* path) {
-    std::FILE* file = std::fopen(path, "rb");
-    if (file == nullptr) Fail("cannot be opened");
-    char buffer[4096];
-    for (size_t n; (n = std::fread(buffer, 1, sizeof(buffer), file)) > 0;) {
-      data_.insert(data_.end(), buffer, buffer + n);
+  explicit Reader(const char* path) : ByteReader(path) {
+    if (Bytes(8) != std::vector<char>{'F', 'R', 'N', 'G', 'O', 'L', 'D', '1'}) {
+      throw std::runtime_error("the file is no golden file");
     }
-    std::fclose(file);
-    if (Bytes(8) != std::vector<char>{'F', 'R', 'N', 'G', 'O', 'L', 'D', '1'})
-      Fail("is no golden file");
   }
 
-  std::vector<char> Bytes(int64_t count) {
-    if (count < 0 || count > static_cast<int64_t>(data_.size() - at_)) Fail("is too short");
-    at_ += count;
-    return {data_.begin() + (at_ - count), data_.begin() + at_};
-  }
-  template <class V>
-  V Value() {
-    V value;
-    std::memcpy(&value, Bytes(sizeof(V)).data(), sizeof(V));
-    return value;
-  }
   Dims Sizes() {
     Dims sizes(Value<uint32_t>());
     for (int64_t& size : sizes) size = Value<int64_t>();
     return sizes;
   }
-
- private:
-  [[noreturn]] static void Fail(const char* what) {
-    std::fprintf(stderr, "golden_test: the file %s\n", what);
-    std::exit(2);
-  }
-  std::vector<char> data_;
-  size_t at_ = 0;
 };
 
 struct Golden {
@@ -128,6 +106,13 @@ std::string Check(const Golden& golden, const Ops& ops, Order order, bool at_end
   return FindError(node.inputs[0].known.type, golden.expected, node.y);
 }
 
+std::vector<Golden> ReadCases(const char* path) {
+  Reader file(path);
+  std::vector<Golden> cases(file.Value<uint32_t>());
+  for (Golden& golden : cases) golden = ReadCase(file);
+  return cases;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -135,9 +120,13 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: golden_test FILE\n");
     return 2;
   }
-  Reader file(argv[1]);
-  std::vector<Golden> cases(file.Value<uint32_t>());
-  for (Golden& golden : cases) golden = ReadCase(file);
+  std::vector<Golden> cases;
+  try {
+    cases = ReadCases(argv[1]);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "golden_test: %s\n", error.what());
+    return 2;
+  }
   const Ops ops;
   int failures = 0, targets = 0;
   for (const frn::CpuTarget& target : frn::CpuTargets()) {

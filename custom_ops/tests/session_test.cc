@@ -21,16 +21,15 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iterator>
 #include <string>
 #include <thread>
 #include <vector>
 
 #define FRN_ONNX_ORT_ABI_H_  // the official header above has the types that elements.h wants
+#include "tests/byte_reader.h"
 #include "tests/reference.h"
 
 namespace {
@@ -47,32 +46,15 @@ void Fail(const std::string& what) {
   ++failures;
 }
 
-class Reader {
+class Reader : public ByteReader {
  public:
-  explicit Reader(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    data_.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
-  }
-  std::vector<char> Bytes(size_t count) {
-    if (count > data_.size() - at_) throw std::runtime_error("the file of cases is too short");
-    at_ += count;
-    return {data_.begin() + (at_ - count), data_.begin() + at_};
-  }
-  template <class V>
-  V Value() {
-    V value;
-    std::memcpy(&value, Bytes(sizeof(V)).data(), sizeof(V));
-    return value;
-  }
+  using ByteReader::ByteReader;
+
   std::vector<char> Counted() { return Bytes(Value<uint32_t>()); }
   std::string Text() {
     const std::vector<char> text = Counted();
     return {text.begin(), text.end()};
   }
-
- private:
-  std::vector<char> data_;
-  size_t at_ = 0;
 };
 
 struct Input {
