@@ -21,6 +21,7 @@ from onnx.reference import ReferenceEvaluator
 
 from frn_onnx import op, reference
 from frn_onnx.graph.cut import Cut, cut
+from frn_onnx.graph.evaluator import evaluator_of
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.match import Match, Miss
 from frn_onnx.graph.matcher.shapes import FLOATS, Dims, Shapes
@@ -117,16 +118,13 @@ class Prober:
         if key not in self._evaluators:
             if len(versions) > 1:
                 raise _NotTriedError(f"its nodes are of several opsets, {sorted(versions)}")
-            function = helper.make_function(
-                "probe",
-                "Probe",
-                [names[value] for value in (*part.inputs, *part.constants)],
-                [names[match.x], names[match.y]],
-                [_widened(node, names) for node in part.nodes],
-                [helper.make_opsetid("", *versions)],
-            )
             try:
-                self._evaluators[key] = ReferenceEvaluator(function)
+                self._evaluators[key] = evaluator_of(
+                    [widened(node, names) for node in part.nodes],
+                    [names[value] for value in (*part.inputs, *part.constants)],
+                    [names[match.x], names[match.y]],
+                    *versions,
+                )
             except Exception as error:
                 raise _NotTriedError(f"{type(error).__name__}: {error}") from error
         return self._evaluators[key]
@@ -260,7 +258,7 @@ def _structure(node: ir.Node, names: dict[ir.Value, str]) -> tuple:
     return (node.op_type, *inputs, *attributes)
 
 
-def _widened(node: ir.Node, names: dict[ir.Value, str]) -> onnx.NodeProto:
+def widened(node: ir.Node, names: dict[ir.Value, str]) -> onnx.NodeProto:
     """A node that computes in float64 where it computes in another float type."""
     proto = ir.to_proto(node)
     proto.input[:] = ["" if value is None else names[value] for value in node.inputs]

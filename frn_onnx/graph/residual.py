@@ -11,17 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 import onnx_ir as ir
-from onnx import helper
-from onnx.reference import ReferenceEvaluator
 
 from frn_onnx import op
 from frn_onnx.graph import inputs, sites
 from frn_onnx.graph.edit import FreeNames, add_initializer, remove_unused, take_over
+from frn_onnx.graph.evaluator import evaluator_of
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Shapes
-from frn_onnx.graph.matcher.values import is_given
+from frn_onnx.graph.matcher.values import clips_from_below_alone, number
+from frn_onnx.graph.probe import widened
 
 logger = logging.getLogger("frn_onnx.graph")
 
@@ -130,16 +129,17 @@ def _tau(
     site: sites.Site, threshold: ir.Node, channels: int, constants: Constants
 ) -> np.ndarray | None:
     """The bound of Max(v, bound), Relu or Clip from below: one value, or one per channel."""
-    bounds: list[np.ndarray | None]
+    values = [constants.get(value) for value in threshold.inputs]
+    bounds: list[np.ndarray] = []
     if threshold.op_type == "Relu":
         bounds = [np.zeros(())]
-    elif threshold.op_type == "Max":
-        values = [constants.get(value) for value in threshold.inputs]
-        # Of three operands, one more may be no constant.
-        bounds = [value for value in values if value is not None] if len(values) == 2 else []
-    else:
-        bounds = _clip_bounds(threshold, constants)
-    if len(bounds) != 1 or (bound := bounds[0]) is None or np.isnan(bound).any():
+    elif threshold.op_type == "Clip":
+        lower = number(threshold, values, 1, "min")
+        if isinstance(lower, np.ndarray) and clips_from_below_alone(threshold, values):
+            bounds = [lower]
+    elif len(values) == 2:  # of three operands, one more may be no constant
+        bounds = [value for value in values if value is not None]
+    if len(bounds) != 1 or np.isnan(bound := bounds[0]).any():
         return None
     axes, _ = site.attributes()
     channel, rank = op.channel_axis(axes), len(axes) + 2
@@ -147,21 +147,6 @@ def _tau(
     single, whole = [1] * rank, [1] * rank
     whole[channel] = channels
     return bound.reshape(-1) if list(wide) in (single, whole) else None
-
-
-def _clip_bounds(clip: ir.Node, constants: Constants) -> list[np.ndarray | None]:
-    """The lower bound of a Clip that has no upper one."""
-
-    def bound(position: int, name: str) -> np.ndarray | None:
-        if name in clip.attributes:
-            return np.asarray(clip.attributes[name].as_float())
-        return constants.get(clip.inputs[position])
-
-    if is_given(clip, 2, "max"):
-        upper = bound(2, "max")
-        if upper is None or upper.item() < np.finfo(np.float32).max:
-            return []
-    return [bound(1, "min")] if is_given(clip, 1, "min") else []
 
 
 def _replace(block: _Block, shapes: Shapes, names: FreeNames) -> Taken:
@@ -238,20 +223,8 @@ def _run(nodes: Sequence[ir.Node], feeds: dict[ir.Value, np.ndarray], opset: int
     """The output of the last node, computed in float64."""
     names = {value: f"i{i}" for i, value in enumerate(feeds)}
     names |= {node.outputs[0]: f"v{i}" for i, node in enumerate(nodes)}
-    protos: list[onnx.NodeProto] = []
-    for node in nodes:
-        proto = ir.to_proto(node)
-        proto.input[:] = ["" if value is None else names[value] for value in node.inputs]
-        proto.output[:] = [names[node.outputs[0]]]
-        protos.append(proto)
-    function = helper.make_function(
-        "probe",
-        "Probe",
-        [names[value] for value in feeds],
-        [names[nodes[-1].outputs[0]]],
-        protos,
-        [helper.make_opsetid("", opset)],
-    )
     given = {names[value]: array for value, array in feeds.items()}
-    (y,) = ReferenceEvaluator(function).run(None, given, attributes={})
+    protos = [widened(node, names) for node in nodes]
+    made = evaluator_of(protos, list(given), [names[nodes[-1].outputs[0]]], opset)
+    (y,) = made.run(None, given, attributes={})
     return np.asarray(y)

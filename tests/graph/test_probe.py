@@ -261,7 +261,7 @@ def test_what_cannot_be_tried_is_fused_all_the_same(rng, monkeypatch, caplog):
     def fails(*args, **kwargs):
         raise NotImplementedError("no such op")
 
-    monkeypatch.setattr("frn_onnx.graph.probe.ReferenceEvaluator", fails)
+    monkeypatch.setattr("frn_onnx.graph.probe.evaluator_of", fails)
     graph = Net(18), Build(NCHW, Params.random(rng))
     with caplog.at_level(logging.DEBUG, "frn_onnx.graph"):
         assert len(fuse(graph[1].model(graph[1].y())).fused) == 1
@@ -273,9 +273,9 @@ def test_layers_of_one_kind_share_an_evaluator(rng, monkeypatch):
     from frn_onnx.graph import probe
 
     made = []
-    evaluator = probe.ReferenceEvaluator
+    evaluator = probe.evaluator_of
     monkeypatch.setattr(
-        probe, "ReferenceEvaluator", lambda function: made.append(function) or evaluator(function)
+        probe, "evaluator_of", lambda *nodes: made.append(nodes) or evaluator(*nodes)
     )
     graph = built(rng)
     for _ in range(3):

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
 
 from frn_onnx.graph import sites
+from frn_onnx.graph.evaluator import evaluator_of
 
 # Parameters of an FRN layer are one value per channel. Anything larger than this is a weight
 # or an activation, and is left unread, on disk if it is there.
@@ -77,18 +76,11 @@ class Constants:
         proto.input.extend(names)
         proto.output.append("out")
         opset = node.version or self._opset
-        function = onnx.helper.make_function(
-            "fold",
-            "Fold",
-            [name for name in names if name],
-            ["out"],
-            [proto],
-            [onnx.helper.make_opsetid("", opset)],
-        )
         feeds = {name: arg for name, arg in zip(names, args, strict=True) if name}
         try:
             with np.errstate(all="ignore"):
-                (result,) = ReferenceEvaluator(function).run(None, feeds, attributes={})
+                made = evaluator_of([proto], list(feeds), ["out"], opset)
+                (result,) = made.run(None, feeds, attributes={})
         except Exception:  # an op the evaluator does not have, or an invalid node: not constant
             return None
         return result if isinstance(result, np.ndarray) and result.size <= _LARGEST else None

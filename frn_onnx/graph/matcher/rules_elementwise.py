@@ -7,7 +7,15 @@ import numpy as np
 from frn_onnx.graph.matcher import form as fm
 from frn_onnx.graph.matcher.axes import Axes, Frame
 from frn_onnx.graph.matcher.form import Form
-from frn_onnx.graph.matcher.values import Comparison, Known, Rule, as_form, is_given, pair
+from frn_onnx.graph.matcher.values import (
+    Comparison,
+    Rule,
+    as_form,
+    clips_from_below_alone,
+    is_given,
+    number,
+    pair,
+)
 
 
 def _multiply(context, node, args):
@@ -77,20 +85,11 @@ def _relu(context, node, args):
 
 
 def _clip(context, node, args):
-    def bound(position: int, name: str) -> Known | None:
-        if name in node.attributes:
-            return np.asarray(node.attributes[name].as_float())
-        return args[position] if len(args) > position else None
-
-    if not isinstance(args[0], Form):
+    if not isinstance(args[0], Form) or not clips_from_below_alone(node, args):
         return None
-    if is_given(node, 2, "max"):
-        upper = bound(2, "max")
-        if not isinstance(upper, np.ndarray) or upper.item() < np.finfo(np.float32).max:
-            return None
     if not is_given(node, 1, "min"):
         return args[0]
-    lower = bound(1, "min")
+    lower = number(node, args, 1, "min")
     return _maximum(context, node, [args[0], lower]) if lower is not None else None
 
 

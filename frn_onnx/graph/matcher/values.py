@@ -1,6 +1,6 @@
 """What a rule sees: the known tensors, and what it may look up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -121,6 +121,21 @@ def is_given(node: ir.Node, position: int, name: str) -> bool:
     if name in node.attributes:
         return True
     return len(node.inputs) > position and node.inputs[position] is not None
+
+
+def number(node: ir.Node, args: Sequence[Known | None], position: int, name: str) -> Known | None:
+    """What older opsets have as an attribute, and newer ones as an input."""
+    if name in node.attributes:
+        return np.asarray(node.attributes[name].as_float())
+    return args[position] if len(args) > position else None
+
+
+def clips_from_below_alone(node: ir.Node, args: Sequence[Known | None]) -> bool:
+    """Whether no float is above the upper bound of a Clip."""
+    if not is_given(node, 2, "max"):
+        return True
+    upper = number(node, args, 2, "max")
+    return isinstance(upper, np.ndarray) and not upper.item() < np.finfo(np.float32).max
 
 
 def axes_argument(node: ir.Node, args: list[Known | None]) -> list[int] | None:
