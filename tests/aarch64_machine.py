@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from machines import cannot
+
 ROOT = Path(__file__).parents[1]
 MACHINE = ROOT / ".envs" / "aarch64-bookworm"
 _HANDLER = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
@@ -36,9 +38,7 @@ _QUICK = (
 def main(arguments: list[str]) -> int:
     lacking = _lacking()
     if lacking is not None:
-        required = os.environ.get("FRN_ONNX_REQUIRE_ENVS") == "1"
-        print(f"{'FAILED' if required else 'SKIPPED'}: no aarch64 machine: {lacking}")
-        return int(required)
+        return cannot(f"no aarch64 machine: {lacking}")
     (wheel,) = (ROOT / "dist").glob("*-manylinux_2_28_aarch64.whl")
     install("--no-deps", wheel)
     return run(arguments or shlex.split(_QUICK))

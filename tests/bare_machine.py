@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from machines import cannot
+
 ROOT = Path(__file__).parents[1]
 SUITE = "trixie"
 PACKED = ROOT / ".envs" / f"bare-{SUITE}.tar"
@@ -36,9 +38,7 @@ _TESTS = (
 def main() -> int:
     lacking = _lacking()
     if lacking is not None:
-        required = os.environ.get("FRN_ONNX_REQUIRE_ENVS") == "1"
-        print(f"{'FAILED' if required else 'SKIPPED'}: a bare machine cannot be made: {lacking}")
-        return int(required)
+        return cannot(f"a bare machine cannot be made: {lacking}")
     with tempfile.TemporaryDirectory(prefix="bare-", dir=PACKED.parent) as folder:
         machine = Machine(Path(folder))
         machine.run("without a compiler", "! CXX=none make demo 2>&1 | tee /tmp/out", seconds=30)

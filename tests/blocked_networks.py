@@ -66,8 +66,8 @@ class Network:
         graph = helper.make_graph(
             self.nodes,
             "random_cnn",
-            [self._info(self.maps[0], self.channels)],
-            [self._info(m, m.channels) for m in unique.values()],
+            [self._info(self.maps[0])],
+            [self._info(m) for m in unique.values()],
             self.weights,
         )
         imports = [helper.make_opsetid("", 17), helper.make_opsetid(op.DOMAIN, op.VERSION)]
@@ -78,8 +78,8 @@ class Network:
         n, h, w = self.rng.integers(1, 4), *(8 * self.rng.integers(1, 4, 2))
         return self.rng.standard_normal((n, self.channels, h, w)).astype(np.float32) * 2 + 0.2
 
-    def _info(self, m: Map, channels: int):
-        dims = ["n", channels, f"h{m.level}", f"w{m.level}"]
+    def _info(self, m: Map):
+        dims = ["n", m.channels, f"h{m.level}", f"w{m.level}"]
         return helper.make_tensor_value_info(m.name, TensorProto.FLOAT, dims)
 
     def weight(self, values: np.ndarray) -> str:

@@ -98,6 +98,15 @@ def make_params(rng, channels, dtype) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return gamma + np.sign(gamma), beta, tau
 
 
+def at_byte(array: np.ndarray, byte: int) -> np.ndarray:
+    """A copy of an array at an address of this remainder by 64."""
+    raw = np.zeros(array.nbytes + 128, np.uint8)
+    placed = np.ndarray(array.shape, array.dtype, raw, offset=-raw.ctypes.data % 64 + byte)
+    placed[...] = array
+    assert placed.ctypes.data % 64 == byte
+    return placed
+
+
 def at_offset(array: np.ndarray, elements: int) -> np.ndarray:
     """A contiguous copy that begins ``elements`` elements behind a 64-byte boundary."""
     raw = np.zeros(array.nbytes + 64 + elements * array.itemsize, np.uint8)
@@ -167,3 +176,23 @@ def run_and_check(
     )
     check(y, original, gamma, beta, tau, added, epsilon=epsilon, axes=axes)
     return y
+
+
+def rounded(channels: int, block: int) -> int:
+    """Up to whole blocks."""
+    return -(-channels // block) * block
+
+
+def to_blocked(x: np.ndarray, block: int, fill: float = 0.0) -> np.ndarray:
+    """(N, C, H, W) as ONNX Runtime has it in blocks, by the shape that it gives it."""
+    n, c, h, w = x.shape
+    padded = np.full((n, rounded(c, block), h, w), fill, x.dtype)
+    padded[:, :c] = x
+    blocks = padded.reshape(n, rounded(c, block) // block, block, h, w).transpose(0, 1, 3, 4, 2)
+    return np.ascontiguousarray(blocks).reshape(padded.shape)
+
+
+def from_blocked(y: np.ndarray, block: int) -> np.ndarray:
+    """As (N, C, H, W) again, with the channels that fill the last block."""
+    n, c, h, w = y.shape
+    return y.reshape(n, c // block, h, w, block).transpose(0, 1, 4, 2, 3).reshape(n, c, h, w)

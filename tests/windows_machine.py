@@ -19,6 +19,7 @@ import zipfile
 from pathlib import Path
 
 import session_cases
+from machines import cannot
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".envs" / "windows"
@@ -32,9 +33,7 @@ _SYSTEM = r"(KERNEL32|msvcrt|ntdll|api-ms-win-[\w-]+)\.dll"
 def main() -> int:
     wine = next((path for path in ("/usr/lib/wine/wine64", "wine64") if shutil.which(path)), None)
     if wine is None or shutil.which(_COMPILER) is None:
-        word = "FAILED" if required() else "SKIPPED"
-        print(f"{word}: no Windows: apt install wine64 wine g++-mingw-w64-x86-64-posix")
-        return int(required())
+        return cannot("no Windows: apt install wine64 wine g++-mingw-w64-x86-64-posix")
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="windows-", dir=CACHE) as name:
         folder = Path(name)
@@ -50,11 +49,6 @@ def main() -> int:
                 assert f"ONNX Runtime {version}: {count} cases, 0 failures" in said, said
                 print(f"windows: {target}: {said.strip()}", flush=True)
     return 0
-
-
-def required() -> bool:
-    """Whether a missing environment is a failure."""
-    return os.environ.get("FRN_ONNX_REQUIRE_ENVS") == "1"
 
 
 def unpack(wheel: Path, member: str, folder: Path) -> Path:

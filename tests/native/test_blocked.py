@@ -4,7 +4,15 @@ import numpy as np
 import onnxruntime as ort
 import ort_models
 import pytest
-from native_cases import check, make_params, make_residual, make_x
+from native_cases import (
+    check,
+    from_blocked,
+    make_params,
+    make_residual,
+    make_x,
+    rounded,
+    to_blocked,
+)
 from onnx import TensorProto, helper, numpy_helper
 
 DOMAIN = "frn_onnx.internal"
@@ -26,24 +34,6 @@ SHAPES = [
     (2, 16, 0, 4),
 ]
 PARAMETERS = ("gamma", "beta", "tau", "epsilon")
-
-
-def rounded(channels: int, block: int) -> int:
-    return -(-channels // block) * block
-
-
-def to_blocked(x: np.ndarray, block: int, fill: float = 0.0) -> np.ndarray:
-    """(N, C, H, W) as ONNX Runtime has it in blocks, by the shape that it gives it."""
-    n, c, h, w = x.shape
-    padded = np.full((n, rounded(c, block), h, w), fill, x.dtype)
-    padded[:, :c] = x
-    blocks = padded.reshape(n, rounded(c, block) // block, block, h, w).transpose(0, 1, 3, 4, 2)
-    return np.ascontiguousarray(blocks).reshape(padded.shape)
-
-
-def from_blocked(y: np.ndarray, block: int) -> np.ndarray:
-    n, c, h, w = y.shape
-    return y.reshape(n, c // block, h, w, block).transpose(0, 1, 4, 2, 3).reshape(n, c, h, w)
 
 
 def model_of(feeds, way, block, channels, *, constant=(), dynamic=False, **changes):

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import ort_models
 import pytest
-from native_cases import check, make_params, make_x
+from native_cases import check, from_blocked, make_params, make_x, to_blocked
 from onnx import TensorProto, helper, numpy_helper
 
 DOMAIN = "frn_onnx.internal"
@@ -27,22 +27,10 @@ SHAPES = [
 ]
 
 
-def swapped(x, block):
-    """(N, C, H, W) as ONNX Runtime has it in blocks, by the shape that it gives it."""
-    n, c, h, w = x.shape
-    blocks = x.reshape(n, c // block, block, h, w).transpose(0, 1, 3, 4, 2)
-    return np.ascontiguousarray(blocks).reshape(x.shape)
-
-
-def planes(y, block):
-    n, c, h, w = y.shape
-    return y.reshape(n, c // block, h, w, block).transpose(0, 1, 4, 2, 3).reshape(n, c, h, w)
-
-
 def run(whole, params, block, *, threads=2):
     """FRN of a tensor of which the node is given the phases; parameters by name."""
     feeds = {
-        name: swapped(np.ascontiguousarray(whole[:, :, i::2, j::2]), block)
+        name: to_blocked(whole[:, :, i::2, j::2], block)
         for name, (i, j) in zip(NAMES, ORDER, strict=True)
     }
     inputs = [*NAMES, *(name if name in params else "" for name in ("gamma", "beta", "tau"))]
@@ -62,7 +50,7 @@ def run(whole, params, block, *, threads=2):
     imports = [helper.make_opsetid("", 18), helper.make_opsetid(DOMAIN, 1)]
     model = helper.make_model(graph, opset_imports=imports, ir_version=8)
     (y,) = ort_models.session(model, threads=threads).run(None, feeds)
-    return planes(y, block)
+    return from_blocked(y, block)
 
 
 def case(rng, shape, block, scale=1.0):

@@ -7,7 +7,16 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-from native_cases import CASES, DTYPES, at_offset, channels_of, make_params, make_x, run_and_check
+from native_cases import (
+    CASES,
+    DTYPES,
+    at_byte,
+    at_offset,
+    channels_of,
+    make_params,
+    make_x,
+    run_and_check,
+)
 
 from frn_onnx import _native
 
@@ -47,15 +56,6 @@ def test_larger_than_the_caches(target, dtype, rng, shape, axes):
         out = at_offset(np.zeros_like(x), offset)
         params = make_params(rng, channels_of(shape, axes), dtype)
         run_and_check(x, *params, axes=axes, out=out)
-
-
-def at_byte(x, byte):
-    """A copy of x at an address of this remainder by 64."""
-    raw = np.zeros(x.nbytes + 128, np.uint8)
-    placed = np.ndarray(x.shape, x.dtype, raw, offset=-raw.ctypes.data % 64 + byte)
-    placed[...] = x
-    assert placed.ctypes.data % 64 == byte
-    return placed
 
 
 @pytest.mark.parametrize("rows", [5, 3000])  # in the caches, and larger than they are

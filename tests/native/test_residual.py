@@ -7,6 +7,7 @@ import pytest
 from native_cases import (
     CASES,
     DTYPES,
+    at_byte,
     at_offset,
     channels_of,
     make_params,
@@ -115,14 +116,6 @@ def test_larger_than_the_caches(target, rng, shape, axes, name):
     for offset in (0, 1):
         out = at_offset(np.zeros_like(x), offset)
         assert call(x, *params, residual, axes=axes, out=out).tobytes() == expected.tobytes()
-
-
-def at_byte(array, byte):
-    """A copy at an address of this remainder by 64."""
-    raw = np.zeros(array.nbytes + 128, np.uint8)
-    placed = np.ndarray(array.shape, array.dtype, raw, offset=-raw.ctypes.data % 64 + byte)
-    placed[...] = array
-    return placed
 
 
 @pytest.mark.parametrize("rows", [5, 3000])  # in the caches, and larger than they are
