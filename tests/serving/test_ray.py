@@ -116,7 +116,7 @@ def test_the_yaml_is_rays_own(tmp_path):
     )
     command = ["ray-config", *paths, "-o", tmp_path / "app.yaml", "--replicas=1"]
     command += ["--max-replicas=4", "--num-gpus=0.5", "--device=cuda", "--threads=3"]
-    command += ["--max-batch=8", "--max-batch-mb=5", "--max-queue=50", "--max-wait=2.5"]
+    command += ["--max-batch=8", "--max-batch-mb=5", "--max-queue=50", "--max-wait=2.5", "--fuse"]
     command += ["--run-timeout=9", "--max-body=7", "--gpu-mem-limit=900", "--host=::1", "--port=81"]
     subprocess.run(
         [environments.python("ray"), *processes.CLI, *command],
@@ -136,6 +136,7 @@ def test_the_yaml_is_rays_own(tmp_path):
         "name": "frn",
         "device": "cuda",
         "threads": 3,
+        "fuse": True,
         "max_batch": 8,
         "max_batch_mb": 5,
         "max_queue": 50,
