@@ -31,9 +31,12 @@ _CALLS_NATIVE = re.compile(
 )
 
 
+_NOT_BUILT = "needs frn_onnx._native, which is built where Python's headers are"
+
+
 class _NotBuilt(pytest.File):
     def collect(self):
-        pytest.skip("needs frn_onnx._native, which is built where Python's headers are")
+        pytest.skip(_NOT_BUILT)
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent) -> pytest.File | None:
@@ -43,9 +46,12 @@ def pytest_pycollect_makemodule(module_path: Path, parent) -> pytest.File | None
 
 
 def pytest_collection_modifyitems(items) -> None:
-    if os.environ.get("FRN_ONNX_REQUIRE_CUDA") == "1" or shutil.which("nvidia-smi"):
-        return
-    skip = pytest.mark.skip(reason="no NVIDIA GPU here (FRN_ONNX_REQUIRE_CUDA=1 makes this fail)")
+    lacking = {}
+    if os.environ.get("FRN_ONNX_REQUIRE_CUDA") != "1" and not shutil.which("nvidia-smi"):
+        lacking["cuda"] = "no NVIDIA GPU here (FRN_ONNX_REQUIRE_CUDA=1 makes this fail)"
+    if not library.has_native():
+        lacking["native"] = _NOT_BUILT
     for item in items:
-        if item.get_closest_marker("cuda"):
-            item.add_marker(skip)
+        for marker, reason in lacking.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))

@@ -62,6 +62,7 @@ FEATURES = {
 }
 
 
+@pytest.mark.native
 def test_uses_what_the_cpu_has():
     """Whatever compiler built it: a wheel that always took the baseline computes right, slowly."""
     from frn_onnx import _native

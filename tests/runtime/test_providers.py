@@ -160,6 +160,7 @@ def test_doctor_finds_two_packages(tmp_path, monkeypatch):
     assert "openvino" not in check.detail
 
 
+@pytest.mark.native
 def test_doctor_finds_a_compiled_module_of_another_version(monkeypatch):
     monkeypatch.setattr(frn_onnx, "__version__", "0.0.9")
     report = doctor.examine()
