@@ -44,7 +44,7 @@ def chosen(options: Any) -> list[str] | None:
     Devices (``add_provider_for_devices``), names (``add_provider``) and policies cannot be read
     back, so a session of one node is made and asked.
     """
-    if options is None or not hasattr(options, "has_providers") or not options.has_providers():
+    if options is None or not session_options.chooses_providers(options):
         return None
     entries = {key: session_options.entry(options, key) for key in _WRITES}
     entries = {key: value for key, value in entries.items() if value is not None}

@@ -18,6 +18,11 @@ def changed(options: Any, **changes: Any) -> Iterator[None]:
             setattr(options, name, value)
 
 
+def chooses_providers(options: Any) -> bool:
+    """Whether they hold devices, a policy or providers, as those of ONNX Runtime 1.23 on may."""
+    return hasattr(options, "has_providers") and options.has_providers()
+
+
 def entry(options: Any, key: str) -> str | None:
     """The value of a config entry; None: it was never set."""
     try:

@@ -49,8 +49,10 @@ def registered(monkeypatch):
 def test_devices_of_the_cpu_get_the_kernel(case, registered, make):
     options = make()
     assert providers.chosen(options) == [CPU]
-    created = frn_onnx.InferenceSession(case.model, options)
-    assert registered == [options]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        created = frn_onnx.InferenceSession(case.model, options)
+    assert registered.count(options) == 1 and not said
     assert created.get_providers() == [CPU]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from frn_onnx.runtime import library
-from frn_onnx.runtime.session_options import changed, entry
+from frn_onnx.runtime.session_options import changed, chooses_providers, entry
 
 ort: Any = library.onnxruntime()
 
@@ -31,7 +31,9 @@ def optimise(source: Path, path: Path, options: Any) -> None:
     _set(options, _WEIGHTS_FILE, _WEIGHTS)
     _set(options, _WEIGHTS_FROM, str(_LARGE_BYTES))
     with changed(options, **changes):
-        ort.InferenceSession(str(source), options, providers=_CPU)
+        # It warns where providers are given twice.
+        providers = None if chooses_providers(options) else _CPU
+        ort.InferenceSession(str(source), options, providers=providers)
 
 
 def weights_in_one_file(options: Any) -> None:
