@@ -52,7 +52,8 @@ def test_devices_of_the_cpu_get_the_kernel(case, registered, make):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         created = frn_onnx.InferenceSession(case.model, options)
-    assert registered.count(options) == 1 and not said
+    assert registered.count(options) == 1
+    assert not said
     assert created.get_providers() == [CPU]
 
 
