@@ -1,6 +1,6 @@
 // FRN of ONNX Runtime's blocked tensors (NCHWc), float alone. A tensor of shape (N, C, H, W) is in
 // memory (N, C / block, H, W, block), with C rounded up: a unit, one block of channels of one
-// sample, is rows of `block` columns, and is computed as such (rows.h).
+// sample, is computed as a whole (units.h).
 
 #ifndef FRN_ONNX_CPU_BLOCKED_H_
 #define FRN_ONNX_CPU_BLOCKED_H_
@@ -29,11 +29,10 @@ constexpr bool IsBlock(int64_t block) { return block == 8 || block == 16; }
 
 // As PrepareParameters, with values for the channels that fill the last block up: y is 0 there
 // where x and the residual are.
-Parameters<float> PrepareBlocked(const Kernels<float>& kernels, const FrnParams<float>& params,
-                                 int64_t channels, int64_t block);
+Parameters<float> PrepareBlocked(const FrnParams<float>& params, int64_t channels, int64_t block);
 
 // As ComputeFrn, all tensors blocked.
-void ComputeBlocked(const Kernels<float>& kernels, const BlockedShape& shape, const float* x,
+void ComputeBlocked(const KernelTable& table, const BlockedShape& shape, const float* x,
                     const float* residual, float* y, const Parameters<float>& params,
                     Executor& executor);
 
@@ -42,7 +41,7 @@ using FrnPhases = std::array<const float*, 4>;
 
 // As ComputeBlocked, where x is four tensors of `shape`, `width` pixels wide; y is neither's
 // memory.
-void ComputeInterleaving(const Kernels<float>& kernels, const BlockedShape& shape, int64_t width,
+void ComputeInterleaving(const KernelTable& table, const BlockedShape& shape, int64_t width,
                          const FrnPhases& phases, float* y, const Parameters<float>& params,
                          Executor& executor);
 

@@ -36,20 +36,18 @@ class BlockedKernel {
   }
 
  private:
-  const Kernels<float>& kernels() const { return KernelsOf(table_, float{}); }
-
   Parameters<float> Prepare(const OrtKernelContext* context, int64_t* channels) const {
     const FrnParams<float> params = ReadBlockedParams(api_, node_, context, channels);
-    return PrepareBlocked(kernels(), params, *channels, node_.block);
+    return PrepareBlocked(params, *channels, node_.block);
   }
 
   void Compute(const Parameters<float>& params, int64_t channels, OrtKernelContext* context) const {
     const BlockedTensors t = ReadBlockedTensors(api_, node_, channels, context);
     OrtExecutor executor(api_, context, threads_);
     if (node_.op == &kInterleavingFrnOp) {
-      ComputeInterleaving(kernels(), t.shape, t.width, t.phases, t.y, params, executor);
+      ComputeInterleaving(table_, t.shape, t.width, t.phases, t.y, params, executor);
     } else if (node_.x_is_blocked && node_.y_is_blocked) {
-      ComputeBlocked(kernels(), t.shape, t.x, t.residual, t.y, params, executor);
+      ComputeBlocked(table_, t.shape, t.x, t.residual, t.y, params, executor);
     } else {
       const Reorder reorder = node_.y_is_blocked ? Reorder::kToBlocked : Reorder::kFromBlocked;
       ComputeReordering(table_, reorder, t.shape, t.x, t.residual, t.y, params, executor);

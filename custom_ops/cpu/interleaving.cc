@@ -11,9 +11,9 @@ namespace {
 
 class Interleaving : public UnitCut {
  public:
-  Interleaving(const BlockedShape& shape, int64_t width, const FrnPhases& phases,
-               const FrnCall<float>& call)
-      : UnitCut(shape, call), width_(width), phases_(phases) {}
+  Interleaving(const KernelTable& table, const BlockedShape& shape, int64_t width,
+               const FrnPhases& phases, const FrnCall<float>& call)
+      : UnitCut(table, shape, call), width_(width), phases_(phases) {}
 
   void Sum(int64_t unit, int64_t begin, int64_t end, const float* factor, double* sums) const {
     for (const float* phase : phases_) {
@@ -36,9 +36,6 @@ class Interleaving : public UnitCut {
   }
 
  private:
-  // Of pixel `at` of a unit, in each phase.
-  int64_t At(int64_t unit, int64_t at) const { return (unit * shape_.pixels + at) * shape_.block; }
-
   void Interleave(int64_t unit, int64_t i, int64_t at, int64_t count, float* tile) const {
     const float *even = phases_[2 * i] + At(unit, at), *odd = phases_[2 * i + 1] + At(unit, at);
     if (shape_.block == 8) {
@@ -62,14 +59,14 @@ class Interleaving : public UnitCut {
 
 }  // namespace
 
-void ComputeInterleaving(const Kernels<float>& kernels, const BlockedShape& shape, int64_t width,
+void ComputeInterleaving(const KernelTable& table, const BlockedShape& shape, int64_t width,
                          const FrnPhases& phases, float* y, const Parameters<float>& params,
                          Executor& executor) {
   const FrnShape units{shape.units(), 4 * shape.pixels, shape.block, 1};
   if (units.elements() == 0) return;
-  const FrnCall<float> call{kernels, units,  phases[0], nullptr,
-                            y,       params, executor,  IsLarge(units, y)};
-  ComputeUnits(Interleaving(shape, width, phases, call), shape, call);
+  const FrnCall<float> call{
+      KernelsOf(table, float{}), units, phases[0], nullptr, y, params, executor, IsLarge(units, y)};
+  ComputeUnits(Interleaving(table, shape, width, phases, call), shape, call);
 }
 
 }  // namespace frn

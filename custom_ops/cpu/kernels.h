@@ -95,6 +95,14 @@ struct KernelsOfTypes<TypeList<T...>> : Kernels<T>... {};
 
 // One target's kernels for every element type.
 struct KernelTable : KernelsOfTypes<ElementTypes> {
+  // As sum_rows and apply_rows, or with a factor as those that are scaled, for `pixels` rows of
+  // `block` columns, 8 or 16, one behind the other.
+  void (*sum_pixels)(const float* x, int64_t pixels, int64_t block, const float* factor,
+                     double* sums);
+  void (*apply_pixels)(const float* x, const float* residual, float* y, int64_t pixels,
+                       int64_t block, const float* factor, const float* scale, const float* shift,
+                       const float* tau, bool large);
+
   // out[c * out_stride + r] = in[r * in_stride + c] for r < rows and c < cols
   void (*transpose)(const float* in, int64_t rows, int64_t cols, int64_t in_stride, float* out,
                     int64_t out_stride);

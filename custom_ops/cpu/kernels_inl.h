@@ -154,6 +154,7 @@ void Prefetch(const T* p) {
 #include "cpu/sum_planes_inl.h"
 #include "cpu/sum_rows_inl.h"
 #include "cpu/transpose_inl.h"
+#include "cpu/units_inl.h"
 
 template <class V, class T>
 void Widen(const T* x, int64_t n, typename V::Elem* out) {
@@ -195,7 +196,10 @@ struct VectorFor<double> {
 
 template <class... T>
 constexpr KernelTable MakeTable(TypeList<T...>) {
-  return {{MakeKernels<typename VectorFor<ComputeType<T>>::type, T>()...}, Transpose<FloatVec>};
+  return {{MakeKernels<typename VectorFor<ComputeType<T>>::type, T>()...},
+          SumPixels<FloatVec>,
+          ApplyPixels<FloatVec>,
+          Transpose<FloatVec>};
 }
 
 constexpr KernelTable kTable = MakeTable(ElementTypes{});

@@ -12,12 +12,12 @@ class Reordering : public UnitCut {
  public:
   Reordering(const KernelTable& table, Reorder reorder, const BlockedShape& shape,
              const FrnCall<float>& call)
-      : UnitCut(shape, call), table_(table), to_blocked_(reorder == Reorder::kToBlocked) {}
+      : UnitCut(table, shape, call), to_blocked_(reorder == Reorder::kToBlocked) {}
 
   void Sum(int64_t unit, int64_t begin, int64_t end, const float* factor, double* sums) const {
     const int64_t pixels = shape_.pixels, count = end - begin;
     if (!to_blocked_) {
-      SumPixels(call_.x + InBlocks(unit) + begin * shape_.block, count, factor, sums);
+      SumPixels(call_.x + At(unit, begin), count, factor, sums);
       return;
     }
     const auto sum_planes = [&](int64_t c, int64_t planes) {
@@ -51,8 +51,7 @@ class Reordering : public UnitCut {
   int64_t Channels(int64_t unit) const {
     return std::min(shape_.block, shape_.channels - FirstChannel(unit));
   }
-  // Where a unit begins among blocks, and among planes.
-  int64_t InBlocks(int64_t unit) const { return unit * shape_.pixels * shape_.block; }
+  // Where a unit begins among planes.
   int64_t InPlanes(int64_t unit) const {
     return (unit / shape_.blocks() * shape_.channels + FirstChannel(unit)) * shape_.pixels;
   }
@@ -63,13 +62,13 @@ class Reordering : public UnitCut {
     if (Channels(unit) < block) std::fill_n(tile, count * block, 0.0f);
     table_.transpose(call_.x + InPlanes(unit) + begin, Channels(unit), count, shape_.pixels, tile,
                      block);
-    ApplyPixels(unit, tile, InBlocks(unit) + begin * block, count, scales);
+    ApplyPixels(unit, tile, At(unit, begin), count, scales);
   }
 
   void FromBlocked(int64_t unit, int64_t begin, int64_t count, const UnitScales& scales) const {
     const int64_t block = shape_.block;
     alignas(64) float tile[kTile * kMaxBlock];
-    table_.transpose(call_.x + InBlocks(unit) + begin * block, count, block, block, tile, kTile);
+    table_.transpose(call_.x + At(unit, begin), count, block, block, tile, kTile);
     for (int64_t c = 0; c < Channels(unit); ++c) {
       const int64_t at = InPlanes(unit) + c * shape_.pixels + begin;
       const float *x = tile + c * kTile, *residual = call_.ResidualAt(at);
@@ -84,7 +83,6 @@ class Reordering : public UnitCut {
     }
   }
 
-  const KernelTable& table_;
   const bool to_blocked_;
 };
 
@@ -95,8 +93,8 @@ void ComputeReordering(const KernelTable& table, Reorder reorder, const BlockedS
                        const Parameters<float>& params, Executor& executor) {
   const FrnShape units{shape.units(), shape.pixels, shape.block, 1};
   if (units.elements() == 0) return;
-  const Kernels<float>& kernels = KernelsOf(table, float{});
-  const FrnCall<float> call{kernels, units, x, residual, y, params, executor, IsLarge(units, y)};
+  const FrnCall<float> call{KernelsOf(table, float{}), units, x, residual, y, params, executor,
+                            IsLarge(units, y)};
   ComputeUnits(Reordering(table, reorder, shape, call), shape, call);
 }
 

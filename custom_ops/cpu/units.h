@@ -1,5 +1,4 @@
-// FRN of blocked tensors unit by unit, where x does not lie as y will: what is common to those
-// ways.
+// FRN of blocked tensors unit by unit: what is common to the ways in which x and y may lie.
 
 #ifndef FRN_ONNX_CPU_UNITS_H_
 #define FRN_ONNX_CPU_UNITS_H_
@@ -15,81 +14,48 @@ namespace frn {
 
 constexpr int64_t kTile = 128;  // pixels that are put into their new order at once
 constexpr int64_t kMaxBlock = 16;
-constexpr int64_t kMostRepeated = 64;  // columns of a row of several pixels
 
 // What belongs to the channels of a unit.
 struct UnitScales {
-  float scale[kMostRepeated], factor[kMostRepeated];
+  float scale[kMaxBlock], factor[kMaxBlock];
   bool factored = false;
 };
 
 // call.shape is that of all units: (units, pixels of y, block, 1).
 class UnitCut {
  public:
-  UnitCut(const BlockedShape& shape, const FrnCall<float>& call) : shape_(shape), call_(call) {}
+  UnitCut(const KernelTable& table, const BlockedShape& shape, const FrnCall<float>& call)
+      : table_(table), shape_(shape), call_(call) {}
 
   // From the sums of a whole unit; sum_again(factor, sums) adds up the squares of x * factor.
   template <class SumAgain>
   void SetScales(int64_t unit, double* sums, UnitScales* scales, SumAgain&& sum_again) const {
     double spare[kMaxBlock];
     scales->factored = ScalesOf(call_, unit, 0, shape_.block, sums, spare, scales->factor,
-                                scales->scale, [&](const float*, double* again) {
-                                  Repeat(scales->factor);
+                                scales->scale, [&](const float* factor, double* again) {
                                   std::fill_n(again, shape_.block, 0.0);
-                                  sum_again(scales->factor, again);
+                                  sum_again(factor, again);
                                 });
-    Repeat(scales->scale);
-    if (scales->factored) Repeat(scales->factor);
   }
 
  protected:
-  // Several pixels are taken as one row, whose values stay in registers.
-  int64_t Repeats() const { return call_.kernels.narrow_columns / shape_.block; }
-  void Repeat(float* values) const {
-    for (int64_t i = shape_.block; i < Repeats() * shape_.block; ++i) {
-      values[i] = values[i - shape_.block];
-    }
-  }
+  // Where pixel `at` of a unit begins.
+  int64_t At(int64_t unit, int64_t at) const { return (unit * shape_.pixels + at) * shape_.block; }
 
   // Adds the squares of `count` pixels, one of each channel; of x * factor where that is given.
   void SumPixels(const float* x, int64_t count, const float* factor, double* sums) const {
-    const auto sum_rows = [&](const float* from, int64_t rows, int64_t cols, double* to) {
-      if (rows == 0) return;
-      if (factor != nullptr) {
-        call_.kernels.sum_rows_scaled(from, rows, cols, cols, factor, to);
-      } else {
-        call_.kernels.sum_rows(from, rows, cols, cols, to, call_.large);
-      }
-    };
-    const int64_t block = shape_.block, columns = Repeats() * block, rows = count / Repeats();
-    double wide[kMostRepeated] = {};
-    sum_rows(x, rows, columns, wide);
-    for (int64_t i = 0; i < columns; ++i) sums[i % block] += wide[i];
-    sum_rows(x + rows * columns, count % Repeats(), block, sums);
+    table_.sum_pixels(x, count, shape_.block, factor, sums);
   }
 
-  // Normalises `count` pixels of a unit, from a tile to where y begins `at`.
-  void ApplyPixels(int64_t unit, const float* tile, int64_t at, int64_t count,
+  // Normalises `count` pixels of a unit, to where y begins `at`.
+  void ApplyPixels(int64_t unit, const float* x, int64_t at, int64_t count,
                    const UnitScales& scales) const {
-    const int64_t block = shape_.block, columns = Repeats() * block;
-    const auto apply = [&](int64_t from, int64_t rows, int64_t cols) {
-      if (rows == 0) return;
-      const float *x = tile + from, *residual = call_.ResidualAt(at + from);
-      float* y = call_.y + at + from;
-      const float *shift = call_.params.shift(unit), *tau = call_.params.tau(unit);
-      if (scales.factored) {
-        call_.kernels.apply_rows_scaled(x, residual, y, rows, cols, cols, scales.factor,
-                                        scales.scale, shift, tau);
-      } else {
-        call_.kernels.apply_rows(x, residual, y, rows, cols, cols, 0, scales.scale, shift, tau,
-                                 call_.large);
-      }
-    };
-    const int64_t rows = count / Repeats();
-    apply(0, rows, columns);
-    apply(rows * columns, count % Repeats(), block);
+    table_.apply_pixels(x, call_.ResidualAt(at), call_.y + at, count, shape_.block,
+                        scales.factored ? scales.factor : nullptr, scales.scale,
+                        call_.params.shift(unit), call_.params.tau(unit), call_.large);
   }
 
+  const KernelTable& table_;
   const BlockedShape& shape_;
   const FrnCall<float>& call_;
 };

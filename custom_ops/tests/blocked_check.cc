@@ -54,15 +54,14 @@ class Check {
 
   bool Run() const {
     const BlockedShape& shape = in_.shape;
-    const auto& kernels = frn::KernelsOf(table_, float{});
     frn::FrnParams<float> params;
     params.gamma = gamma_.data();
     params.beta = beta_.data();
     params.tau = tau_.data();
     params.epsilon_scalar = kEpsilon;
-    const auto prepared = frn::PrepareBlocked(kernels, params, shape.channels, shape.block);
+    const auto prepared = frn::PrepareBlocked(params, shape.channels, shape.block);
     if (way_ == Way::kBlocked) {
-      frn::ComputeBlocked(kernels, shape, x_, residual_, y_, prepared, executor_);
+      frn::ComputeBlocked(table_, shape, x_, residual_, y_, prepared, executor_);
     } else {
       const auto reorder =
           way_ == Way::kToBlocked ? frn::Reorder::kToBlocked : frn::Reorder::kFromBlocked;
