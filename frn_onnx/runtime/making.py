@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from frn_onnx.errors import FrnError
-from frn_onnx.graph import model_io, protos
+from frn_onnx.graph import model_io, protos, sites
 from frn_onnx.graph.fusion import fuse_loaded
 from frn_onnx.runtime import library
 from frn_onnx.runtime.blocked import trial
@@ -91,7 +91,7 @@ def _make(
 
 
 def _blocked(model: ir.Model, options: Any, folder: Path) -> Prepared:
-    if model_io.byte_size(model) > _LARGEST_BYTES:
+    if sum(value.const_value.nbytes for value in sites.initializers(model)) > _LARGEST_BYTES:
         raise UnfitError("its weights are larger than 2 GiB")
     report = transform(model, options, trial.block(), folder)
     return Prepared(folder / FILE, report)
