@@ -39,9 +39,8 @@ class Run:
         self._text = text
 
     def cost(self, shape: tuple[int, ...], itemsize: int) -> int:
-        """Bytes that reading it as a tensor takes: the tensor and the structure of its text."""
-        count = min(int(np.prod(shape, dtype=object)), len(self._text))
-        return count * itemsize + min(3 * count, len(self._text))
+        """Bytes that reading it as a tensor takes."""
+        return min(int(np.prod(shape, dtype=object)), len(self._text)) * itemsize
 
     def lists(self, shape: tuple[int, ...]) -> Iterator[list]:
         """The elements in order, some at a time; as many as the shape says.
@@ -49,29 +48,20 @@ class Run:
         Raises: RequestError where the text is not JSON, or not of the shape.
         """
         count = int(np.prod(shape, dtype=object))
+        if 2 * count > len(self._text):  # a digit each, and a comma or a bracket
+            raise _misfit(shape)
         nested = bytes(self._text[1:_WINDOW_BYTES]).lstrip(_SPACE).startswith(b"[")
-        structure = self._structure(shape if nested else (count,), shape)
-        at = found = 0
+        expected = _Structure(shape if nested else (count,))
+        found = 0
         for piece in self._windows():
             own = piece.translate(None, _ELEMENTS)
-            if own != structure[at : at + len(own)] or (nested and not _is_separated(piece)):
+            if own != expected.read(len(own)) or (nested and not _is_separated(piece)):
                 raise _misfit(shape)
-            at += len(own)
             values = _parse(piece.translate(None, b"[]"))
             found += len(values)
             yield values
-        if at != len(structure) or found != count:
+        if expected.read(1) or found != count:
             raise _misfit(shape)
-
-    def _structure(self, dims: tuple[int, ...], shape: tuple[int, ...]) -> bytes:
-        """The brackets and commas that an array of these lengths has."""
-        brackets = sum(2 * int(np.prod(dims[:axis], dtype=object)) for axis in range(len(dims)))
-        if brackets + int(np.prod(dims, dtype=object)) > len(self._text) + 1:
-            raise _misfit(shape)
-        whole = b","  # of which the innermost lists have one less than elements
-        for length in reversed(dims):
-            whole = b"[" + (whole * length)[:-1] + b"],"
-        return whole[:-1]
 
     def _windows(self) -> Iterator[bytes]:
         """The text in pieces, each but the last ending behind a comma."""
@@ -84,6 +74,47 @@ class Run:
                     raise RequestError(f"there is no element in {_WINDOW_BYTES} bytes of 'data'")
             yield piece
             at += len(piece)
+
+
+class _Structure:
+    """The brackets and commas that an array of these lengths has, made as they are read."""
+
+    def __init__(self, dims: tuple[int, ...]) -> None:
+        part, inner = b",", len(dims)  # a list has one comma less than elements
+        while inner > 0 and len(part) * dims[inner - 1] <= _WINDOW_BYTES:
+            inner -= 1
+            part = b"[" + (part * dims[inner])[:-1] + b"],"
+        self._pieces = _lists(dims[:inner], part)
+        self._ahead = b""
+
+    def read(self, size: int) -> bytes:
+        """The next so many of them, or what is left."""
+        parts = [self._ahead]
+        room = size - len(self._ahead)
+        while room > 0 and (piece := next(self._pieces, None)) is not None:
+            parts.append(piece)
+            room -= len(piece)
+        whole = b"".join(parts)
+        self._ahead = whole[size:]
+        return whole[:size]
+
+
+def _lists(dims: tuple[int, ...], part: bytes) -> Iterator[bytes]:
+    """The structure of nested lists whose innermost hold ``part``, which ends with a comma."""
+    if not dims:
+        yield part[:-1]
+        return
+    yield b"["
+    if len(dims) > 1:
+        for i in range(dims[0]):
+            yield from (b",",) if i else ()
+            yield from _lists(dims[1:], part)
+    else:
+        several = max(1, _WINDOW_BYTES // len(part))
+        for _ in range((dims[0] - 1) // several):
+            yield part * several
+        yield (part * ((dims[0] - 1) % several + 1))[:-1]
+    yield b"]"
 
 
 def cut(text: memoryview) -> tuple[bytes, dict[str, Run]]:

@@ -127,6 +127,18 @@ def test_shapes_that_would_take_all_memory_are_refused():
         codec.decode(body, None, ONE, lambda size: None)
 
 
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (3, 2), (5, 1, 2), (2, 1, 4), (1, 1, 1), (7, 9)])
+def test_the_structure_is_made_as_it_is_read(shape, monkeypatch):
+    """However small a part is made at a time, and however much of it is read."""
+    values = np.zeros(shape, int).tolist()
+    whole = json.dumps(values, separators=(",", ":")).replace("0", "").encode()
+    for window in (1, 2, 5, 9, 100):
+        monkeypatch.setattr(json_numbers, "_WINDOW_BYTES", window)
+        for size in (1, 3, 7, 1000):
+            structure = json_numbers._Structure(shape)
+            assert b"".join(iter(lambda s=structure, n=size: s.read(n), b"")) == whole
+
+
 def test_what_is_left_is_bounded():
     for bomb in (b"{},", b"[],", b'{"name":"x"},', b'"data":[1],', b'"data":["a"],'):
         body = b'{"inputs":[' + bomb * (2 * json_numbers.TEXT_BYTES // len(bomb)) + b"0]}"
