@@ -1,6 +1,7 @@
 """What a Keras model tells of its inputs, its outputs and its FRN layers."""
 
 import contextlib
+import dis
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -118,7 +119,8 @@ def _refuse_optional(model: keras.Model) -> None:
     optional = [
         stars.get(p.kind, "") + p.name
         for p in ([first] if first.kind in stars else []) + others
-        if p.name not in ("training", "mask")
+        if p.name != "training"
+        and (p.name != "mask" or _reads_mask(model))
         and (p.default is not p.empty or p.kind is p.KEYWORD_ONLY or p.kind in stars)
     ]
     if optional:
@@ -126,8 +128,16 @@ def _refuse_optional(model: keras.Model) -> None:
             f"export: {model.name!r} ({type(model).__name__}) can be called with or without "
             f"{', '.join(map(repr, optional))}, and Keras does not tell which; pass signature= "
             "with a tf.TensorSpec for each argument in the order of call, the optional ones too if "
-            "they are inputs (a keyword-only one needs a tf.function around the model)"
+            "they are inputs (a keyword-only one needs a tf.function around the model, and so does "
+            "one behind 'training')"
         )
+
+
+def _reads_mask(model: keras.Model) -> bool:
+    """Whether ``call`` does something with its mask; many only take one, as Keras 2 asked for."""
+    code = inspect.unwrap(model.call).__code__
+    # Python 3.13 loads two variables in one step.
+    return any("mask" in step.argrepr.split(", ") for step in dis.get_instructions(code))
 
 
 def _named(arguments: tuple | None, model: keras.Model) -> tuple | None:

@@ -146,6 +146,40 @@ def test_a_subclassed_model_of_two_arguments(rng):
     )
 
 
+class Masked(Subclassed):
+    """Takes a mask, by which a step does not count."""
+
+    def call(self, x, training=None, mask=None):
+        y = self.normal(x)
+        return y if mask is None else y * keras.ops.cast(mask, "float32")[..., None]
+
+
+class Unmasked(Subclassed):
+    """Takes a mask and does nothing with it."""
+
+    def call(self, x, training=None, mask=None):
+        return self.normal(x)
+
+
+def test_a_mask_is_an_input_or_asked_for(rng):
+    """Keras keeps no word of whether a call gave one."""
+    model, x = Masked(), export_cases.normal(rng, 2, *IMAGE)
+    mask = rng.random(x.shape[:-1]) < 0.5
+    expected = model(x, mask=mask).numpy()
+    with pytest.raises(ArgumentError, match=r"'subclassed' .* with or without 'mask'.*signature="):
+        export_model(model)
+    arguments = [tf.TensorSpec((None, *IMAGE)), tf.TensorSpec((None, *IMAGE[:2]), "bool")]
+    call = tf.function(lambda x, mask: model(x, mask=mask), input_signature=arguments)
+    found = export_model(call).model
+    assert export_cases.interface(found)[0] == {"x": [None, *IMAGE], "mask": [None, *IMAGE[:2]]}
+    (y,) = export_cases.run(found, {"x": x, "mask": mask})
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+    assert exported(model, signature=arguments[:1])[0] == {"x": [None, *IMAGE]}
+    without = Unmasked()
+    without(x)
+    assert exported(without)[0] == {"x": [None, *IMAGE]}
+
+
 class Keyed(Subclassed):
     """Takes a dict."""
 
