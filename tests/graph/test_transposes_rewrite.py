@@ -80,33 +80,6 @@ def test_a_transpose_that_is_needed_still_is_kept(rng, weights):
     assert_same(model, result, {"x": rng.normal(size=NCHW).astype(np.float32)})
 
 
-def test_the_cut_counts_the_gathers(rng, weights):
-    """Three ways with one Transpose: all on the left side, all on the right, or between.
-
-    The first costs the most moves, the second a Gather for the sizes; the third has neither.
-    """
-    kernel = {"w": rng.normal(size=(3, 2)).astype(np.float32)}
-    nodes = [
-        unary("Softsign", "x", "m1"),
-        unary("Shape", "m1", "s"),
-        helper.make_node("Cast", ["s"], ["z"], "z", to=1),
-        transpose("m1", "t1", TO_LAST),
-        op.node(["t1", *weights], "m2", axes=(1, 2), epsilon=0.1, name="m2"),
-        transpose("m2", "t2", TO_FIRST),
-        unary("Sigmoid", "t2", "m3"),
-        transpose("m3", "t3", TO_LAST),
-        unary("Tanh", "t3", "m4"),
-        unary("Sin", "m4", "m5"),
-        unary("Cos", "m5", "m6"),
-        helper.make_node("MatMul", ["m6", "w"], ["y"], "y"),
-    ]
-    model = model_of(nodes, weights | kernel, {"x": NCHW}, {"y": (2, 5, 4, 2), "z": (4,)})
-    result = arranged(model)
-    assert kinds(result)["Transpose"] == 1
-    assert "Gather" not in kinds(result)
-    assert_same(model, result, {"x": rng.normal(size=NCHW).astype(np.float32)})
-
-
 def test_a_transpose_that_changes_nothing_goes(rng, weights):
     """But for one that the graph gives out."""
     nodes = [

@@ -8,8 +8,8 @@ FRN works in any layout: its axes move, its parameters are reshaped, and both Tr
 ``region``      what hangs together, and which of it is to move
 ``network``     the minimum cut that tells
 ``table``       the ops that can be moved
-``rules``       how each of them is: element by element, FRN
-``rules_axes``  concatenations, reductions, slices ... that name axes
+``moves``       how each of them moves: element by element, FRN
+``moves_axes``  concatenations, reductions, slices ... that name axes
 ``rewrite``     the move
 ``reshapes``    Transposes under another name
 ==============  ==============================================================
@@ -26,8 +26,8 @@ from frn_onnx.graph.edit import FreeNames
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.transposes import rewrite
+from frn_onnx.graph.transposes.moves import Facts, Perm, is_identity, transpose_perm
 from frn_onnx.graph.transposes.region import Mover, Region
-from frn_onnx.graph.transposes.rules import Facts, Perm, is_identity, transpose_perm
 
 Layout = Literal["auto", "NCHW", "NHWC"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -74,9 +74,7 @@ def arrange(
     done: set[tuple[ir.Value, Perm]] = set()
     for node, value, perm in _starts(nodes, layers, layout):
         start = node if op.is_frn(node) else None
-        if node.graph is None or constants.get(value) is not None:
-            continue
-        if start is None and (value, perm) in done:
+        if node.graph is None or (start is None and (value, perm) in done):
             continue
         region = Region(node.graph, facts)
         region.grow(value, perm, start)

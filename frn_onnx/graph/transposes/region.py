@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from frn_onnx.graph.transposes import table
-from frn_onnx.graph.transposes.network import UNLIMITED, Network
-from frn_onnx.graph.transposes.rules import (
+from frn_onnx.graph.transposes.moves import (
     Facts,
     Move,
     Perm,
@@ -22,9 +21,7 @@ from frn_onnx.graph.transposes.rules import (
     is_identity,
     transpose_perm,
 )
-
-# What a Transpose costs, and a Gather that puts the sizes which a Shape reads into order.
-_TRANSPOSE, _GATHER = 64, 1
+from frn_onnx.graph.transposes.network import UNLIMITED, Network
 
 
 @dataclass(eq=False)
@@ -83,8 +80,7 @@ class Region:
         """Takes in all that hangs together with a value, for which ``perm`` leads to side 1."""
         if start is not None:
             self._add(start, value, 0, perm)
-        if value not in self._tensors and not self._assign(value, 0, perm):
-            return
+        self._assign(value, 0, perm)
         while self._fresh:
             value = self._fresh.pop()
             tensor = self._tensors[value]
@@ -92,7 +88,7 @@ class Region:
             if value is tensor.root and self._is_made_here(value):
                 self._add(value.producer(), value, side, tensor.perms[side])
             for node in value.consumers():
-                if node.graph is self.graph and not self._joins(node, value):
+                if node.graph is self.graph:
                     self._add(node, value, side, tensor.perms[side])
         self.uses = {t: list(self._uses(t)) for t in dict.fromkeys(self._tensors.values())}
 
@@ -104,11 +100,8 @@ class Region:
         return mover
 
     def _uses(self, tensor: Tensor) -> Iterator[Use]:
-        """The uses of a tensor, but for the Transposes between its two sides."""
         for value, side in tensor.sides.items():
             for node, index in value.uses():
-                if node.graph is self.graph and self._joins(node, value):
-                    continue
                 mover = self.movers.get(node)
                 if mover is not None and index in mover.move.inputs:
                     yield Use(value, node, index, mover, mover.side)
@@ -204,12 +197,12 @@ class Region:
             [mover for mover, v in vertices.items() if on_source[v] != (mover.side == 0)]
             for on_source in network.cut(*sides)
         ]
-        chosen = set(sorted(cuts, key=len)[0])
+        chosen = set(min(cuts, key=len))
         forced = {mover for mover in chosen if pinned(mover) not in (None, mover.side)}
         return [
             mover
             for group, tensors in self._groups(chosen)
-            if not forced.isdisjoint(group) or self._gain(group, tensors) > 0
+            if not forced.isdisjoint(group) or self._saved(group, tensors) > 0
             for mover in group
         ]
 
@@ -223,17 +216,13 @@ class Region:
         maker = self.maker(tensor)
         made = sides[tensor.sides[tensor.root]] if maker is None else vertices[maker]
         needed = [network.vertex(), network.vertex()]
-        network.edge(made, needed[1], _TRANSPOSE)
-        network.edge(needed[0], made, _TRANSPOSE)
+        network.edge(made, needed[1], 1)
+        network.edge(needed[0], made, 1)
         for use in self.uses[tensor]:
-            if use.side is None:
-                side = tensor.sides[use.value]
-                if is_shape(use.node):
-                    network.edge(*_from(sides[side], made, side), _GATHER)
-                continue
-            used = sides[use.side] if use.mover is None else vertices[use.mover]
-            network.edge(needed[1], used, UNLIMITED)
-            network.edge(used, needed[0], UNLIMITED)
+            if use.side is not None:
+                used = sides[use.side] if use.mover is None else vertices[use.mover]
+                network.edge(needed[1], used, UNLIMITED)
+                network.edge(used, needed[0], UNLIMITED)
 
     def _groups(self, chosen: set[Mover]) -> Iterator[tuple[list[Mover], list[Tensor]]]:
         """The nodes that are to move, those together that share a tensor, and their tensors."""
@@ -259,34 +248,30 @@ class Region:
                             stack.append(mover)
             yield group, list(shared)
 
-    def _gain(self, group: list[Mover], tensors: list[Tensor]) -> int:
-        """What it saves to move some nodes and leave the others where they are."""
+    def _saved(self, group: list[Mover], tensors: list[Tensor]) -> int:
+        """How many Transposes fewer it takes if some nodes move and the others stay."""
         moved = set(group)
-        return sum(self._cost(tensor, set()) - self._cost(tensor, moved) for tensor in tensors)
+        return sum(self._is_turned(t, set()) - self._is_turned(t, moved) for t in tensors)
 
-    def _cost(self, tensor: Tensor, moved: set[Mover]) -> int:
+    def _is_turned(self, tensor: Tensor, moved: set[Mover]) -> bool:
+        """Whether a tensor is used on another side than it is made on."""
         made = self.made_on(tensor, moved)
-        needed, gathers = False, 0
-        for use in self.uses[tensor]:
-            if use.side is None:
-                gathers += is_shape(use.node) and tensor.sides[use.value] != made
-            else:
-                needed |= use.side ^ (use.mover in moved) != made
-        return _TRANSPOSE * needed + _GATHER * gathers
+        return any(
+            use.side is not None and use.side ^ (use.mover in moved) != made
+            for use in self.uses[tensor]
+        )
 
 
 def is_neutral(node: ir.Node) -> bool:
-    """Whether a node can read any order of axes, for a change of its own at most."""
-    return is_shape(node) or (node.domain == "" and node.op_type in ("Transpose", "Size"))
+    """Whether a node can read any order of axes, for a change of its own at most.
 
-
-def is_shape(node: ir.Node | None) -> bool:
-    """Whether a node is a Shape of all axes whose result can be put into another order."""
-    return (
-        node is not None
-        and (node.domain, node.op_type) == ("", "Shape")
-        and not node.attributes
-        and not node.outputs[0].is_graph_output()
+    A Transpose can, and a Shape of all axes whose result can be put into another order.
+    """
+    if node.domain != "":
+        return False
+    given_out = node.outputs[0].is_graph_output()
+    return node.op_type == "Transpose" or (
+        node.op_type == "Shape" and not node.attributes and not given_out
     )
 
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from frn_onnx.graph.edit import remove_unused
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Dims, Shapes
-from frn_onnx.graph.transposes.rules import Perm, int_attribute, is_identity
+from frn_onnx.graph.transposes.moves import Perm, int_attribute, is_identity
 
 
 @contextmanager

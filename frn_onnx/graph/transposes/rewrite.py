@@ -7,8 +7,8 @@ import onnx_ir as ir
 
 from frn_onnx.graph.edit import FreeNames, add_initializer, remove_unused
 from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.transposes.moves import Perm, compose, is_identity, transpose_perm
 from frn_onnx.graph.transposes.region import Mover, Region, Tensor, Use
-from frn_onnx.graph.transposes.rules import Perm, compose, is_identity, transpose_perm
 
 
 def move(region: Region, movers: Collection[Mover], names: FreeNames) -> None:
@@ -37,8 +37,8 @@ def _change(mover: Mover, shapes: Shapes, names: FreeNames) -> None:
         node.attributes[attribute.name] = attribute
     for index, array in move.constants.items():
         old = node.inputs[index] if index < len(node.inputs) else None
-        stem = node.outputs[0].name if old is None else old.name
-        new = add_initializer(node.graph, names.free(f"{stem}/moved"), array)
+        name = names.free(f"{(old or node.outputs[0]).name}/moved")
+        new = add_initializer(node.graph, name, array)
         if index >= len(node.inputs):
             node.resize_inputs(index + 1)
         node.replace_input_with(index, new)
@@ -125,17 +125,14 @@ class _Seam:
     def _reorder(self, use: Use) -> None:
         """Lets a user that can read either side read the one that is made."""
         side, node = self._tensor.sides[use.value], use.node
-        if node.op_type != "Transpose" and side in self._made:
-            node.replace_input_with(use.index, self._made[side])
-            return
-        node.replace_input_with(use.index, self._tensor.root)
-        if side == self._side:
+        node.replace_input_with(use.index, self._made.get(side, self._tensor.root))
+        if side in self._made:
             return
         perm = self._tensor.perms[self._side]
         if node.op_type == "Transpose":
             own = compose(perm, transpose_perm(node, len(perm)))
             node.attributes["perm"] = ir.AttrInt64s("perm", own)
-        elif node.op_type == "Shape":
+        else:
             self._reorder_sizes(node, perm)
 
     def _reorder_sizes(self, shape: ir.Node, perm: Perm) -> None:

@@ -3,8 +3,8 @@
 import onnx_ir as ir
 
 from frn_onnx import op
-from frn_onnx.graph.transposes import rules, rules_axes
-from frn_onnx.graph.transposes.rules import Facts, Move, Perm, Rule
+from frn_onnx.graph.transposes import moves, moves_axes
+from frn_onnx.graph.transposes.moves import Facts, Move, Perm, Rule
 
 _ELEMENTWISE = (
     "Abs Acos Acosh Add And Asin Asinh Atan Atanh BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast "
@@ -19,28 +19,28 @@ _REDUCTIONS = (
 )
 
 _RULES: dict[tuple[str, str], Rule] = {
-    **dict.fromkeys(((op.DOMAIN, name) for name in op.SIGNATURES), rules.frn),
-    **dict.fromkeys((("", name) for name in _ELEMENTWISE.split()), rules.broadcast),
-    **dict.fromkeys((("", name) for name in _REDUCTIONS.split()), rules_axes.reduction),
+    **dict.fromkeys(((op.DOMAIN, name) for name in op.SIGNATURES), moves.frn),
+    **dict.fromkeys((("", name) for name in _ELEMENTWISE.split()), moves.broadcast),
+    **dict.fromkeys((("", name) for name in _REDUCTIONS.split()), moves_axes.reduction),
     **dict.fromkeys(
-        (("", name) for name in ("QuantizeLinear", "DequantizeLinear")), rules.quantised
+        (("", name) for name in ("QuantizeLinear", "DequantizeLinear")), moves.quantised
     ),
-    **dict.fromkeys((("", name) for name in ("ArgMax", "ArgMin")), rules_axes.place_of_extreme),
+    **dict.fromkeys((("", name) for name in ("ArgMax", "ArgMin")), moves_axes.place_of_extreme),
     **dict.fromkeys(
-        (("", name) for name in ("Softmax", "LogSoftmax", "Hardmax")), rules_axes.softmax
+        (("", name) for name in ("Softmax", "LogSoftmax", "Hardmax")), moves_axes.softmax
     ),
-    ("", "Concat"): rules_axes.concat,
-    ("", "CumSum"): rules_axes.cumulated,
-    ("", "Expand"): rules_axes.expand,
-    ("", "Gather"): rules_axes.gather,
-    ("", "Pad"): rules_axes.pad,
-    ("", "Reshape"): rules_axes.reshape,
-    ("", "Slice"): rules_axes.slice_,
-    ("", "Split"): rules_axes.split,
-    ("", "Squeeze"): rules_axes.squeeze,
-    ("", "Tile"): rules_axes.tile,
-    ("", "Transpose"): rules.transpose,
-    ("", "Unsqueeze"): rules_axes.unsqueeze,
+    ("", "Concat"): moves_axes.concat,
+    ("", "CumSum"): moves_axes.cumulated,
+    ("", "Expand"): moves_axes.expand,
+    ("", "Gather"): moves_axes.gather,
+    ("", "Pad"): moves_axes.pad,
+    ("", "Reshape"): moves_axes.reshape,
+    ("", "Slice"): moves_axes.slice_,
+    ("", "Split"): moves_axes.split,
+    ("", "Squeeze"): moves_axes.squeeze,
+    ("", "Tile"): moves_axes.tile,
+    ("", "Transpose"): moves.transpose,
+    ("", "Unsqueeze"): moves_axes.unsqueeze,
 }
 
 
@@ -55,8 +55,8 @@ def move(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | Non
     if not found:
         return None
     return Move(
-        {i: p for i, p in found.inputs.items() if not rules.is_identity(p)},
-        {i: p for i, p in found.outputs.items() if not rules.is_identity(p)},
+        {i: p for i, p in found.inputs.items() if not moves.is_identity(p)},
+        {i: p for i, p in found.outputs.items() if not moves.is_identity(p)},
         found.attributes,
         found.constants,
     )

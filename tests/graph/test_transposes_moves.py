@@ -14,8 +14,8 @@ from onnx.reference import ReferenceEvaluator
 
 from frn_onnx import op
 from frn_onnx.graph.edit import add_initializer
-from frn_onnx.graph.transposes import rules, table
-from frn_onnx.graph.transposes.rules import Facts, Move, Perm
+from frn_onnx.graph.transposes import moves, table
+from frn_onnx.graph.transposes.moves import Facts, Move, Perm
 
 X = "float[2,3,5,4]"
 # Its own inverse, and not; of the last axes, and of all.
@@ -336,7 +336,7 @@ def test_perms_that_change_nothing_are_left_out():
 def single_nodes():
     """A node of every op that works element by element, of tensors of a type that it takes."""
     for domain, name in table._RULES:
-        if table._RULES[domain, name] is not rules.broadcast or not onnx.defs.has(name):
+        if table._RULES[domain, name] is not moves.broadcast or not onnx.defs.has(name):
             continue
         schema = onnx.defs.get_schema(name)
         allowed = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}

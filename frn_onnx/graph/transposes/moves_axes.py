@@ -1,9 +1,9 @@
-"""The rules of ops that name axes: concatenations, reductions, slices, pads, and the like."""
+"""The moves of ops that name axes: concatenations, reductions, slices, pads, and the like."""
 
 import numpy as np
 import onnx_ir as ir
 
-from frn_onnx.graph.transposes.rules import (
+from frn_onnx.graph.transposes.moves import (
     Facts,
     Move,
     Perm,
