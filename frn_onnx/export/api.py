@@ -1,12 +1,13 @@
 """``frn_onnx.export``: the way from a trained model to an ONNX file."""
 
+import inspect
 import logging
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, ParamSpec, TypeVar
 
 import onnx
 
@@ -26,6 +27,9 @@ from frn_onnx.graph.samples import Inputs
 from frn_onnx.graph.transposes import LAYOUTS, Layout
 
 _LOGGER = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class ExportResult:
         return "\n".join(lines)
 
 
-def export(
+def _export(
     model,
     path: str | os.PathLike | None = None,
     *,
@@ -74,7 +78,63 @@ def export(
     signature=None,
     verify: bool = True,
     inputs: Inputs | None = None,
-) -> onnx.ModelProto:
+) -> ExportResult:
+    check_form(form)
+    if layout not in LAYOUTS:
+        raise ArgumentError(f"layout must be one of {', '.join(LAYOUTS)}, received {layout!r}")
+    if dtype not in (None, "float16"):
+        raise ArgumentError(
+            f"dtype must be None or 'float16', received {dtype!r}. ONNX has bfloat16 convolutions "
+            f"from opset 22 on, and tf2onnx writes opset {conversion.NEWEST_OPSET} at most: "
+            "convert the exported model with onnx.version_converter, then with "
+            "frn_onnx.graph.convert"
+        )
+    conversion.check_opset(opset)
+    if path is not None:
+        model_io.check_output(path, model)
+    inputs = guard.read_inputs(inputs, verify, verification.OFF)
+    if verify:
+        verification.check_available()
+
+    source = load(model, signature)
+    model = from_proto(conversion.to_onnx(source, opset))
+    fused, skipped = fuse_in_place(model, layout)
+    open_sizes.name(model, source)
+    if dtype is not None:
+        model = convert_loaded(model, dtype, keep_io_types=True)
+    set_form(model, form)
+    result = to_proto(model)
+    report = _verified(source, result, inputs) if verify else None
+    result.producer_name, result.producer_version = "frn_onnx", frn_onnx.__version__
+    if path is not None:
+        model_io.save(result, path)
+    return ExportResult(
+        model=result,
+        frn_layers=source.frn_layers,
+        fused=len(fused),
+        skipped=skipped,
+        shortfall=_shortfall(source, len(fused), skipped),
+        nodes=Counter(node.op_type for graph in graph_protos(result) for node in graph.node),
+        report=report,
+    )
+
+
+def _with_arguments_of(
+    function: Callable[P, object],
+) -> Callable[[Callable[..., T]], Callable[P, T]]:
+    """For what hands all its arguments on to ``function``, to people and to type checkers."""
+
+    def decorate(other: Callable[..., T]) -> Callable[P, T]:
+        result = inspect.signature(other).return_annotation
+        signature = inspect.signature(function).replace(return_annotation=result)
+        vars(other)["__signature__"] = signature
+        return other
+
+    return decorate
+
+
+@_with_arguments_of(_export)
+def export(*args, **options) -> onnx.ModelProto:
     """Exports a Keras model to ONNX, each FRN (+TLU) in it as one node.
 
         y = max(gamma * x / sqrt(mean(x**2) + epsilon) + beta, tau)
@@ -119,71 +179,20 @@ def export(
     Example:
         >>> frn_onnx.export("digits.keras", "digits.onnx")
     """
-    result = _run(model, path, form, layout, opset, dtype, signature, verify, inputs)
+    result = _export(*args, **options)
     if result.shortfall:
         warnings.warn(result.shortfall, FrnWarning, stacklevel=2)
     _LOGGER.info("%s", result)
     return result.model
 
 
-def export_model(
-    model,
-    path: str | os.PathLike | None = None,
-    *,
-    form: Form = "portable",
-    layout: Layout = "auto",
-    opset: int = 18,
-    dtype: Literal["float16"] | None = None,
-    signature=None,
-    verify: bool = True,
-    inputs: Inputs | None = None,
-) -> ExportResult:
+@_with_arguments_of(_export)
+def export_model(*args, **options) -> ExportResult:
     """:func:`export` with a report; same arguments, same errors."""
-    result = _run(model, path, form, layout, opset, dtype, signature, verify, inputs)
+    result = _export(*args, **options)
     if result.shortfall:
         warnings.warn(result.shortfall, FrnWarning, stacklevel=2)
     return result
-
-
-def _run(model, path, form, layout, opset, dtype, signature, verify, inputs) -> ExportResult:
-    check_form(form)
-    if layout not in LAYOUTS:
-        raise ArgumentError(f"layout must be one of {', '.join(LAYOUTS)}, received {layout!r}")
-    if dtype not in (None, "float16"):
-        raise ArgumentError(
-            f"dtype must be None or 'float16', received {dtype!r}. ONNX has bfloat16 convolutions "
-            f"from opset 22 on, and tf2onnx writes opset {conversion.NEWEST_OPSET} at most: "
-            "convert the exported model with onnx.version_converter, then with "
-            "frn_onnx.graph.convert"
-        )
-    conversion.check_opset(opset)
-    if path is not None:
-        model_io.check_output(path, model)
-    inputs = guard.read_inputs(inputs, verify, verification.OFF)
-    if verify:
-        verification.check_available()
-
-    source = load(model, signature)
-    model = from_proto(conversion.to_onnx(source, opset))
-    fused, skipped = fuse_in_place(model, layout)
-    open_sizes.name(model, source)
-    if dtype is not None:
-        model = convert_loaded(model, dtype, keep_io_types=True)
-    set_form(model, form)
-    result = to_proto(model)
-    report = _verified(source, result, inputs) if verify else None
-    result.producer_name, result.producer_version = "frn_onnx", frn_onnx.__version__
-    if path is not None:
-        model_io.save(result, path)
-    return ExportResult(
-        model=result,
-        frn_layers=source.frn_layers,
-        fused=len(fused),
-        skipped=skipped,
-        shortfall=_shortfall(source, len(fused), skipped),
-        nodes=Counter(node.op_type for graph in graph_protos(result) for node in graph.node),
-        report=report,
-    )
 
 
 def _verified(source: Source, model: onnx.ModelProto, inputs: Inputs | None) -> Report:

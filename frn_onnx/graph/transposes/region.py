@@ -197,7 +197,8 @@ class Region:
             [mover for mover, v in vertices.items() if on_source[v] != (mover.side == 0)]
             for on_source in network.cut(*sides)
         ]
-        chosen = set(min(cuts, key=len))
+        smallest = min(cuts, key=len)
+        chosen = set(smallest)
         forced = {mover for mover in chosen if pinned(mover) not in (None, mover.side)}
         return [
             mover
