@@ -1,11 +1,13 @@
 """The mutation run at a small size: a fixed sample of mutants of the matcher is noticed."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from mutants import changes, transplant
+import pytest
+from mutants import changes, transplant, workers
 
 TESTS = Path(__file__).parents[1]
 
@@ -73,3 +75,15 @@ class TestTransplant:
         text = "TABLE = {'a': 1}\n\n\ndef f(x=1):\n    return x\n"
         for mutated in (text.replace("'a': 1", "'a': 2"), text.replace("x=1", "x=2")):
             assert transplant.replacements("/made/up.py", text, mutated) is None
+
+
+@pytest.mark.parametrize(("file", "name"), [("a/b/c.py", "a.b.c"), ("a/b/__init__.py", "a.b")])
+def test_a_module_is_imported_with_the_mutant(tmp_path, file, name):
+    """A package, too: its text is in a file of another name."""
+    finder = workers.Finder(tmp_path, file, "X = 1\n")
+    assert finder.find_spec("a.b.d") is None
+    spec = finder.find_spec(name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.X == 1
+    assert (spec.submodule_search_locations is not None) == file.endswith("__init__.py")

@@ -10,6 +10,7 @@ from frn_onnx import op
 from frn_onnx.graph import sites
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.transposes import moves
 from frn_onnx.graph.transposes.moves import Facts
 from frn_onnx.graph.transposes.region import Region
 
@@ -17,7 +18,7 @@ from frn_onnx.graph.transposes.region import Region
 _MOST_MOVERS = 10
 
 
-def regions(seed: int):
+def regions(seed: int, most: int = _MOST_MOVERS):
     """Those around the Transposes of a random graph."""
     model = ir.from_proto(transpose_graphs.RandomGraph(seed).model)
     constants, shapes, opset = Constants(model), Shapes(model, []), sites.opset(model)
@@ -25,8 +26,29 @@ def regions(seed: int):
         if node.op_type == "Transpose":
             region = Region(node.graph, lambda perms: Facts(constants, shapes, opset, perms))
             region.grow(node.inputs[0], tuple(node.attributes["perm"].as_ints()))
-            if 0 < len(region.movers) <= _MOST_MOVERS:
+            if 0 < len(region.movers) <= most:
                 yield region
+
+
+def test_what_hangs_together():
+    """Each value on one side of one tensor, and each node on the side of all that it moves with."""
+    for region in (r for seed in range(500, 600) for r in regions(seed, most=100)):
+        sides = {}
+        for tensor in region.uses:
+            first, second = tensor.perms
+            assert moves.compose(first, second) == tuple(range(len(first)))
+            for value, side in tensor.sides.items():
+                assert value not in sides
+                sides[value] = side, tensor.perms[side]
+                if value is not tensor.root:
+                    turn = value.producer()
+                    assert tensor.sides[turn.inputs[0]] == 1 - side
+                    assert tuple(turn.attributes["perm"].as_ints()) == tensor.perms[1 - side]
+        for node, mover in region.movers.items():
+            move = mover.move
+            slots = [(node.inputs[place], perm) for place, perm in move.inputs.items()]
+            slots += [(node.outputs[place], perm) for place, perm in move.outputs.items()]
+            assert all(sides[value] == (mover.side, perm) for value, perm in slots)
 
 
 def count(region: Region, moved) -> int:

@@ -80,6 +80,25 @@ def test_a_transpose_that_is_needed_still_is_kept(rng, weights):
     assert_same(model, result, {"x": rng.normal(size=NCHW).astype(np.float32)})
 
 
+@pytest.mark.parametrize(
+    ("op_type", "more", "names"),
+    [
+        ("Slice", {"from": np.array([0, 1]), "to": np.array([2, 5])}, ["from", "to", "s/moved"]),
+        ("Pad", {"pads": np.array([0, 1, 2, 0, 0, 3, 0, 1])}, ["pads/moved"]),
+    ],
+)
+def test_axes_that_were_left_out(rng, weights, op_type, more, names):
+    """A Slice of the first axes has to say so where those are elsewhere; pads change places."""
+    nodes = nhwc_block(weights, [helper.make_node(op_type, ["f", *more], ["s"], "s")])
+    nodes[-2].input[0] = "s"
+    model = model_of(nodes, weights | more, {"x": NCHW}, {"y": [None] * 4})
+    result = arranged(model)
+    assert "Transpose" not in kinds(result)
+    (node,) = (node for node in result.graph.node if node.op_type == op_type)
+    assert list(node.input) == ["f", *names]
+    assert_same(model, result, {"x": rng.normal(size=NCHW).astype(np.float32)})
+
+
 def test_a_transpose_that_changes_nothing_goes(rng, weights):
     """But for one that the graph gives out."""
     nodes = [

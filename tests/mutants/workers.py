@@ -186,8 +186,7 @@ def pytest_main(arguments: Iterable[str], *plugins: object) -> int:
 def _imported_anew(root: Path, task: Task) -> int:
     """0 where every test passes with the mutant in place."""
     signal.alarm(_IMPORT_S)
-    name = task.file.removesuffix(".py").replace("/", ".")
-    sys.meta_path.insert(0, _Finder(name, root / task.file, task.text))
+    sys.meta_path.insert(0, Finder(root, task.file, task.text))
     return 0 if all(_passes(task, tests) for tests in task.stages) else 1
 
 
@@ -224,12 +223,18 @@ class _Loader(importlib.machinery.SourceFileLoader):
         return compile(self._mutated, self.path, "exec", dont_inherit=True)
 
 
-class _Finder(importlib.abc.MetaPathFinder):
-    def __init__(self, name: str, path: Path, text: str) -> None:
-        self._name, self._path, self._text = name, path, text
+class Finder(importlib.abc.MetaPathFinder):
+    """Finds one module of the package with a mutated text, whether it is a file or a folder."""
+
+    def __init__(self, root: Path, file: str, text: str) -> None:
+        self._name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        self._path, self._text = root / file, text
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname != self._name:
             return None
         loader = _Loader(fullname, str(self._path), self._text)
-        return importlib.util.spec_from_file_location(fullname, self._path, loader=loader)
+        folder = [str(self._path.parent)] if self._path.name == "__init__.py" else None
+        return importlib.util.spec_from_file_location(
+            fullname, self._path, loader=loader, submodule_search_locations=folder
+        )
