@@ -290,13 +290,14 @@ def test_an_axis_in_a_list_stays_in_one():
     assert move.constants[1].tolist() == [3]
 
 
-def frn_node(axes, parameters=("gamma", "beta", "tau")):
+def frn_node(axes, parameters=("gamma", "beta", "tau"), op_type=op.OP_TYPE):
     body = f"y = other.FRN(x, {', '.join(parameters)})"
-    given = {name: floats(1, 2, 3, shape=(3, 1, 1)) for name in parameters if name != "u"}
+    given = {name: floats(1, 2, 3, shape=(3, 1, 1)) for name in parameters if name not in "ur"}
     inputs = ("float[3,1,1] u",) if "u" in parameters else ()
+    inputs += (f"{X} r",) if "r" in parameters else ()
     lines = Lines(body, arrays=given, x=X, inputs=inputs)
     node = list(lines.model.graph)[-1]
-    node.domain, node.op_type = op.DOMAIN, op.OP_TYPE
+    node.domain, node.op_type = op.DOMAIN, op_type
     if axes is not None:
         node.attributes["axes"] = ir.AttrInt64s("axes", axes)
     facts = Facts(lines.constants, lines.shapes, 18, {lines.values["x"]: PERMS[0]})
@@ -326,6 +327,13 @@ class TestFrn:
         assert frn_node((2, 3))((1, 0, 2, 3)) is None
         assert frn_node((2, 3))((0, 2, 1)) is None
         assert frn_node((2, 3), ("gamma", "u"))(PERMS[0]) is None
+
+    def test_a_residual_moves_with_x(self):
+        """But one that is a constant has nothing in front of it that could move."""
+        move = frn_node((2, 3), ("r", "gamma", "beta"), op.RESIDUAL_OP_TYPE)(PERMS[0])
+        assert move.inputs == {0: PERMS[0], 1: PERMS[0]}
+        assert sorted(move.constants) == [2, 3]
+        assert frn_node((2, 3), ("c", "gamma", "beta"), op.RESIDUAL_OP_TYPE)(PERMS[0]) is None
 
 
 def test_perms_that_change_nothing_are_left_out():

@@ -13,7 +13,7 @@ from frn_onnx.graph.transposes.moves import (
 )
 
 
-def _along(node: ir.Node, perm: Perm, default: int) -> dict[str, ir.Attr]:
+def _along(node: ir.Node, perm: Perm, default: int = 0) -> dict[str, ir.Attr]:
     axis = int_attribute(node, "axis", default) % len(perm)
     return {"axis": ir.AttrInt64("axis", perm.index(axis))}
 
@@ -62,12 +62,12 @@ def concat(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | N
             return None
         else:
             constants[index] = np.ascontiguousarray(array.transpose(perm))
-    return Move(inputs, {0: perm}, _along(node, perm, 0), constants)
+    return Move(inputs, {0: perm}, _along(node, perm), constants)
 
 
 def split(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:
     outputs = dict.fromkeys(range(len(node.outputs)), perm)
-    return Move({0: perm}, outputs, _along(node, perm, 0))
+    return Move({0: perm}, outputs, _along(node, perm))
 
 
 def cumulated(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:
@@ -97,7 +97,7 @@ def place_of_extreme(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -
     if not keeps and known is not node.inputs[0]:
         return None
     axis = int_attribute(node, "axis", 0) % len(perm)
-    return Move({0: perm}, {0: perm if keeps else kept_order(perm, [axis])}, _along(node, perm, 0))
+    return Move({0: perm}, {0: perm if keeps else kept_order(perm, [axis])}, _along(node, perm))
 
 
 def gather(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:
@@ -107,7 +107,7 @@ def gather(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | N
         return None
     axis = int_attribute(node, "axis", 0) % len(perm)
     left = perm if indices.ndim else kept_order(perm, [axis])
-    return Move({0: perm}, {0: left}, _along(node, perm, 0))
+    return Move({0: perm}, {0: left}, _along(node, perm))
 
 
 def squeeze(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:
