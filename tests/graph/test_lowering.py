@@ -283,6 +283,30 @@ def test_unknown_types_behind_an_unknown_domain(rng, opset):
     assert lower(portable, "custom").graph == lower(model, "custom").graph
 
 
+def test_a_type_that_nothing_tells(rng):
+    """Between nodes of an unknown domain: nothing is stated of what nobody knows."""
+    text = """
+    <ir_version: 8, opset_import: ["": 18, "frn_onnx": 1, "other": 1]>
+    one (float[N,H,W,3] x) => (float[N,H,W,3] y) <float[3] gamma, float[3] beta>
+    {
+      u = other.Encode (x)
+      v = frn_onnx.FilterResponseNormalization <axes = [1,2]> (u, gamma, beta)
+      y = other.Decode (v)
+    }
+    """
+    model = graph_models.parse(text, rng)
+    for form in ("custom", "portable"):
+        result = ir.from_proto(lower(model, form))
+        (node,) = (node for node in result.graph if op.is_frn(node))
+        assert node.outputs[0].type is None
+
+
+@pytest.mark.parametrize(("form", "version"), [("portable", 8), ("custom", 7), ("primitives", 7)])
+def test_functions_came_with_version_8_of_the_format(rng, form, version):
+    model = graph_models.parse(ONE.replace("ir_version: 8", "ir_version: 7"), rng)
+    assert lower(model, form).ir_version == version
+
+
 def test_names_of_what_is_written_for_a_node(everywhere):
     """They begin with the node's; what fills in for a missing tau says what it is."""
     written = lower(everywhere, "primitives")

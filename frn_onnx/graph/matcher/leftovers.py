@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Iterator
 import onnx_ir as ir
 
 from frn_onnx.graph.edit import name_of
+from frn_onnx.graph.matcher import other_norms
 from frn_onnx.graph.matcher.anchor import REDUCTIONS
 from frn_onnx.graph.matcher.axes import Frame
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.match import Match, Miss
-from frn_onnx.graph.matcher.other_norms import MOVEMENT
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.matcher.trace import Tracer
 
@@ -70,11 +70,10 @@ class LeftoverFinder:
 
     def _parameter(self, value: ir.Value) -> ir.Value | None:
         """The input of the graph that gives a value its numbers, if these are one row at most."""
-        *_, source = _unmoved(value)
-        dims = self._shapes.of(value)
+        dims, first = self._shapes.of(value), other_norms.source(value)
         if dims is None or len([dim for dim in dims if dim != 1]) > 1:
             return None
-        return source if source.is_graph_input() else None
+        return first if first.is_graph_input() else None
 
     def _is_root(self, node: ir.Node) -> bool:
         if node.op_type == "Pow" and node.domain == "" and len(node.inputs) == 2:
@@ -112,14 +111,14 @@ class LeftoverFinder:
             path.append(user)
             others = [v for v in user.inputs if v is not value and self._constants.get(v) is None]
             if user.op_type in ("Mul", "Div") and others:
-                x = next((v for v in _unmoved(others[0]) if v in read), None)
+                x = next((v for v in other_norms.unmoved(others[0]) if v in read), None)
                 parameter = self._parameter(others[0])
                 if x is not None and (reason or not understood):
                     yield self._miss(x, behind, path, reason)
                 if x is not None or parameter is None:
                     return
                 reason = _INPUT.format(role=_ROLES["Mul"], name=parameter.name)
-            elif user.op_type not in _INVERSES | MOVEMENT:
+            elif user.op_type not in _INVERSES | other_norms.MOVEMENT:
                 return
             value = user.outputs[0]
 
@@ -153,13 +152,3 @@ class LeftoverFinder:
 def _only_user(value: ir.Value) -> ir.Node | None:
     users = value.consumers()
     return users[0] if len(users) == 1 else None
-
-
-def _unmoved(value: ir.Value) -> Iterator[ir.Value]:
-    """A value, and what it was moved from."""
-    for _ in range(_LARGEST):
-        yield value
-        node = value.producer()
-        if node is None or node.op_type not in MOVEMENT or node.inputs[0] is None:
-            return
-        value = node.inputs[0]

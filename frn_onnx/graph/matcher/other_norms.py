@@ -1,13 +1,14 @@
 """Other normalisations that equal FRN up to what is before or behind them."""
 
+from collections.abc import Iterator
+
 import onnx_ir as ir
 
 from frn_onnx.graph.matcher.constants import Constants
+from frn_onnx.graph.matcher.rules_axes import MOVES
 
-MOVEMENT = frozenset(
-    {"Cast", "CastLike", "Expand", "Flatten", "Identity"}
-    | {"Reshape", "Squeeze", "Transpose", "Unsqueeze"}
-)
+# What makes nothing of a tensor but another shape or type.
+MOVEMENT = MOVES.keys() - {"ConstantOfShape", "Gather"}
 
 
 def scaled_within(y: ir.Value, constants: Constants) -> bool:
@@ -23,8 +24,8 @@ def scaled_within(y: ir.Value, constants: Constants) -> bool:
 
 def grouped(x: ir.Value, y: ir.Value) -> str | None:
     """Why it is group normalisation, if x comes out of a Reshape and y goes into one."""
-    source = x.producer()
-    if source is None or source.op_type != "Reshape":
+    node = x.producer()
+    if node is None or node.op_type != "Reshape":
         return None
     if not any(user.op_type == "Reshape" for user in y.consumers()):
         return None
@@ -33,21 +34,29 @@ def grouped(x: ir.Value, y: ir.Value) -> str | None:
 
 def centred(x: ir.Value) -> str | None:
     """Why it is instance or layer normalisation, if x is u - mean(u)."""
-    node = _unmoved(x).producer()
+    node = source(x).producer()
     if node is None or node.op_type != "Sub":
         return None
-    minuend, mean = (_unmoved(v) for v in node.inputs)
+    minuend, mean = (source(v) for v in node.inputs)
     producer = mean.producer()
     if producer is None or producer.op_type not in ("ReduceMean", "GlobalAveragePool"):
         return None
-    if _unmoved(producer.inputs[0]) is not minuend:
+    if source(producer.inputs[0]) is not minuend:
         return None
     return "the mean is subtracted first: this is instance, group or layer normalisation"
 
 
-def _unmoved(value: ir.Value) -> ir.Value:
+def unmoved(value: ir.Value) -> Iterator[ir.Value]:
+    """A value, and what it was moved from."""
     node = value.producer()
-    while node is not None and node.op_type in MOVEMENT:
+    yield value
+    while node is not None and node.op_type in MOVEMENT and node.inputs[0] is not None:
         value = node.inputs[0]
         node = value.producer()
-    return value
+        yield value
+
+
+def source(value: ir.Value) -> ir.Value:
+    """What a value was moved from in the end."""
+    *_, first = unmoved(value)
+    return first
