@@ -34,7 +34,7 @@ import tolerances
 from onnx import TensorProto, helper, numpy_helper
 
 import frn_onnx
-from frn_onnx import _native, op, reference
+from frn_onnx import _native, op, op_body, reference
 
 # (N, C, spatial...): the norms of ResNet-50, of a U-Net, of small and of huge feature maps.
 SHAPES = [
@@ -116,7 +116,7 @@ def make_model(case: Case, *, primitives: bool) -> onnx.ModelProto:
     names = ["X", "gamma", "beta", "tau"]
     imports = [helper.make_opsetid("", 18)]
     if primitives:
-        nodes = op.body(
+        nodes = op_body.body(
             names,
             "Y",
             opset=18,

@@ -33,14 +33,13 @@ This module is the source; the C++ side (``custom_ops/op_types.h``) mirrors it, 
 compares the two.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
 import onnx
-from onnx import AttributeProto, TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from frn_onnx.errors import ModelError, ShapeError
+from frn_onnx.errors import ShapeError
 
 DOMAIN = "frn_onnx"
 # Of nodes that a session puts into its own copy of a model (runtime/blocked).
@@ -55,11 +54,8 @@ SIGNATURES = {OP_TYPE: INPUTS, RESIDUAL_OP_TYPE: RESIDUAL_INPUTS}
 RANKS = (3, 4, 5)
 DTYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
-# Model-local functions came with IR version 8, CastLike with opset 15, and ReduceMean's axes
-# moved from an attribute to an input with opset 18.
+# Model-local functions came with this version of the file format.
 FUNCTION_IR_VERSION = 8
-_CAST_LIKE_OPSET = 15
-_AXES_INPUT_OPSET = 18
 
 
 class Node(Protocol):
@@ -188,149 +184,4 @@ def node(
     """An FRN node; ``inputs`` are the names for those of the op, the last ones optional."""
     return helper.make_node(
         op_type, list(inputs), [output], name=name, domain=DOMAIN, axes=list(axes), epsilon=epsilon
-    )
-
-
-def _attribute(
-    name: str, value: float | Sequence[int] | None, *, reference: str
-) -> onnx.AttributeProto:
-    """An attribute with a value, or, for None, one that refers to the function's attribute."""
-    if value is not None:
-        return helper.make_attribute(name, value)
-    kind = AttributeProto.FLOAT if reference == "epsilon" else AttributeProto.INTS
-    return AttributeProto(name=name, type=kind, ref_attr_name=reference)
-
-
-def body(
-    inputs: Sequence[str],
-    output: str,
-    *,
-    opset: int,
-    x_types: Collection[int],
-    param_types: Collection[int],
-    axes: Sequence[int] | None = None,
-    epsilon: float | None = None,
-    prefix: str = "",
-    op_type: str = OP_TYPE,
-) -> list[onnx.NodeProto]:
-    """An op written in standard ops, in their cheapest order.
-
-    gamma is folded into the small tensor (gamma / sqrt(nu2 + epsilon)) before it meets X, so
-    X is passed over five times rather than six.
-
-    Args:
-        inputs: names for the op's inputs; ``""`` is an absent one.
-        output: name for Y.
-        opset: version of the standard opset the nodes are written for, from 8.
-        x_types: the element types X may have (``TensorProto`` numbers); what is not float,
-            or double, is cast to it before the square and back at the end.
-        param_types: the element types the parameters may have.
-        axes, epsilon: the attributes' values; None writes a reference to the attribute of
-            the function these nodes are the body of.
-        prefix: put before the names of the values in between.
-        op_type: which of the two ops.
-
-    Raises:
-        ModelError: X may have several half types and the opset has no CastLike.
-    """
-    x_types, param_types = set(x_types), set(param_types)
-    compute = TensorProto.DOUBLE if TensorProto.DOUBLE in x_types else TensorProto.FLOAT
-    nodes: list[onnx.NodeProto] = []
-
-    def add(op_type: str, args: Sequence[str], name: str, **attributes) -> str:
-        out = name if name == output else prefix + name
-        nodes.append(helper.make_node(op_type, list(args), [out], name=out, **attributes))
-        return out
-
-    def constant(name: str, attribute: str, value: float | Sequence[int] | None) -> str:
-        out = add("Constant", [], name)
-        if value is None:
-            nodes[-1].attribute.append(_attribute(attribute, value, reference=name))
-        else:
-            # A tensor: float16 tools do not convert plain numbers.
-            dtype = np.float32 if attribute == "value_float" else np.int64
-            tensor = numpy_helper.from_array(np.asarray(value, dtype))
-            nodes[-1].attribute.append(helper.make_attribute("value", tensor))
-        return out
-
-    def cast(value: str, name: str, types: set[int]) -> str:
-        return value if types == {compute} else add("Cast", [value], name, to=compute)
-
-    given = dict(zip(SIGNATURES[op_type], inputs, strict=False))
-    x, tau = given["X"], given.get("tau")
-    wide = cast(x, "x_wide", x_types)
-    square = add("Mul", [wide, wide], "square")
-    if opset >= _AXES_INPUT_OPSET:
-        axes_input = constant("axes", "value_ints", axes)
-        nu2 = add("ReduceMean", [square, axes_input], "nu2", keepdims=1)
-    else:
-        nu2 = add("ReduceMean", [square], "nu2", keepdims=1)
-        nodes[-1].attribute.append(_attribute("axes", axes, reference="axes"))
-    if per_channel := given.get("epsilon"):
-        added = cast(per_channel, "epsilon_wide", {TensorProto.FLOAT})
-    else:
-        scalar = constant("epsilon", "value_float", epsilon)
-        added = cast(scalar, "epsilon_wide", {TensorProto.FLOAT})
-    root = add("Sqrt", [add("Add", [nu2, added], "nu2_epsilon")], "root")
-    scale = add("Div", [cast(given["gamma"], "gamma_wide", param_types), root], "scale")
-    scaled = add("Mul", [wide, scale], "scaled")
-
-    narrow = x_types != {compute}
-    terms = [scaled, cast(given["beta"], "beta_wide", param_types)]
-    shifted = "shifted"
-    if residual := given.get("residual"):
-        terms = [add("Add", terms, shifted), cast(residual, "residual_wide", x_types)]
-        shifted = "sum"
-    if tau:
-        tail, args = "Max", [add("Add", terms, shifted), cast(tau, "tau_wide", param_types)]
-    else:
-        tail, args = "Add", terms
-    if not narrow:
-        add(tail, args, output)
-        return nodes
-    y_wide = add(tail, args, "y_wide")
-    if len(x_types) == 1:
-        add("Cast", [y_wide], output, to=next(iter(x_types)))
-    elif opset >= _CAST_LIKE_OPSET:
-        add("CastLike", [y_wide, x], output)
-    else:
-        names = ", ".join(sorted(TensorProto.DataType.Name(t) for t in x_types))
-        raise ModelError(
-            f"FRN: a file with FRN layers of several types ({names}) needs opset "
-            f"{_CAST_LIKE_OPSET} or newer for the function body, received opset {opset}; "
-            "convert the model with onnx.version_converter, or lower it to 'custom'."
-        )
-    return nodes
-
-
-def function_proto(
-    *,
-    opset: int,
-    inputs: int,
-    x_types: Collection[int],
-    param_types: Collection[int],
-    op_type: str = OP_TYPE,
-) -> onnx.FunctionProto:
-    """The model-local function that makes a file portable: an op in standard ops.
-
-    It has the op's domain and name. A runtime with the plugin takes its kernel, one
-    without inlines this body.
-
-    Args:
-        opset: version of the standard opset of the file.
-        inputs: how many inputs all nodes of this op in the file have; a function's body
-            cannot ask whether one is there. Before opset 12 it has to be all: no Constant
-            could hold the attribute epsilon.
-        x_types, param_types, op_type: as for :func:`body`.
-    """
-    names = SIGNATURES[op_type][:inputs]
-    nodes = body(names, "Y", opset=opset, x_types=x_types, param_types=param_types, op_type=op_type)
-    return helper.make_function(
-        DOMAIN,
-        op_type,
-        list(names),
-        ["Y"],
-        nodes,
-        [helper.make_opsetid("", opset)],
-        attributes=["axes", "epsilon"],
     )

@@ -9,7 +9,7 @@ import pytest
 import tolerances
 from onnx import TensorProto, helper, numpy_helper
 
-from frn_onnx import op, reference
+from frn_onnx import op, op_body, reference
 from frn_onnx.errors import ModelError, ShapeError
 
 TYPES = {
@@ -32,7 +32,7 @@ def portable(x, params, *, opset, axes):
         [helper.make_tensor_value_info("Y", x_type, dims)],
         [numpy_helper.from_array(p, n) for p, n in zip(params, names[1:], strict=True)],
     )
-    function = op.function_proto(
+    function = op_body.function_proto(
         opset=opset,
         inputs=len(names),
         x_types={x_type},
@@ -107,8 +107,8 @@ def test_nan_passes_the_threshold(rng):
 def test_several_half_types_need_cast_like():
     case = {"inputs": 4, "x_types": {TensorProto.FLOAT, TensorProto.FLOAT16}, "param_types": {1}}
     with pytest.raises(ModelError, match=r"needs opset 15 or newer.*received opset 14"):
-        op.function_proto(opset=14, **case)
-    assert any(n.op_type == "CastLike" for n in op.function_proto(opset=15, **case).node)
+        op_body.function_proto(opset=14, **case)
+    assert any(n.op_type == "CastLike" for n in op_body.function_proto(opset=15, **case).node)
 
 
 def test_axes_carry_the_layout():

@@ -6,7 +6,7 @@ That is what processors do, too: they add up in float32, and round what they sto
 import numpy as np
 import onnx_ir as ir
 
-from frn_onnx.graph import functions, protos, sites
+from frn_onnx.graph import functions, sites, tensors
 from frn_onnx.graph.edit import FreeNames, take_over
 from frn_onnx.graph.matcher.shapes import Shapes
 
@@ -80,10 +80,9 @@ def _widen(graph: ir.Graph) -> None:
 
 def _wide(tensor: ir.TensorProtocol) -> ir.LazyTensor:
     def values() -> ir.Tensor:
-        given = protos.read(tensor) if isinstance(tensor, ir.ExternalTensor) else tensor
-        return ir.Tensor(given.numpy().astype(np.float32))
+        return ir.Tensor(tensors.read(tensor).numpy().astype(np.float32))
 
-    return protos.lazy(tensor, values, WIDE)
+    return tensors.lazy(tensor, values, WIDE)
 
 
 def _round(value: ir.Value, names: FreeNames) -> None:

@@ -17,7 +17,7 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto
 
-from frn_onnx import op
+from frn_onnx import op, op_body
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import inputs, protos
 from frn_onnx.graph.edit import FreeNames, raise_ir_version, take_over
@@ -146,7 +146,7 @@ def _add_functions(model: ir.Model, sites: list[Site], operands: list[Operands])
             count = len(names)
         for site, _ in chosen:
             filler.complete(site, count)
-        body = op.function_proto(
+        body = op_body.function_proto(
             opset=version,
             inputs=count,
             x_types=set().union(*(k.x_types for k in known)),
@@ -170,7 +170,7 @@ def _write_out(model: ir.Model, sites: list[Site], operands: list[Operands]) -> 
             site.scope.function.opset_imports[""] = version
         known = _completed(operand, version)
         axes, epsilon = site.attributes()
-        body = op.body(
+        body = op_body.body(
             [value.name if value is not None else "" for value in node.inputs],
             y.name,
             opset=version,

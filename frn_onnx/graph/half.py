@@ -25,6 +25,7 @@ from frn_onnx.graph import (
     model_io,
     protos,
     sites,
+    tensors,
     weight_files,
 )
 from frn_onnx.graph.batch import set_batch
@@ -218,7 +219,7 @@ def _make_constant_outputs(model: ir.Model) -> None:
     for value in model.graph.outputs:
         if value.is_initializer() and not value.is_graph_input():
             constant = ir.Value(name=names.free(f"{value.name}/value"), type=value.type)
-            constant.const_value = protos.twin(value.const_value)
+            constant.const_value = tensors.twin(value.const_value)
             same = ir.node("Identity", [constant], name=names.free(f"{value.name}/Identity"))
             del model.graph.initializers[value.name]
             value.const_value = None
@@ -249,8 +250,7 @@ def _half(tensor: ir.TensorProtocol, to: HalfType) -> ir.LazyTensor:
     dtype = ir.DataType[to.upper()]
 
     def convert_values() -> ir.Tensor:
-        given = protos.read(tensor) if isinstance(tensor, ir.ExternalTensor) else tensor
-        values = given.numpy().ravel()
+        values = tensors.read(tensor).numpy().ravel()
         half = np.empty(values.size, dtype.numpy())
         for start in range(0, values.size, _CHUNK):
             chunk = values[start : start + _CHUNK]
@@ -259,7 +259,7 @@ def _half(tensor: ir.TensorProtocol, to: HalfType) -> ir.LazyTensor:
             half[start : start + _CHUNK] = chunk.astype(half.dtype)
         return ir.Tensor(half.reshape(tensor.shape.numpy()), dtype)
 
-    lazy = protos.lazy(tensor, convert_values, dtype)
+    lazy = tensors.lazy(tensor, convert_values, dtype)
     lazy.meta[half_parameters.ORIGINAL] = tensor
     return lazy
 

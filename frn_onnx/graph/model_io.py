@@ -15,7 +15,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError, EncodeError
 
 from frn_onnx.errors import ArgumentError, ModelError
-from frn_onnx.graph import edit, protos, sites, structure, weight_files
+from frn_onnx.graph import edit, protos, sites, structure, tensors, weight_files
 
 Source = str | os.PathLike | onnx.ModelProto | ir.Model
 
@@ -171,9 +171,9 @@ def byte_size(model: ir.Model | onnx.ModelProto) -> int:
     """Size of the model and its weights; one more than can be where it is too large."""
     if isinstance(model, onnx.ModelProto):
         return _proto_bytes(model)
-    tensors = (value.const_value for value in sites.initializers(model))
-    weights = sum(t.nbytes for t in tensors if protos.is_large(t))
-    return _proto_bytes(protos.light_proto(model)) + weights
+    weights = (value.const_value for value in sites.initializers(model))
+    large = sum(tensor.nbytes for tensor in weights if tensors.is_large(tensor))
+    return _proto_bytes(protos.light_proto(model)) + large
 
 
 def _parse(path: Path) -> onnx.ModelProto:

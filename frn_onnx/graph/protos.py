@@ -9,9 +9,7 @@ beside the graph.
 """
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import onnx
@@ -19,10 +17,8 @@ import onnx_ir as ir
 from onnx import AttributeProto, FunctionProto, GraphProto, TensorProto, numpy_helper
 
 from frn_onnx.errors import ModelError
-from frn_onnx.graph import sites
+from frn_onnx.graph import sites, tensors
 
-# Tensors up to this size are in every message: shapes and axes must be readable.
-SMALL_BYTES = 1024
 # Keys of ``meta``: of a tensor, its SparseTensorProto; of the main graph, a list of
 # TrainingInfoProto and the names of the graph that those use.
 _SPARSE = "frn_onnx.sparse"
@@ -70,16 +66,16 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
     Raises:
         ModelError: what the file says of training uses a value that is not there any more.
     """
-    return with_stand_ins(model, in_memory)
+    return with_stand_ins(model, tensors.in_memory)
 
 
 def light_proto(model: ir.Model) -> onnx.ModelProto:
     """The model without its large weights: of those, name, type and shape only."""
 
     def without_data(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-        if is_large(tensor):
-            return external(tensor, "left out")
-        return in_memory(tensor)
+        if tensors.is_large(tensor):
+            return tensors.external(tensor, "left out")
+        return tensors.in_memory(tensor)
 
     with _replaced(model, without_data):
         return _written(model)
@@ -96,7 +92,7 @@ def with_stand_ins(
         if sparse is None:
             return stand_in(tensor)
         kept.append(sparse)
-        return external(tensor, f"{_SPARSE}{len(kept) - 1}")
+        return tensors.external(tensor, f"{_SPARSE}{len(kept) - 1}")
 
     with _replaced(model, sparse_or):
         proto = _written(model)
@@ -117,29 +113,6 @@ def with_stand_ins(
             )
         proto.training_info.extend(infos)
     return proto
-
-
-def is_large(tensor: ir.TensorProtocol) -> bool:
-    return tensor.dtype != ir.DataType.STRING and tensor.nbytes > SMALL_BYTES
-
-
-def read(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
-    """The tensor in memory; to read the external one itself keeps its file mapped."""
-    packed = tensor.dtype.bitwidth < 8
-    dtype = np.dtype(np.uint8) if packed else tensor.dtype.numpy().newbyteorder("<")
-    count = tensor.nbytes if packed else tensor.size
-    try:
-        array = np.fromfile(tensor.path, dtype, count, offset=tensor.offset or 0)
-    except OSError as error:
-        raise ModelError(
-            f"the external data of tensor {tensor.name!r} cannot be read from {tensor.path}: "
-            f"{error.strerror or error}; they are read when they are needed, and have to stay "
-            "where they were until then"
-        ) from error
-    shape = ir.Shape(tensor.shape.numpy())
-    if packed:
-        return ir.PackedTensor(array, tensor.dtype, shape=shape, name=tensor.name)
-    return ir.Tensor(array.reshape(shape.numpy()), tensor.dtype, shape=shape, name=tensor.name)
 
 
 def bodies(proto: onnx.ModelProto) -> Iterator[GraphProto | FunctionProto]:
@@ -182,56 +155,6 @@ def subgraph_protos(node: onnx.NodeProto) -> Iterator[tuple[AttributeProto, Grap
             yield from ((attribute, graph) for graph in attribute.graphs)
 
 
-def in_memory(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-    """The tensor, or, of one on disk, one that is read from there as it is written."""
-    if not isinstance(tensor, ir.ExternalTensor):
-        return tensor
-    return lazy(tensor, functools.partial(read, tensor))
-
-
-def lazy(
-    tensor: ir.TensorProtocol,
-    make: Callable[[], ir.TensorProtocol],
-    dtype: ir.DataType | None = None,
-) -> ir.LazyTensor:
-    """What ``make`` gives when it is asked for, with what else is said of a tensor."""
-    return ir.LazyTensor(
-        make, dtype or tensor.dtype, ir.Shape(tensor.shape.numpy()), **_said_of(tensor)
-    )
-
-
-def twin(tensor: ir.TensorProtocol) -> ir.LazyTensor:
-    """The same tensor, whose name may become another."""
-
-    def itself() -> ir.TensorProtocol:
-        return tensor
-
-    return lazy(tensor, itself)
-
-
-def external(
-    tensor: ir.TensorProtocol, location: str, offset: int | None = None
-) -> ir.ExternalTensor:
-    """A tensor that is to be found in a file."""
-    length = None if offset is None else tensor.nbytes
-    return ir.ExternalTensor(
-        location,
-        offset,
-        length,
-        tensor.dtype,
-        shape=ir.Shape(tensor.shape.numpy()),
-        **_said_of(tensor),
-    )
-
-
-def _said_of(tensor: ir.TensorProtocol) -> dict[str, Any]:
-    return {
-        "name": tensor.name or "",
-        "doc_string": tensor.doc_string,
-        "metadata_props": dict(tensor.metadata_props),
-    }
-
-
 @contextlib.contextmanager
 def _replaced(
     model: ir.Model, stand_in: Callable[[ir.TensorProtocol], ir.TensorProtocol]
@@ -243,7 +166,7 @@ def _replaced(
             value.const_value = stand_in(tensor)
             if value.const_value is tensor and tensor.name != value.name:
                 # Written, a tensor gets the name of its value; this one is another's, too.
-                value.const_value = twin(tensor)
+                value.const_value = tensors.twin(tensor)
         yield
     finally:
         for value, tensor in kept:

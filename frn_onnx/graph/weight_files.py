@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from frn_onnx.errors import ModelError
-from frn_onnx.graph import protos, sites
+from frn_onnx.graph import sites, tensors
 
 _CHUNK_BYTES = 1 << 20
 
@@ -62,18 +62,16 @@ def own_attributes(model: ir.Model) -> None:
                     name, _own(attribute.as_tensor()), attribute.doc_string
                 )
             elif attribute.type == ir.AttributeType.TENSORS:
-                tensors = list(map(_own, attribute.as_tensors()))
-                node.attributes[name] = ir.AttrTensors(name, tensors, attribute.doc_string)
+                own = list(map(_own, attribute.as_tensors()))
+                node.attributes[name] = ir.AttrTensors(name, own, attribute.doc_string)
 
 
 def _own(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-    if isinstance(tensor, ir.ExternalTensor):
-        return protos.read(tensor)
     if isinstance(tensor, ir.serde.TensorProtoTensor):
         copy = onnx.TensorProto()
         copy.CopyFrom(tensor.raw)
         return ir.serde.TensorProtoTensor(copy)
-    return tensor
+    return tensors.read(tensor)
 
 
 def refuse_references(model: ir.Model) -> None:
@@ -99,9 +97,9 @@ class Places:
         self._offset = 0
 
     def __call__(self, tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-        if not protos.is_large(tensor):
-            return protos.in_memory(tensor)
-        place = protos.external(tensor, self._location, self._offset)
+        if not tensors.is_large(tensor):
+            return tensors.in_memory(tensor)
+        place = tensors.external(tensor, self._location, self._offset)
         self._weights.append(tensor)
         self._offset += tensor.nbytes
         return place

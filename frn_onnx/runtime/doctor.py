@@ -11,7 +11,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 import frn_onnx
-from frn_onnx import op, reference
+from frn_onnx import op, op_body, reference
 from frn_onnx.errors import FrnError
 from frn_onnx.runtime import arrays, cuda_provider, library
 
@@ -182,7 +182,7 @@ def _session(*, plugin: bool) -> str:
     types = {TensorProto.FLOAT}
     model = helper.make_model(
         graph,
-        functions=[op.function_proto(opset=17, inputs=4, x_types=types, param_types=types)],
+        functions=[op_body.function_proto(opset=17, inputs=4, x_types=types, param_types=types)],
         opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid(op.DOMAIN, op.VERSION)],
         ir_version=op.FUNCTION_IR_VERSION,
     )

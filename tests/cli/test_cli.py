@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from frn_onnx import op
+from frn_onnx import op, op_body
 from frn_onnx.cli import main
 
 
@@ -37,7 +37,9 @@ def model(tmp_path, rng):
     onnx.save(
         helper.make_model(
             graph,
-            functions=[op.function_proto(opset=18, inputs=4, x_types=types, param_types=types)],
+            functions=[
+                op_body.function_proto(opset=18, inputs=4, x_types=types, param_types=types)
+            ],
             opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid(op.DOMAIN, 1)],
             ir_version=op.FUNCTION_IR_VERSION,
         ),

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 import frn_onnx
 import frn_onnx.runtime.library
 import onnxruntime as ort
-from frn_onnx import op, reference
+from frn_onnx import op, op_body, reference
 
 rng = np.random.default_rng(0)
 x = rng.normal(1, 2, size=(1, 4, 6, 5)).astype(np.float32)
@@ -24,7 +24,7 @@ graph = helper.make_graph(
 )
 model = helper.make_model(
     graph,
-    functions=[op.function_proto(opset=17, inputs=4, x_types=types, param_types=types)],
+    functions=[op_body.function_proto(opset=17, inputs=4, x_types=types, param_types=types)],
     opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid(op.DOMAIN, op.VERSION)],
     ir_version=8,
 )

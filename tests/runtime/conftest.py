@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from frn_onnx import op, reference
+from frn_onnx import op, op_body, reference
 
 EPSILON = float(np.float32(0.1))
 
@@ -39,7 +39,7 @@ def case(rng) -> Case:
     )
     model = helper.make_model(
         graph,
-        functions=[op.function_proto(opset=17, inputs=4, x_types=types, param_types=types)],
+        functions=[op_body.function_proto(opset=17, inputs=4, x_types=types, param_types=types)],
         opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid(op.DOMAIN, op.VERSION)],
         ir_version=op.FUNCTION_IR_VERSION,
     )

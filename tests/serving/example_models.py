@@ -7,7 +7,7 @@ import onnx
 import tolerances
 from onnx import TensorProto, helper, numpy_helper
 
-from frn_onnx import op
+from frn_onnx import op, op_body
 
 DATATYPES = {
     "BOOL": TensorProto.BOOL,
@@ -115,7 +115,7 @@ def frn_parameters() -> list[np.ndarray]:
 def frn(folder: Path) -> Path:
     """One FRN node with its function body: a portable file."""
     names = op.INPUTS[:4]
-    function = op.function_proto(opset=18, inputs=4, x_types={FLOAT}, param_types={FLOAT})
+    function = op_body.function_proto(opset=18, inputs=4, x_types={FLOAT}, param_types={FLOAT})
     return _save(
         folder,
         "frn",

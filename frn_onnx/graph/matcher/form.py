@@ -36,9 +36,7 @@ NOT_CONSTANT = "what is added to the mean square is not a constant"
 
 
 def _equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    if a is None or b is None:
-        return a is b
-    return bool(np.all(a == b))
+    return a is b if a is None or b is None else bool(np.all(a == b))
 
 
 @dataclass(frozen=True, eq=False)
