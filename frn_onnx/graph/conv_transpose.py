@@ -58,7 +58,7 @@ def _split(node: ir.Node, pads: list[int], names: FreeNames) -> None:
     half = len(pads) // 2
     y = node.outputs[0]
     label = node.name or y.name
-    node.attributes["pads"] = ir.AttrInt64s("pads", [0] * len(pads))
+    node.attributes.add(ir.AttrInt64s("pads", [0] * len(pads)))
     slices = {
         "starts": pads[:half],
         "ends": [-end if end else _TO_THE_END for end in pads[half:]],

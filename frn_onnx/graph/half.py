@@ -210,7 +210,7 @@ def _spell_out_constants(model: ir.Model) -> None:
             for name in ("value_float", "value_floats"):
                 if name in node.attributes:
                     values = np.asarray(node.attributes.pop(name).value, np.float32)
-                    node.attributes["value"] = ir.AttrTensor("value", ir.Tensor(values))
+                    node.attributes.add(ir.AttrTensor("value", ir.Tensor(values)))
 
 
 def _make_constant_outputs(model: ir.Model) -> None:

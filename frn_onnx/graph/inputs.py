@@ -33,7 +33,7 @@ def canonicalise(sites: Iterable[Site]) -> None:
             epsilon = uniform
         count = max(i for i, value in enumerate(node.inputs) if value is not None) + 1
         node.resize_inputs(count)
-        node.attributes["epsilon"] = ir.AttrFloat32("epsilon", epsilon)
+        node.attributes.add(ir.AttrFloat32("epsilon", epsilon))
 
 
 def has_threshold(site: Site) -> bool:

@@ -99,6 +99,16 @@ def test_axes_that_were_left_out(rng, weights, op_type, more, names):
     assert_same(model, result, {"x": rng.normal(size=NCHW).astype(np.float32)})
 
 
+def test_another_transpose_of_what_moves(rng, weights):
+    """It reads the new order, and leads where it led."""
+    more = [transpose("f", "w", (0, 2, 1, 3)), helper.make_node("LRN", ["w"], ["z"], "z", size=3)]
+    model = model_of(nhwc_block(weights, more), weights, {"x": NCHW}, {"y": NCHW, "z": [None] * 4})
+    result = arranged(model)
+    (left,) = (node for node in result.graph.node if node.op_type == "Transpose")
+    assert (left.input[0], list(left.attribute[0].ints)) == ("f", [0, 3, 2, 1])
+    assert_same(model, result, {"x": rng.normal(size=NCHW).astype(np.float32)})
+
+
 def test_a_transpose_that_changes_nothing_goes(rng, weights):
     """But for one that the graph gives out."""
     nodes = [

@@ -36,7 +36,7 @@ def _transpose(context, node, args):
     if not isinstance(form, Form):
         return None
     rank = len(form.axes)
-    perm = node.attributes["perm"].as_ints() if "perm" in node.attributes else range(rank)[::-1]
+    perm = node.attributes.get_ints("perm", range(rank)[::-1])
     return form.but(axes=tuple(form.axes[axis] for axis in perm))
 
 
@@ -59,7 +59,7 @@ def _squeeze(context, node, args):
 def _flatten(context, node, args):
     if not isinstance(args[0], Form):
         return None
-    split = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    split = node.attributes.get_int("axis", 1)
     return args[0].but(axes=ax.flattened(args[0].axes, split))
 
 
@@ -70,7 +70,7 @@ def _gather(context, node, args):
         return None
     if index.item() not in (0, -1):
         return None
-    position = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+    position = node.attributes.get_int("axis", 0)
     position = ax.from_front(position, len(form.axes))
     taken = context.frame.solid(form.axes[position])
     if taken and (taken != (0,) or not (form.is_statistic or form.over)):
@@ -85,8 +85,7 @@ def _reshape(context, node, args):
         return None
     frame = context.frame
     target = _shape_argument(context, shape)
-    allowzero = node.attributes.get("allowzero")
-    if target is not None and (allowzero is None or not allowzero.as_int()):
+    if target is not None and not node.attributes.get_int("allowzero", 0):
         target = [
             frame.size(form.axes[i]) if size is not None and size.number == 0 else size
             for i, size in enumerate(target)

@@ -19,7 +19,7 @@ def reduced_positions(
     if node.op_type in ("GlobalAveragePool", "AveragePool", "GlobalLpPool"):
         return tuple(range(2, rank))
     if node.op_type == "RMSNormalization":
-        first = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+        first = node.attributes.get_int("axis", -1)
         return tuple(range(from_front(first, rank), rank))
     if node.op_type in ("Einsum", "MatMul"):
         labels = contraction(node, [rank, rank])
@@ -30,8 +30,8 @@ def reduced_positions(
     if axes is None and is_given(node, 1, "axes"):
         return None
     if not axes:
-        noop = node.attributes.get("noop_with_empty_axes")
-        return None if noop is not None and noop.as_int() else tuple(range(rank))
+        noop = node.attributes.get_int("noop_with_empty_axes", 0)
+        return None if noop else tuple(range(rank))
     return tuple(sorted({from_front(axis, rank) for axis in axes}))
 
 
@@ -42,7 +42,7 @@ def _reduce(context, node, args) -> tuple[frozenset[int], Axes] | None:
     if positions is None:
         return None
     reduced = frozenset(a for position in positions for a in axes[position])
-    keepdims = node.attributes["keepdims"].as_int() if "keepdims" in node.attributes else 1
+    keepdims = node.attributes.get_int("keepdims", 1)
     if keepdims == 1:
         return reduced, tuple(() if i in positions else axis for i, axis in enumerate(axes))
     if keepdims == 0:
@@ -79,20 +79,19 @@ def _average_pool(context, node, args):
         return None
     dims = context.shapes.of(node.inputs[0])
     kernel = node.attributes["kernel_shape"].as_ints()
-    pads = node.attributes.get("pads")
-    padding = node.attributes.get("auto_pad")
+    padding = node.attributes.get_string("auto_pad", "NOTSET")
     if (
         dims is None
         or tuple(dims[2:]) != tuple(kernel)
-        or (pads is not None and any(pads.as_ints()))
-        or (padding is not None and padding.as_string() not in ("NOTSET", "VALID"))
+        or any(node.attributes.get_ints("pads", ()))
+        or padding not in ("NOTSET", "VALID")
     ):
         return None
     return _statistic()(context, node, args)
 
 
 def _global_lp_pool(context, node, args):
-    order = node.attributes["p"].as_int() if "p" in node.attributes else 2
+    order = node.attributes.get_int("p", 2)
     return _statistic(before=2, after=0.5, summed=True)(context, node, args) if order == 2 else None
 
 
@@ -102,7 +101,7 @@ def _rms_normalization(context, node, args):
         return None
     frame, x = context.frame, args[0]
     nu2 = _statistic(before=2)(context, node, [x])
-    epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
+    epsilon = node.attributes.get_float("epsilon", 1e-5)
     if nu2 is None:
         return None
     shifted = fm.add(nu2, fm.constant(np.asarray(epsilon), ()), nu2.axes)

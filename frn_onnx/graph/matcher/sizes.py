@@ -42,8 +42,8 @@ def _shape(context, node, args):
         entries = [context.frame.size(axis) for axis in args[0].axes]
     elif (entries := context.stated_shape(node.inputs[0])) is None:
         return None
-    start = node.attributes["start"].as_int() if "start" in node.attributes else 0
-    end = node.attributes["end"].as_int() if "end" in node.attributes else len(entries)
+    start = node.attributes.get_int("start", 0)
+    end = node.attributes.get_int("end", len(entries))
     return _simple(entries[slice(start, end)], 1)
 
 
@@ -138,8 +138,7 @@ def _product(context, node, args):
         if size is None:
             return None
         result *= size
-    keepdims = node.attributes.get("keepdims")
-    return _simple([result], int(keepdims is None or bool(keepdims.as_int())))
+    return _simple([result], int(bool(node.attributes.get_int("keepdims", 1))))
 
 
 def _equal(context, node, args):

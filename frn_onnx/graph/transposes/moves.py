@@ -83,8 +83,7 @@ def transpose_perm(node: ir.Node | None, rank: int) -> Perm | None:
     """The perm of a Transpose of a tensor of that rank; None for another node."""
     if node is None or (node.domain, node.op_type) != ("", "Transpose"):
         return None
-    stated = node.attributes.get("perm")
-    perm = tuple(reversed(range(rank))) if stated is None else tuple(stated.as_ints())
+    perm = tuple(node.attributes.get_ints("perm", range(rank)[::-1]))
     return perm if len(perm) == rank else None
 
 
@@ -102,10 +101,6 @@ def kept_order(perm: Perm, lost: Iterable[int]) -> Perm:
     """The order of the axes that are left where some go, counted without those."""
     before = [axis for axis in range(len(perm)) if axis not in set(lost)]
     return tuple(before.index(axis) for axis in perm if axis in before)
-
-
-def int_attribute(node: ir.Node, name: str, default: int) -> int:
-    return node.attributes[name].as_int() if name in node.attributes else default
 
 
 def broadcast(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:
@@ -132,13 +127,13 @@ def broadcast(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move 
 def quantised(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:
     """QuantizeLinear and its inverse: scale and zero point are scalars, or lie along an axis."""
     scale = node.inputs[1]
-    if scale is None or int_attribute(node, "block_size", 0):
+    if scale is None or node.attributes.get_int("block_size", False):
         return None
     attributes = {}
     if not facts.is_scalar(scale):
         if facts.rank(scale) != 1:
             return None
-        axis = perm.index(int_attribute(node, "axis", 1) % len(perm))
+        axis = perm.index(node.attributes.get_int("axis", 1) % len(perm))
         attributes["axis"] = ir.AttrInt64("axis", axis)
     if facts.array(node.inputs[0]) is not None:
         return None

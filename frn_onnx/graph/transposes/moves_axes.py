@@ -7,14 +7,13 @@ from frn_onnx.graph.transposes.moves import (
     Facts,
     Move,
     Perm,
-    int_attribute,
     is_identity,
     kept_order,
 )
 
 
 def _along(node: ir.Node, perm: Perm, default: int = 0) -> dict[str, ir.Attr]:
-    axis = int_attribute(node, "axis", default) % len(perm)
+    axis = node.attributes.get_int("axis", default) % len(perm)
     return {"axis": ir.AttrInt64("axis", perm.index(axis))}
 
 
@@ -80,11 +79,11 @@ def cumulated(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move 
 
 def reduction(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:
     axes = _axes(node, len(perm), 1, facts)
-    keeps = int_attribute(node, "keepdims", 1)
+    keeps = node.attributes.get_int("keepdims", 1)
     if axes is None or (not keeps and known is not node.inputs[0]):
         return None
     if not axes:
-        if int_attribute(node, "noop_with_empty_axes", 0):
+        if node.attributes.get_int("noop_with_empty_axes", 0):
             return Move({0: perm}, {0: perm})
         return Move({0: perm}, {0: perm} if keeps else {})
     moved = sorted(perm.index(axis) for axis in axes)
@@ -93,10 +92,10 @@ def reduction(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move 
 
 def place_of_extreme(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:
     """ArgMax and ArgMin."""
-    keeps = int_attribute(node, "keepdims", 1)
+    keeps = node.attributes.get_int("keepdims", 1)
     if not keeps and known is not node.inputs[0]:
         return None
-    axis = int_attribute(node, "axis", 0) % len(perm)
+    axis = node.attributes.get_int("axis", 0) % len(perm)
     return Move({0: perm}, {0: perm if keeps else kept_order(perm, [axis])}, _along(node, perm))
 
 
@@ -105,7 +104,7 @@ def gather(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | N
     indices = facts.array(node.inputs[1])
     if indices is None or indices.ndim > 1 or (not indices.ndim and known is not node.inputs[0]):
         return None
-    axis = int_attribute(node, "axis", 0) % len(perm)
+    axis = node.attributes.get_int("axis", 0) % len(perm)
     left = perm if indices.ndim else kept_order(perm, [axis])
     return Move({0: perm}, {0: left}, _along(node, perm))
 
@@ -131,7 +130,7 @@ def unsqueeze(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move 
 def reshape(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:
     """To a shape whose axes of more than one place keep their order: the same, said otherwise."""
     shape = facts.array(node.inputs[1]) if len(node.inputs) == 2 else None
-    if known is not node.outputs[0] or shape is None or int_attribute(node, "allowzero", 0):
+    if known is not node.outputs[0] or shape is None or node.attributes.get_int("allowzero", False):
         return None
     sizes = shape.reshape(-1)
     if sizes.size != len(perm) or any(sizes[a] == 0 and perm[a] != a for a in range(len(perm))):

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from frn_onnx.graph.edit import remove_unused
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Dims, Shapes
-from frn_onnx.graph.transposes.moves import Perm, int_attribute, is_identity
+from frn_onnx.graph.transposes.moves import Perm, is_identity
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def as_transposes(nodes: Iterable[ir.Node], constants: Constants, shapes: Shapes
             x, shape = node.inputs
             turned.append((node, x, shapes.of(x), shape, perm))
             node.op_type = "Transpose"
-            node.attributes["perm"] = ir.AttrInt64s("perm", perm)
+            node.attributes.add(ir.AttrInt64s("perm", perm))
             node.resize_inputs(1)
     # In no graph; keeps a shape, which other Reshapes may share, from being removed as unused.
     holder = ir.node("Hold", [shape for *_, shape, _ in turned])
@@ -47,7 +47,7 @@ def as_transposes(nodes: Iterable[ir.Node], constants: Constants, shapes: Shapes
 def _perm(node: ir.Node, constants: Constants, shapes: Shapes) -> Perm | None:
     if (node.domain, node.op_type) != ("", "Reshape") or len(node.inputs) != 2:
         return None
-    if node.inputs[0] is None or int_attribute(node, "allowzero", 0):
+    if node.inputs[0] is None or node.attributes.get_int("allowzero", False):
         return None
     before, target = shapes.of(node.inputs[0]), constants.get(node.inputs[1])
     if before is None or target is None or target.size != len(before):

@@ -34,7 +34,7 @@ def move(region: Region, movers: Collection[Mover], names: FreeNames) -> None:
 def _change(mover: Mover, shapes: Shapes, names: FreeNames) -> None:
     node, move = mover.node, mover.move
     for attribute in move.attributes.values():
-        node.attributes[attribute.name] = attribute
+        node.attributes.add(attribute)
     for index, array in move.constants.items():
         old = node.inputs[index] if index < len(node.inputs) else None
         name = names.free(f"{(old or node.outputs[0]).name}/moved")
@@ -131,7 +131,7 @@ class _Seam:
         perm = self._tensor.perms[self._side]
         if node.op_type == "Transpose":
             own = compose(perm, transpose_perm(node, len(perm)))
-            node.attributes["perm"] = ir.AttrInt64s("perm", own)
+            node.attributes.add(ir.AttrInt64s("perm", own))
         else:
             self._reorder_sizes(node, perm)
 
