@@ -130,7 +130,7 @@ def _state_outputs(sites: list[Site], operands: list[Operands]) -> None:
 
 def _add_functions(model: ir.Model, sites: list[Site], operands: list[Operands]) -> None:
     """Gives the nodes of each op the same inputs, and the model the function that is its body."""
-    version = _body_opset(model, "portable")
+    version = _body_opset(model)
     filler = inputs.Filler(model)
     # In front: ONNX's reference evaluator knows only functions defined before their callers.
     others = dict(model.functions)
@@ -161,7 +161,7 @@ def _add_functions(model: ir.Model, sites: list[Site], operands: list[Operands])
 def _write_out(model: ir.Model, sites: list[Site], operands: list[Operands]) -> None:
     """Puts the op's body in standard ops in place of each FRN node."""
     names = FreeNames(model)
-    version = _body_opset(model, "primitives")
+    version = _body_opset(model)
     for site, operand in zip(sites, operands, strict=True):
         node = site.node
         y = node.outputs[0]
@@ -204,12 +204,12 @@ def _node(proto: onnx.NodeProto, values: dict[str, ir.Value]) -> ir.Node:
     return node
 
 
-def _body_opset(model: ir.Model, form: str) -> int:
+def _body_opset(model: ir.Model) -> int:
     version = opset(model)
     if version < _OLDEST_OPSET:
         raise ModelError(
-            f"the form {form!r} needs standard opset {_OLDEST_OPSET} or newer, the model has "
-            f"{version}; convert it with onnx.version_converter.convert_version(model, "
+            f"FRN in standard ops needs opset {_OLDEST_OPSET} or newer, the model has {version}; "
+            f"convert it with onnx.version_converter.convert_version(model, "
             f"{_OLDEST_OPSET}) before fusing, or choose the form 'custom'"
         )
     return version

@@ -10,8 +10,8 @@ from frn_onnx import op
 from frn_onnx.graph.fusion import fuse
 from frn_onnx.graph.half import convert
 from frn_onnx.graph.lowering import lower
-from frn_onnx.graph.schema import register_onnx_schema
 from frn_onnx.graph.summary import inspect
+from frn_onnx.op_schema import register_onnx_schema
 
 BLOCK = """
 <ir_version: 8, opset_import: ["": OPSET, "frn_onnx": 1]>

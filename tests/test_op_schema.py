@@ -11,8 +11,8 @@ from frn_onnx import op
 from frn_onnx.graph.forms import FORMS
 from frn_onnx.graph.half import convert
 from frn_onnx.graph.lowering import lower
-from frn_onnx.graph.schema import register_onnx_schema
 from frn_onnx.graph.summary import inspect
+from frn_onnx.op_schema import register_onnx_schema
 
 NODE = """
 <ir_version: 8, opset_import: ["": 18, "frn_onnx": 1]>
