@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from frn_onnx import op, reference
 from frn_onnx.errors import ArgumentError, ModelError, ShapeError
 from frn_onnx.graph.forms import FORMS, form_of
-from frn_onnx.graph.lowering import lower, lower_in_place
+from frn_onnx.graph.lowering import lower, lower_file, lower_in_place
 
 # FRN with every combination of optional inputs, in the main graph, a subgraph and a function.
 EVERYWHERE = """
@@ -299,6 +299,41 @@ def test_a_type_that_nothing_tells(rng):
         result = ir.from_proto(lower(model, form))
         (node,) = (node for node in result.graph if op.is_frn(node))
         assert node.outputs[0].type is None
+
+
+def test_each_op_has_a_function_of_its_name(rng):
+    text = """
+    <ir_version: 8, opset_import: ["": 18, "frn_onnx": 1]>
+    two (float[N,H,W,3] x) => (float[N,H,W,3] y) <float[3] p, float[3] q>
+    {
+      u = frn_onnx.FilterResponseNormalization <axes = [1,2]> (x, p, q)
+      y = frn_onnx.ResidualFilterResponseNormalization <axes = [1,2], epsilon = 0.3> (u, x, q, p)
+    }
+    """
+    result = lower(graph_models.parse(text, rng), "portable")
+    assert {function.name for function in result.functions} == set(op.SIGNATURES)
+    x = rng.normal(size=(2, 4, 3, 3)).astype(np.float32)
+    p, q = (parameters(result)[name] for name in "pq")
+    u = reference.frn(x, p, q)
+    expected = reference.frn(u, q, p, epsilon=np.float32(0.3), residual=x)
+    (y,) = onnx.reference.ReferenceEvaluator(result).run(None, {"x": x})
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_external_data_stay_external(rng, tmp_path):
+    model = graph_models.parse(ONE, rng)
+    for tensor in model.graph.initializer:
+        wide = np.resize(numpy_helper.to_array(tensor), 3000)
+        tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
+    model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 3000
+    model.graph.output[0].type.tensor_type.shape.dim[3].dim_value = 3000
+    one, two = tmp_path / "one.onnx", tmp_path / "two.onnx"
+    for external in (False, True):
+        onnx.save(model, one, save_as_external_data=external, location="weights")
+        lower_file(one, two, "custom")
+        kept = onnx.load(two, load_external_data=False).graph.initializer
+        assert {t.data_location == TensorProto.EXTERNAL for t in kept} == {external}
+        assert form_of(onnx.load(two)) == "custom"
 
 
 @pytest.mark.parametrize(("form", "version"), [("portable", 8), ("custom", 7), ("primitives", 7)])
