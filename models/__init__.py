@@ -6,7 +6,7 @@ are Keras' random ones; ``randomize`` also gives the FRN parameters values that 
 
 from .digits import digits_cnn
 from .norms import NORMS, WrittenOutFrn, randomize
-from .resnet import resnet20, resnet50
+from .resnet import resnet20, resnet50, resnetv2_50d
 from .unet import unet
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "randomize",
     "resnet20",
     "resnet50",
+    "resnetv2_50d",
     "unet",
 ]

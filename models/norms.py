@@ -89,10 +89,10 @@ def apply_norm(norm, x, *, normalise=True, activate=True, data_format):
     return function(x, normalise, activate, data_format)
 
 
-def conv_norm(x, filters, kernel_size, *, norm, data_format, strides=1, activate=True, up=False):
-    """A convolution (transposed if ``up``), its normalisation and its activation."""
+def conv(x, filters, kernel_size, *, norm, data_format, strides=1, up=False):
+    """A convolution (transposed if ``up``)."""
     convolution = keras.layers.Conv2DTranspose if up else keras.layers.Conv2D
-    x = convolution(
+    return convolution(
         filters,
         kernel_size,
         strides=strides,
@@ -102,6 +102,12 @@ def conv_norm(x, filters, kernel_size, *, norm, data_format, strides=1, activate
         kernel_initializer="he_normal",
         data_format=data_format,
     )(x)
+
+
+def conv_norm(x, filters, kernel_size, *, norm, data_format, strides=1, activate=True, up=False):
+    """A convolution, its normalisation and its activation."""
+    options = {"norm": norm, "data_format": data_format}
+    x = conv(x, filters, kernel_size, strides=strides, up=up, **options)
     return apply_norm(norm, x, activate=activate, data_format=data_format)
 
 

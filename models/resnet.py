@@ -1,8 +1,8 @@
-"""ResNet-20 and ResNet-50 with FRN in place of batch normalisation and TLU in that of ReLU."""
+"""ResNets with FRN in place of batch normalisation and TLU in that of ReLU."""
 
 import keras
 
-from .norms import apply_norm, conv_norm
+from .norms import apply_norm, conv, conv_norm
 
 
 def resnet20(input_shape=(32, 32, 3), classes=10, *, norm="frn", data_format="channels_last"):
@@ -59,6 +59,47 @@ def resnet50(
             y = conv_norm(y, 4 * filters, 1, activate=False, **options)
             x = _join(x, y, 4 * filters, strides, project=not block, **options)
     return _classifier(image, x, classes, data_format, name="resnet50")
+
+
+def resnetv2_50d(
+    input_shape=(224, 224, 3), classes=1000, *, width=64, norm="frn", data_format="channels_last"
+):
+    """ResNet-50-D V2: norms before convolutions, three 3x3 ones first; 51 FRN layers.
+
+    Args:
+        input_shape: (H, W, C), or (C, H, W) for channels first; H and W may be None.
+        classes: number of classes.
+        width: channels of the stem; all others are multiples of it. Tests make it small.
+        norm: one of ``NORMS``, or a function with their signature.
+        data_format: ``"channels_last"`` or ``"channels_first"``.
+
+    Returns: an uncompiled model; its output is logits, (N, classes).
+
+    Source: arXiv 1603.05027 (V2), 1812.01187, figure 2 (D). It is what timm calls
+    ``resnetv2_50d_frn``.
+    """
+    options = {"norm": norm, "data_format": data_format}
+    image = keras.Input(input_shape, name="image")
+    x = conv_norm(image, width // 2, 3, strides=2, **options)
+    x = conv_norm(x, width // 2, 3, **options)
+    x = conv(x, width, 3, **options)
+    x = keras.layers.MaxPooling2D(3, strides=2, padding="same", data_format=data_format)(x)
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        filters = width * 2**stage
+        for block in range(blocks):
+            strides = 2 if stage and not block else 1
+            ready = apply_norm(norm, x, data_format=data_format)
+            if not block:
+                x = ready
+                if strides == 2:
+                    x = keras.layers.AveragePooling2D(2, data_format=data_format)(x)
+                x = conv(x, 4 * filters, 1, **options)
+            y = conv_norm(ready, filters, 1, **options)
+            y = conv_norm(y, filters, 3, strides=strides, **options)
+            y = conv(y, 4 * filters, 1, **options)
+            x = keras.layers.Add()([y, x])
+    x = apply_norm(norm, x, data_format=data_format)
+    return _classifier(image, x, classes, data_format, name="resnetv2_50d")
 
 
 def _join(shortcut, y, filters, strides, *, project, norm, data_format):

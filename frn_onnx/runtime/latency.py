@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-_TURNS = 5
 _REST_SECONDS = 0.005
 _LONGEST_REST_SECONDS = 1.0
 
@@ -18,16 +17,19 @@ class Latency:
         median_ms: median over the calls, in milliseconds.
         low_ms, high_ms: the quartiles, in milliseconds.
         calls: how many calls were timed.
+        turns_ms: the median of each turn, in milliseconds; those of one turn were timed close to
+            one another.
     """
 
     median_ms: float
     low_ms: float
     high_ms: float
     calls: int
+    turns_ms: tuple[float, ...]
 
 
 def compare(
-    calls: Mapping[str, Callable[[], object]], *, seconds: float = 2.0
+    calls: Mapping[str, Callable[[], object]], *, seconds: float = 2.0, turns: int = 5
 ) -> dict[str, Latency]:
     """Times each call, in turns, so that a disturbance meets all of them.
 
@@ -38,15 +40,16 @@ def compare(
 
     Args:
         calls: name -> the call.
-        seconds: about how long all of them are timed together; each runs ten times at least.
+        seconds: about how long all of them are timed together.
+        turns: of each call, which runs twice at least in each.
     """
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    times: dict[str, list[list[float]]] = {name: [] for name in calls}
     for call in calls.values():
         call()
-    for _ in range(_TURNS):
+    for _ in range(turns):
         for name, call in calls.items():
             come_to_rest()
-            times[name] += _turn(call, seconds / _TURNS / len(calls))
+            times[name].append(_turn(call, seconds / turns / len(calls)))
     return {name: _summary(taken) for name, taken in times.items()}
 
 
@@ -72,6 +75,7 @@ def _turn(call: Callable[[], object], seconds: float) -> list[float]:
     return taken
 
 
-def _summary(taken: list[float]) -> Latency:
+def _summary(turns: list[list[float]]) -> Latency:
+    taken = [duration for turn in turns for duration in turn]
     low, median, high = statistics.quantiles(taken, n=4, method="inclusive")
-    return Latency(median, low, high, len(taken))
+    return Latency(median, low, high, len(taken), tuple(map(statistics.median, turns)))

@@ -12,6 +12,7 @@ BUILDERS = {
     "digits_cnn": (models.digits_cnn, {}, (8, 8, 1), 4),
     "resnet20": (models.resnet20, {}, (32, 32, 3), 21),
     "resnet50": (models.resnet50, {"width": 4, "classes": 7}, (64, 64, 3), 53),
+    "resnetv2_50d": (models.resnetv2_50d, {"width": 4, "classes": 7}, (64, 64, 3), 51),
     "unet": (models.unet, {"width": 2}, (32, 48, 3), 36),
 }
 each = pytest.mark.parametrize("name", BUILDERS)
