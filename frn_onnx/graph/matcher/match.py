@@ -76,16 +76,20 @@ class _Search:
 
     def run(self) -> list[Match | Miss]:
         """See :func:`find`."""
-        found = []
+        # By the last node: two FRN of x in a sum are one, in which two chains end.
+        found: dict[ir.Node, Match | Miss] = {}
         for value in self._trace.known:
             if value in self._likely and self._likely.isdisjoint(value.producer().inputs):
-                found.append(self._decide([value, *self._private_chain(value)]))
-        found = [one for one in found if one is not None]
+                one = self._decide([value, *self._private_chain(value)])
+                if one is not None:
+                    found.setdefault(one.cone[-1], one)
         holding: dict[ir.Node, list[Match]] = {}
-        for match in (one for one in found if isinstance(one, Match)):
+        for match in (one for one in found.values() if isinstance(one, Match)):
             for node in match.cone:
                 holding.setdefault(node, []).append(match)
-        return [one for one in found if not isinstance(one, Match) or not _serves(one, holding)]
+        return [
+            one for one in found.values() if not isinstance(one, Match) or not _serves(one, holding)
+        ]
 
     def _is_likely(self, value: ir.Value) -> bool:
         """Whether a tensor looks like FRN, with all axes of x, each once."""

@@ -47,6 +47,14 @@ class TestMatch:
         assert names == ["q", "m", "e", "r", "n", "g", "y", "t"]
         assert (match.dims, match.channel) == (("N", 3, "H", "W"), 1)
 
+    def test_two_in_a_sum_are_one(self):
+        """It ends two chains, and is found once."""
+        second = "o = Mul(x, x)\nk = GlobalAveragePool(o)\nl = Add(k, half)\ns = Sqrt(l)\n"
+        match = the_match(Y + second + "t = Div(x, s)\nu = Mul(t, beta)\nz = Add(u, y)")
+        assert match.y.name == "z"
+        np.testing.assert_array_equal(match.gamma, [0, 5, 9])
+        np.testing.assert_array_equal(match.beta, [-1, 3, 5])
+
     def test_without_parameters(self):
         match = the_match(NORMAL)
         np.testing.assert_array_equal(match.gamma, [1, 1, 1])
