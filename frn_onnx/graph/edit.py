@@ -42,11 +42,6 @@ class FreeNames:
             name = name.rpartition("/")[0]
 
 
-def name_of(node: ir.Node) -> str:
-    """What reports call a node."""
-    return node.name or node.outputs[0].name or node.op_type
-
-
 def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
     """The tensor of an initializer or a Constant node; an input's is only a default."""
     if value is None or value.is_graph_input():

@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from frn_onnx import op
 from frn_onnx.graph import functions, model_io
-from frn_onnx.graph.edit import FreeNames, name_of
+from frn_onnx.graph.edit import FreeNames
 from frn_onnx.graph.forms import Form, check_form, set_form
 from frn_onnx.graph.matcher.anchor import REDUCTIONS
 from frn_onnx.graph.matcher.match import Match
@@ -27,6 +27,7 @@ from frn_onnx.graph.residual import take_in
 from frn_onnx.graph.results import FusedNode, FuseResult, Made, Skipped, with_residual
 from frn_onnx.graph.rewrite import Rewriter
 from frn_onnx.graph.search import Search
+from frn_onnx.graph.sites import name_of
 from frn_onnx.graph.transposes import Layout, arrange
 from frn_onnx.graph.transposes.reshapes import as_transposes
 

@@ -25,6 +25,7 @@ from frn_onnx.graph.evaluator import evaluator_of
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.match import Match, Miss
 from frn_onnx.graph.matcher.shapes import FLOATS, Dims, Shapes
+from frn_onnx.graph.sites import name_of
 
 logger = logging.getLogger("frn_onnx.graph")
 
@@ -74,14 +75,14 @@ class Prober:
         try:
             difference = self._first_difference(match)
         except _NotTriedError as error:
-            logger.debug("%s was not tried on numbers: %s", _label(match), error)
+            logger.debug("%r was not tried on numbers: %s", name_of(match.cone[-1]), error)
             return match
         if difference is None:
             return match
         logger.error(
-            "a fault of the matcher, please report it: what ends at %s was taken for FRN, but %s. "
+            "a fault of the matcher, please report it: what ends at %r was taken for FRN, but %s. "
             "It is left as it is",
-            _label(match),
+            name_of(match.cone[-1]),
             difference,
         )
         reason = f"it was taken for FRN, but {difference}: a fault of the matcher, please report it"
@@ -272,8 +273,3 @@ def widened(node: ir.Node, names: dict[ir.Value, str]) -> onnx.NodeProto:
     if proto.op_type == "ConstantOfShape" and not proto.attribute:
         proto.attribute.append(helper.make_attribute("value", numpy_helper.from_array(np.zeros(1))))
     return proto
-
-
-def _label(match: Match) -> str:
-    node = match.cone[-1]
-    return repr(node.name or node.outputs[0].name or node.op_type)

@@ -9,9 +9,9 @@ import onnx_ir as ir
 
 from frn_onnx import op
 from frn_onnx.graph import protos
-from frn_onnx.graph.edit import name_of
 from frn_onnx.graph.matcher.match import Match
 from frn_onnx.graph.residual import Taken
+from frn_onnx.graph.sites import name_of
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Site:
     @property
     def label(self) -> str:
         """What a message calls the node."""
-        return self.scope.within(self.node.name or self.node.outputs[0].name or self.node.op_type)
+        return self.scope.within(name_of(self.node))
 
     def attributes(self) -> tuple[tuple[int, ...], float]:
         """Axes (normalised) and epsilon of the node.
@@ -68,6 +68,11 @@ class Site:
         given = zip(op.SIGNATURES[self.node.op_type], self.node.inputs, strict=False)
         first = op.first_parameter(self.node.op_type)
         return {name: value for name, value in list(given)[first:] if value is not None}
+
+
+def name_of(node: ir.Node) -> str:
+    """What reports call a node."""
+    return node.name or node.outputs[0].name or node.op_type
 
 
 def scopes(model: ir.Model) -> Iterator[Scope]:

@@ -47,6 +47,15 @@ def test_frn_sites():
     assert [site.attributes() for site in found] == [((2, 3), 1e-6)] * 2
 
 
+def test_a_node_without_a_name_goes_by_its_output():
+    node = ir.node("Relu", [ir.Value(name="x")])
+    assert sites.name_of(node) == "Relu"
+    node.outputs[0].name = "y"
+    assert sites.name_of(node) == "y"
+    node.name = "relu"
+    assert sites.name_of(node) == "relu"
+
+
 def test_scopes():
     found = [scope.where for scope in sites.scopes(model())]
     assert found == ["", "if/then_branch", "if/else_branch", "local::Block"]

@@ -197,6 +197,23 @@ def test_a_region_is_looked_at_once(weights, monkeypatch):
     assert grown.total() <= 2
 
 
+def test_an_output_that_becomes_another_one(rng, weights):
+    """What stood between two Transposes is given out already: an Identity says so."""
+    nodes = [
+        unary("Softsign", "x", "x0"),
+        transpose("x0", "t", TO_LAST),
+        transpose("t", "back", TO_FIRST),
+        op.node(["t", *weights], "f", axes=(1, 2), epsilon=0.1, name="f"),
+        transpose("f", "u", TO_FIRST),
+    ]
+    outputs = dict.fromkeys(("x0", "back", "u"), NCHW)
+    model = model_of(nodes, weights, {"x": NCHW}, outputs)
+    result = arranged(model)
+    assert kinds(result) == {"Softsign": 1, op.OP_TYPE: 1, "Identity": 1}
+    assert [value.name for value in result.graph.output] == list(outputs)
+    assert_same(model, result, {"x": rng.normal(size=NCHW).astype(np.float32)})
+
+
 def test_an_output_of_a_branch_that_is_a_value_outside(rng, weights):
     """What stood between two Transposes is the If's own outside: an Identity says so."""
     inner = [

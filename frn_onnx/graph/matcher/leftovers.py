@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator
 
 import onnx_ir as ir
 
-from frn_onnx.graph.edit import name_of
 from frn_onnx.graph.matcher import other_norms
 from frn_onnx.graph.matcher.anchor import REDUCTIONS
 from frn_onnx.graph.matcher.axes import Frame
@@ -16,6 +15,7 @@ from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.match import Match, Miss
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.matcher.trace import Tracer
+from frn_onnx.graph.sites import name_of
 
 # What may stand between the root and x, beside movements and constant factors.
 _INVERSES = frozenset({"Reciprocal", "Mul", "Div", "Add", "Max", "Clip", "Pow"})
