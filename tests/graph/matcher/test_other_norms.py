@@ -10,6 +10,7 @@ ARRAYS = {
     "shape": ints(0, 2, -1),
     "axes": ints(1),
     "wide": floats(1, 2, 3),
+    "two": floats(1, 2),
     "long": np.ones((3, 1)),
 }
 
@@ -26,6 +27,7 @@ class TestScaledWithin:
     def test_a_scale_along_the_last_axis(self):
         assert self.scaled("y = Relu(x)\nz = Mul(y, wide)")
         assert self.scaled("y = Relu(x)\nz = Mul(wide, y)")
+        assert self.scaled("y = Relu(x)\nz = Mul(y, two)")
 
     @pytest.mark.parametrize(
         "node", ["Mul(y, half)", "Add(y, wide)", "Mul(y, long)", "Mul(y, x)", "Mul(y, y)"]
@@ -101,6 +103,8 @@ class TestCentred:
             "m = GlobalMaxPool(x)\ny = Sub(x, m)",
             "r = Relu(x)\nm = GlobalAveragePool(r)\ny = Sub(x, m)",
             "m = GlobalAveragePool(x)\ny = Sub(m, x)",
+            "g = Gather(x, axes)\nm = GlobalAveragePool(g)\ny = Sub(x, m)",
+            "c = ConstantOfShape(x)\nm = GlobalAveragePool(c)\ny = Sub(x, m)",
         ],
     )
     def test_others(self, body):
