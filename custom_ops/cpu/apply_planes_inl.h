@@ -31,19 +31,49 @@ void ApplyPlane(const Map& map, From from, T* y, int64_t n, int64_t ahead) {
   if (i < n) V::Store(y + n - kW, last);
 }
 
+// Planes of n < kLanes elements: kLanes of them are n vectors, whose lanes take what belongs to
+// them from the vectors of planes.
+template <class V, class Ins, class From, class T>
+void ApplyShortPlanes(Ins ins, From from, T* y, int64_t planes, int64_t n,
+                      const typename V::Elem* scale, const typename V::Elem* shift,
+                      const typename V::Elem* tau) {
+  constexpr int64_t kW = V::kLanes;
+  int32_t plane_of[kW * kW];
+  for (int64_t p = 0, i = 0; p < kW; ++p) {
+    for (int64_t k = 0; k < n; ++k, ++i) plane_of[i] = static_cast<int32_t>(p);
+  }
+  for (int64_t first = 0; first < planes; first += kW) {
+    const int count = static_cast<int>(planes - first < kW ? planes - first : kW);
+    const Lanes<V> lanes = {first, count % static_cast<int>(kW)};
+    const auto scales = lanes.Load(scale), shifts = lanes.Load(shift), taus = lanes.Load(tau);
+    const Ins ins_here = ins.From(first);
+    for (int64_t i = 0; i < count * n; i += kW, from = from + kW, y += kW) {
+      const int32_t* of = plane_of + i;
+      const Affine<V, decltype(ins.Of(0))> map = {ins_here.Permuted(count, of),
+                                                  Permute<V>(scales, of), Permute<V>(shifts, of),
+                                                  Permute<V>(taus, of)};
+      const int64_t left = count * n - i;
+      if (left >= kW) {
+        V::Store(y, map(LoadFrom<V>(from)));
+      } else {
+        V::StorePart(y, map(LoadPartFrom<V>(from, static_cast<int>(left))), static_cast<int>(left));
+      }
+    }
+  }
+}
+
 template <class V, bool kStream, class Ins, class From, class T>
 void ApplyPlanesBy(Ins ins, From from, T* y, int64_t planes, int64_t n, int64_t ahead,
                    const typename V::Elem* scale, const typename V::Elem* shift,
                    const typename V::Elem* tau) {
+  if (n < V::kLanes) {
+    ApplyShortPlanes<V>(ins, from, y, planes, n, scale, shift, tau);
+    return;
+  }
   for (int64_t p = 0; p < planes; ++p, from = from + n, y += n) {
     const Affine<V, decltype(ins.Of(p))> map = {ins.Of(p), V::Set(scale[p]), V::Set(shift[p]),
                                                 V::Set(tau[p])};
-    if (n < V::kLanes) {
-      const int count = static_cast<int>(n);
-      V::StorePart(y, map(LoadPartFrom<V>(from, count)), count);
-    } else {
-      ApplyPlane<V, kStream>(map, from, y, n, ahead);
-    }
+    ApplyPlane<V, kStream>(map, from, y, n, ahead);
   }
 }
 

@@ -33,30 +33,23 @@ struct Columns {
 
 // As Columns, for many rows: brings up to kMaxColumns columns into T's order once, not for each
 // group of rows.
-template <class V, class T>
-struct SortedColumns : Columns<V, Plain<V>> {
+template <class V, class T, class Ins>
+struct SortedColumns : Columns<V, Ins> {
   using Elem = typename V::Elem;
-  using In = Plain<V>;
+  using In = typename Columns<V, Ins>::In;
 
-  Elem sorted[3][kMaxColumns];
+  Elem scales[kMaxColumns], shifts[kMaxColumns], taus[kMaxColumns], factors[kMaxColumns];
 
-  SortedColumns(const Columns<V, In>& columns, int64_t cols) : Columns<V, In>(columns) {
-    constexpr int64_t kW = V::kLanes;
-    Affine<V, In> first, second;
-    for (int64_t c = 0; c + 2 * kW <= cols; c += 2 * kW) {
-      columns.template AtTwo<T>(c, &first, &second);
-      V::Store(sorted[0] + c, first.scale);
-      V::Store(sorted[1] + c, first.shift);
-      V::Store(sorted[2] + c, first.tau);
-      V::Store(sorted[0] + c + kW, second.scale);
-      V::Store(sorted[1] + c + kW, second.shift);
-      V::Store(sorted[2] + c + kW, second.tau);
-    }
+  SortedColumns(const Columns<V, Ins>& columns, int64_t cols) : Columns<V, Ins>(columns) {
+    SortArray<V, T>(columns.scale, cols, scales);
+    SortArray<V, T>(columns.shift, cols, shifts);
+    SortArray<V, T>(columns.tau, cols, taus);
+    columns.ins.template SortAll<T>(cols, factors);
   }
 
   template <class>
   void AtTwo(int64_t c, Affine<V, In>* first, Affine<V, In>* second) const {
-    const Columns<V, In> columns = {{}, sorted[0], sorted[1], sorted[2]};
+    const Columns<V, Ins> columns = {this->ins.With(factors), scales, shifts, taus};
     *first = columns.At(c);
     *second = columns.At(c + V::kLanes);
   }
@@ -155,6 +148,20 @@ void ApplyRowsBy(const C& columns, From from, T* y, int64_t rows, int64_t cols, 
   }
 }
 
+// As ApplyRowsBy, with columns brought into T's order where that is worth it.
+template <class V, class Ins, class From, class T>
+void ApplyRowsInOrder(const Columns<V, Ins>& columns, From from, T* y, int64_t rows, int64_t cols,
+                      int64_t stride, int64_t ahead, bool large) {
+  if constexpr (kSorts<V, T>) {
+    if (!large && rows >= 8 && cols <= kMaxColumns) {
+      const SortedColumns<V, T, Ins> sorted(columns, cols);
+      ApplyRowsBy<V, false>(sorted, from, y, rows, cols, stride, ahead, false);
+      return;
+    }
+  }
+  ApplyRowsBy<V, false>(columns, from, y, rows, cols, stride, ahead, large);
+}
+
 template <class V, class T>
 void ApplyRows(const T* x, const T* residual, T* y, int64_t rows, int64_t cols, int64_t stride,
                int64_t ahead, const typename V::Elem* scale, const typename V::Elem* shift,
@@ -165,16 +172,9 @@ void ApplyRows(const T* x, const T* residual, T* y, int64_t rows, int64_t cols, 
   WithOperands<V>(x, residual, [&](auto from) {
     if (large && apart && stride % V::kLanes == 0 && aligned) {
       ApplyRowsBy<V, true>(columns, from, y, rows, cols, stride, ahead, true);
-      return;
+    } else {
+      ApplyRowsInOrder<V>(columns, from, y, rows, cols, stride, ahead, large);
     }
-    if constexpr (kSorts<V, T>) {
-      if (!large && rows >= 8 && cols <= kMaxColumns) {
-        const SortedColumns<V, T> sorted(columns, cols);
-        ApplyRowsBy<V, false>(sorted, from, y, rows, cols, stride, ahead, false);
-        return;
-      }
-    }
-    ApplyRowsBy<V, false>(columns, from, y, rows, cols, stride, ahead, large);
   });
 }
 
@@ -184,6 +184,6 @@ void ApplyRowsScaled(const T* x, const T* residual, T* y, int64_t rows, int64_t 
                      const typename V::Elem* shift, const typename V::Elem* tau) {
   const Columns<V, Scaled<V, 2>> columns = {{factor}, scale, shift, tau};
   WithOperands<V>(x, residual, [&](auto from) {
-    ApplyRowsBy<V, false>(columns, from, y, rows, cols, stride, 0, false);
+    ApplyRowsInOrder<V>(columns, from, y, rows, cols, stride, 0, false);
   });
 }

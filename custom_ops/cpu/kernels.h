@@ -54,18 +54,30 @@ struct Kernels {
                             const A* tau);
 
   // scale[c] = gamma[c] / sqrt(sums[c] * inverse_size + epsilon[c]). False if for some c that is
-  // not to be relied on: the radicand is outside [kTrustedMin, kTrustedMax], or NaN, so that
-  // squares may have under- or overflowed; or scale[c] is no normal number, with a gamma[c] that is
-  // not 0.
+  // not to be relied on: the radicand is outside [kTrustedMin, kTrustedMax], so that squares may
+  // have under- or overflowed; or scale[c] is no normal number, with a gamma[c] that is not 0.
   bool (*scales)(const double* sums, int64_t n, double inverse_size, const A* gamma,
                  const A* epsilon, A* scale);
 
-  // values[i] /= sqrt(radicand[i])
-  void (*divide_by_roots)(const double* radicand, int64_t n, double* values);
+  // Where scales is false. factor[c] is what the squares of channel c ask for, before they are
+  // summed again: 1 where their sum can be relied on. False if all are 1.
+  bool (*sum_factors)(const double* sums, int64_t n, double inverse_size, const A* epsilon,
+                      A* factor);
+
+  // As scales, from sums of squares of x * factor[c], for any numbers: scale[c] is a float that
+  // rounds as it should, or 0, infinite or NaN, and belongs to x * factor[c] * factor[c] with a new
+  // factor. False if those are all 1.
+  bool (*wide_scales)(const double* sums, int64_t n, double inverse_size, const A* gamma,
+                      const A* epsilon, A* factor, A* scale);
 
   // The whole of FRN where a plane is one element: `rows` samples of `cols` channels.
   void (*apply_single)(const T* x, const T* residual, T* y, int64_t rows, int64_t cols,
                        const A* gamma, const A* beta, const A* tau, const A* epsilon);
+
+  // The whole of FRN for `samples` samples of `rows` <= kFewRows rows of `cols` columns.
+  void (*apply_few_rows)(const T* x, const T* residual, T* y, int64_t samples, int64_t rows,
+                         int64_t cols, const A* gamma, const A* beta, const A* tau,
+                         const A* epsilon);
 
   // out[i] = x[i], in the type that is computed with.
   void (*widen)(const T* x, int64_t n, A* out);
@@ -75,6 +87,7 @@ struct Kernels {
 };
 
 constexpr int64_t kMaxColumns = 1024;
+constexpr int64_t kFewRows = 32;
 
 // Below, squares of floats are subnormal and lose bits; above, the radicand is no float.
 constexpr double kTrustedMin = 0x1p-100;
@@ -86,7 +99,15 @@ constexpr float kMaxFloat = 0x1.fffffep127f;
 // are finite and those that count are normal, times kTiny those of all floats are normal, and
 // finite where the mean is below kTrustedMin.
 constexpr double kHuge = 0x1p-70;
-constexpr double kTiny = 0x1p86;
+constexpr double kTiny = 0x1p96;
+
+// Whether no square of a T over- or underflows in the compute type, as far as there is a wider one.
+template <class T>
+constexpr bool kSquaresFit = false;
+template <>
+constexpr bool kSquaresFit<F16> = true;
+template <>
+constexpr bool kSquaresFit<double> = true;
 
 template <class List>
 struct KernelsOfTypes;

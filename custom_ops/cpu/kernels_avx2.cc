@@ -14,6 +14,8 @@ constexpr int32_t kMasks32[24] = {-1, -1, -1, -1, -1, -1, -1, -1, 0,  0,  0,  0,
                                   0,  0,  0,  0,  -1, -1, -1, -1, -1, -1, -1, -1};
 constexpr int64_t kMasks64[12] = {-1, -1, -1, -1, 0, 0, 0, 0, -1, -1, -1, -1};
 
+#include "cpu/parts_inl.h"
+
 struct FloatVec {
   using Elem = float;
   using Reg = __m256;
@@ -65,6 +67,10 @@ struct FloatVec {
     }
   }
 
+  static Reg Permute(Reg a, const int32_t* lanes) {
+    return _mm256_permutevar8x32_ps(a, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes)));
+  }
+
   // 12 bits of the instruction and a step of third order: 1.5 ulp, in two thirds of the time of
   // 1 / sqrt. The makers of CPUs differ in those 12 bits, and so, rarely, in the last one here.
   static Reg InvSqrt(Reg a) {
@@ -72,31 +78,31 @@ struct FloatVec {
     const Reg error = _mm256_fnmadd_ps(Mul(a, r), r, Set(1));
     return Fma(Mul(r, error), Fma(error, Set(0.375f), Set(0.5f)), r);
   }
-  // By the bits, as integers: so negative numbers and NaN are beyond as well.
+  static Reg InvSqrtOfAny(Reg a) {  // the step makes NaN of 0 and of infinity
+    const Reg r = InvSqrt(a);
+    return _mm256_blendv_ps(r, _mm256_rsqrt_ps(a), _mm256_cmp_ps(r, r, _CMP_UNORD_Q));
+  }
+  // The second operand if one is NaN.
   template <int kCount>
-  static bool AllTrusted(const Reg* a) {
-    __m256i least = _mm256_castps_si256(a[0]), most = least;
-    for (int i = 1; i < kCount; ++i) {
-      least = _mm256_min_epi32(least, _mm256_castps_si256(a[i]));
-      most = _mm256_max_epi32(most, _mm256_castps_si256(a[i]));
+  static bool AllWithin(const Reg* a, Reg min, Reg max) {
+    Reg least = min, most = max;
+    for (int i = 0; i < kCount; ++i) {
+      least = _mm256_min_ps(a[i], least);
+      most = _mm256_max_ps(a[i], most);
     }
-    const __m256i min = _mm256_castps_si256(Set(kTrustedMin));
-    const __m256i max = _mm256_castps_si256(Set(kTrustedMax));
-    const __m256i beyond =
-        _mm256_or_si256(_mm256_cmpgt_epi32(min, least), _mm256_cmpgt_epi32(most, max));
-    return _mm256_testz_si256(beyond, beyond) != 0;
+    const Reg outside = _mm256_or_ps(_mm256_xor_ps(least, min), _mm256_xor_ps(most, max));
+    return _mm256_testz_si256(_mm256_castps_si256(outside), _mm256_castps_si256(outside)) != 0;
+  }
+  static Reg Abs(Reg a) { return _mm256_andnot_ps(Set(-0.0f), a); }
+  static Reg Less(Reg a, Reg b, Reg x, Reg y) {
+    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
   }
   static bool Normal(Reg s, Reg g) {
-    const Reg magnitude = _mm256_andnot_ps(Set(-0.0f), s);
+    const Reg magnitude = Abs(s);
     const Reg small = _mm256_cmp_ps(magnitude, Set(kMinNormal), _CMP_LT_OQ);
     const Reg lost = _mm256_and_ps(small, _mm256_cmp_ps(g, Zero(), _CMP_NEQ_OQ));
     const Reg infinite = _mm256_cmp_ps(magnitude, Set(kMaxFloat), _CMP_GT_OQ);
     return _mm256_movemask_ps(_mm256_or_ps(lost, infinite)) == 0;
-  }
-  static Reg FactorFor(Reg a) {
-    const Reg tiny = _mm256_cmp_ps(a, Set(kTrustedMin), _CMP_LT_OQ);
-    const Reg huge = _mm256_cmp_ps(a, Set(kTrustedMax), _CMP_GT_OQ);
-    return _mm256_blendv_ps(_mm256_blendv_ps(Set(1), Set(kTiny), tiny), Set(kHuge), huge);
   }
   static Reg LoadSums(const double* p, double factor) {
     const __m256d f = _mm256_set1_pd(factor);
@@ -115,22 +121,31 @@ struct FloatVec {
   static void Store(float* p, Reg r) { _mm256_storeu_ps(p, r); }
   static void Stream(float* p, Reg r) { _mm256_stream_ps(p, r); }
   static void Fence() { _mm_sfence(); }
-  static void StorePart(float* p, Reg r, int n) { _mm256_maskstore_ps(p, Mask(n), r); }
+  static void StorePart(float* p, Reg r, int n) {  // not masked: on some CPUs that takes long
+    float buffer[kLanes];
+    Store(buffer, r);
+    CopyPart<kLanes * sizeof(float) / 2>(buffer, p, n * sizeof(float));
+  }
 
-  // AVX2 has no masks for 16-bit elements: parts go through eight of them on the stack.
+  // AVX2 has no masks for 16-bit elements.
   static __m128i LoadBits(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
-  template <class T>
-  static __m128i LoadBitsPart(const T* p, int n) {
-    T buffer[kLanes] = {};
-    for (int i = 0; i < n; ++i) __builtin_memcpy(buffer + i, p + i, sizeof(T));
-    return LoadBits(buffer);
+  static __m128i LoadBitsPart(const void* p, int n) {
+    const char* const at = static_cast<const char*>(p);
+    const int bytes = 2 * n;
+    if (bytes < 4) return _mm_cvtsi32_si128(LoadBytes<uint16_t>(at));
+    if (bytes < 8) {
+      const uint64_t last = LoadBytes<uint32_t>(at + bytes - 4);
+      return _mm_cvtsi64_si128(LoadBytes<uint32_t>(at) | last << 8 * (bytes - 4));
+    }
+    const uint64_t last = LoadBytes<uint64_t>(at + bytes - 8) >> 1 >> (127 - 8 * bytes);
+    return _mm_set_epi64x(last, LoadBytes<uint64_t>(at));
   }
   static void StoreBits(void* p, __m128i bits) { _mm_storeu_si128(static_cast<__m128i*>(p), bits); }
   template <class T>
   static void StoreBitsPart(T* p, __m128i bits, int n) {
     T buffer[kLanes];
     StoreBits(buffer, bits);
-    for (int i = 0; i < n; ++i) __builtin_memcpy(p + i, buffer + i, sizeof(T));
+    CopyPart<kLanes * sizeof(T) / 2>(buffer, p, n * sizeof(T));
   }
 
   static __m128i ToF16(Reg r) {
@@ -210,7 +225,7 @@ struct FloatVec {
   };
 };
 
-struct DoubleVec {
+struct DoubleVec : AlwaysReliable {
   using Elem = double;
   using Reg = __m256d;
   static constexpr int kLanes = 4;
@@ -234,12 +249,11 @@ struct DoubleVec {
     return _mm256_add_pd(_mm256_permute2f128_pd(a, b, 0x20), _mm256_permute2f128_pd(a, b, 0x31));
   }
   static Reg InvSqrt(Reg a) { return _mm256_div_pd(Set(1), _mm256_sqrt_pd(a)); }
-  template <int kCount>
-  static bool AllTrusted(const Reg*) {
-    return true;
+  static Reg InvSqrtOfAny(Reg a) { return InvSqrt(a); }
+  static Reg Abs(Reg a) { return _mm256_andnot_pd(Set(-0.0), a); }
+  static Reg Less(Reg a, Reg b, Reg x, Reg y) {
+    return _mm256_blendv_pd(y, x, _mm256_cmp_pd(a, b, _CMP_LT_OQ));
   }
-  static bool Normal(Reg, Reg) { return true; }
-  static Reg FactorFor(Reg) { return Set(1); }
   static Reg LoadSums(const double* p, double factor) { return Mul(Load(p), Set(factor)); }
   static Reg LoadLast(const double* end, int n) {
     const __m256i mask = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMasks64 + 4 + n));

@@ -1,5 +1,4 @@
 // AVX-512 (F, BW, DQ, VL) kernels: 16 floats or 8 doubles per register, masks for the tails.
-
 #include "cpu/kernels.h"
 
 #if defined(FRN_ONNX_EMULATE_AVX512)  // a build for tests
@@ -15,6 +14,8 @@
 
 namespace frn {
 namespace {
+
+#include "cpu/parts_inl.h"
 
 struct FloatVec {
   using Elem = float;
@@ -74,6 +75,10 @@ struct FloatVec {
     }
   }
 
+  static Reg Permute(Reg a, const int32_t* lanes) {
+    return _mm512_permutexvar_ps(_mm512_loadu_si512(lanes), a);
+  }
+
   // 14 bits of the instruction and a Newton step: 1.5 ulp, in a third of the time of 1 / sqrt. The
   // makers of CPUs may differ in those 14 bits, and so, rarely, in the last one here.
   static Reg InvSqrt(Reg a) {
@@ -81,28 +86,27 @@ struct FloatVec {
     const Reg error = _mm512_fnmadd_ps(_mm512_mul_ps(a, r), r, Set(1));
     return _mm512_fmadd_ps(_mm512_mul_ps(r, Set(0.5f)), error, r);
   }
-  // By the bits, as integers: so negative numbers and NaN are beyond as well.
+  static Reg InvSqrtOfAny(Reg a) {  // without the step, which makes NaN of 0 and of infinity
+    const Reg r = InvSqrt(a);
+    return _mm512_mask_mov_ps(r, _mm512_cmp_ps_mask(r, r, _CMP_UNORD_Q), _mm512_rsqrt14_ps(a));
+  }
   template <int kCount>
-  static bool AllTrusted(const Reg* a) {
-    __m512i least = _mm512_castps_si512(a[0]), most = least;
-    for (int i = 1; i < kCount; ++i) {
-      least = _mm512_min_epi32(least, _mm512_castps_si512(a[i]));
-      most = _mm512_max_epi32(most, _mm512_castps_si512(a[i]));
+  static bool AllWithin(const Reg* a, Reg min, Reg max) {
+    int out = 0;
+    for (int i = 0; i < kCount; ++i) {
+      out |= _mm512_cmp_ps_mask(a[i], min, _CMP_LT_OQ) | _mm512_cmp_ps_mask(a[i], max, _CMP_GT_OQ);
     }
-    const __mmask16 below = _mm512_cmplt_epi32_mask(least, _mm512_castps_si512(Set(kTrustedMin)));
-    const __mmask16 above = _mm512_cmpgt_epi32_mask(most, _mm512_castps_si512(Set(kTrustedMax)));
-    return (below | above) == 0;
+    return out == 0;
+  }
+  static Reg Abs(Reg a) { return _mm512_abs_ps(a); }
+  static Reg Less(Reg a, Reg b, Reg x, Reg y) {
+    return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), x);
   }
   static bool Normal(Reg s, Reg g) {
     const Reg magnitude = _mm512_abs_ps(s);
     const __mmask16 small = _mm512_cmp_ps_mask(magnitude, Set(kMinNormal), _CMP_LT_OQ);
     const __mmask16 lost = _mm512_mask_cmp_ps_mask(small, g, Zero(), _CMP_NEQ_OQ);
     return (lost | _mm512_cmp_ps_mask(magnitude, Set(kMaxFloat), _CMP_GT_OQ)) == 0;
-  }
-  static Reg FactorFor(Reg a) {
-    const __mmask16 tiny = _mm512_cmp_ps_mask(a, Set(kTrustedMin), _CMP_LT_OQ);
-    const __mmask16 huge = _mm512_cmp_ps_mask(a, Set(kTrustedMax), _CMP_GT_OQ);
-    return _mm512_mask_mov_ps(_mm512_mask_mov_ps(Set(1), tiny, Set(kTiny)), huge, Set(kHuge));
   }
   static Reg LoadSums(const double* p, double factor) {
     const __m512d f = _mm512_set1_pd(factor);
@@ -222,7 +226,7 @@ struct FloatVec {
   };
 };
 
-struct DoubleVec {
+struct DoubleVec : AlwaysReliable {
   using Elem = double;
   using Reg = __m512d;
   static constexpr int kLanes = 8;
@@ -250,12 +254,11 @@ struct DoubleVec {
                        AddQuarters(AddPairs(r[4], r[5]), AddPairs(r[6], r[7])));
   }
   static Reg InvSqrt(Reg a) { return _mm512_div_pd(Set(1), _mm512_sqrt_pd(a)); }
-  template <int kCount>
-  static bool AllTrusted(const Reg*) {
-    return true;
+  static Reg InvSqrtOfAny(Reg a) { return InvSqrt(a); }
+  static Reg Abs(Reg a) { return _mm512_abs_pd(a); }
+  static Reg Less(Reg a, Reg b, Reg x, Reg y) {
+    return _mm512_mask_mov_pd(y, _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ), x);
   }
-  static bool Normal(Reg, Reg) { return true; }
-  static Reg FactorFor(Reg) { return Set(1); }
   static Reg LoadSums(const double* p, double factor) { return Mul(Load(p), Set(factor)); }
   static Reg LoadLast(const double* end, int n) {
     return _mm512_maskz_loadu_pd(static_cast<__mmask8>(0xffu << (kLanes - n)), end - kLanes);

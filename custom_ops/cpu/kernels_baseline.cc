@@ -13,14 +13,6 @@ using Double2 = double __attribute__((vector_size(16)));
 using Int4 = int32_t __attribute__((vector_size(16)));
 using Half4 = uint16_t __attribute__((vector_size(8)));
 
-// A vector at any address: a copy that the compiler makes one instruction of.
-template <class Reg, class Elem>
-Reg LoadBytes(const Elem* p) {
-  Reg r;
-  __builtin_memcpy(&r, p, sizeof(r));
-  return r;
-}
-
 struct FloatVec {
   using Elem = float;
   using Reg = Float4;
@@ -39,7 +31,11 @@ struct FloatVec {
     for (int i = 0; i < kLanes; ++i) a[i] = __builtin_sqrtf(a[i]);
     return a;
   }
+  static Reg Permute(Reg a, const int32_t* lanes) {
+    return Reg{a[lanes[0]], a[lanes[1]], a[lanes[2]], a[lanes[3]]};
+  }
   static Reg InvSqrt(Reg a) { return 1.0f / Sqrt(a); }
+  static Reg InvSqrtOfAny(Reg a) { return InvSqrt(a); }
   static Reg Totals(const Reg* r) {
     const Reg ab =
         Reg{r[0][0], r[0][2], r[1][0], r[1][2]} + Reg{r[0][1], r[0][3], r[1][1], r[1][3]};
@@ -53,23 +49,16 @@ struct FloatVec {
   }
   static bool None(Int4 lanes) { return (lanes[0] | lanes[1] | lanes[2] | lanes[3]) == 0; }
   template <int kCount>
-  static bool AllTrusted(const Reg* a) {  // not "beyond": of NaN that would be false
-    Int4 trusted = a[0] == a[0];
-    for (int i = 0; i < kCount; ++i) {
-      trusted &=
-          (a[i] >= static_cast<float>(kTrustedMin)) & (a[i] <= static_cast<float>(kTrustedMax));
-    }
-    return None(~trusted);
+  static bool AllWithin(const Reg* a, Reg min, Reg max) {
+    Int4 outside = {};
+    for (int i = 0; i < kCount; ++i) outside |= (a[i] < min) | (a[i] > max);
+    return None(outside);
   }
+  static Reg Abs(Reg a) { return FromBits(Bits(a) & 0x7fffffff); }
+  static Reg Less(Reg a, Reg b, Reg x, Reg y) { return a < b ? x : y; }
   static bool Normal(Reg s, Reg g) {
-    const Reg magnitude = FromBits(Bits(s) & 0x7fffffff);
+    const Reg magnitude = Abs(s);
     return None(((magnitude < kMinNormal) & (g != 0.0f)) | (magnitude > kMaxFloat));
-  }
-  static Reg FactorFor(Reg a) {
-    const Reg tiny = Set(kTiny), huge = Set(kHuge);
-    return a < static_cast<float>(kTrustedMin)   ? tiny
-           : a > static_cast<float>(kTrustedMax) ? huge
-                                                 : Set(1);
   }
   static Reg LoadSums(const double* p, double factor) {
     Reg r;
@@ -177,7 +166,7 @@ struct FloatVec {
   };
 };
 
-struct DoubleVec {
+struct DoubleVec : AlwaysReliable {
   using Elem = double;
   using Reg = Double2;
   static constexpr int kLanes = 2;
@@ -193,13 +182,10 @@ struct DoubleVec {
   static Reg Div(Reg a, Reg b) { return a / b; }
   static Reg Sqrt(Reg a) { return Reg{__builtin_sqrt(a[0]), __builtin_sqrt(a[1])}; }
   static Reg InvSqrt(Reg a) { return 1.0 / Sqrt(a); }
+  static Reg InvSqrtOfAny(Reg a) { return InvSqrt(a); }
   static Reg Totals(const Reg* r) { return Reg{r[0][0], r[1][0]} + Reg{r[0][1], r[1][1]}; }
-  template <int kCount>
-  static bool AllTrusted(const Reg*) {
-    return true;
-  }
-  static bool Normal(Reg, Reg) { return true; }
-  static Reg FactorFor(Reg) { return Set(1); }
+  static Reg Abs(Reg a) { return a < 0 ? -a : a; }
+  static Reg Less(Reg a, Reg b, Reg x, Reg y) { return a < b ? x : y; }
   static Reg LoadSums(const double* p, double factor) { return Load(p) * factor; }
   static Reg LoadLast(const double* end, int) { return Reg{0, LoadBytes<double>(end - 1)}; }
 

@@ -20,10 +20,16 @@
 //   Fma(a, b, c) Add(a, b) Mul(a, b) Div(a, b) Sqrt(a)
 //   Max(a, t)                            NaN in a stays NaN
 //   InvSqrt(a)                           a within [kTrustedMin, kTrustedMax]; within 2 ulp
-//   Trusted(a)                           every lane is within those, none is NaN; true for double
+//   InvSqrtOfAny(a)                      as InvSqrt of any normal number; infinite of 0, 0 of
+//   infinity,
+//                                        NaN of what has no root
+//   AllWithin<k>(a, min, max)            no lane of a[0] to a[k - 1] is outside, NaN is not; min is
+//   not
+//                                        negative; true for double
 //   Normal(s, g)                         no lane of s is subnormal, 0 or infinite, unless g's is 0;
 //                                        true for double
-//   FactorFor(a)                         1, kHuge or kTiny: what a radicand beyond those asks for
+//   Abs(a) Less(a, b, x, y)              x where a < b, else y
+//   Permute(a, lanes)                    lane i is a's lane lanes[i], an int32_t; FloatVec alone
 //   Totals(r)                            of kLanes registers: lane i is the sum of r[i]'s lanes,
 //                                        added as Elem
 //   Transpose(r)                         of kLanes registers: lane k of r[i] becomes lane i of
@@ -88,6 +94,29 @@ template <class V, class T>
 void SortColumns(typename V::Reg* a, typename V::Reg* b) {
   if constexpr (kSorts<V, T>) V::SortTwo(a, b);
 }
+// As many pairs of vectors of columns as there are.
+template <class V, class T>
+void SortArray(const typename V::Elem* columns, int64_t count, typename V::Elem* out) {
+  constexpr int64_t kW = V::kLanes;
+  for (int64_t c = 0; c + 2 * kW <= count; c += 2 * kW) {
+    auto a = V::Load(columns + c), b = V::Load(columns + c + kW);
+    SortColumns<V, T>(&a, &b);
+    V::Store(out + c, a);
+    V::Store(out + c + kW, b);
+  }
+}
+
+template <class V>
+typename V::Reg Permute(typename V::Reg a, const int32_t* lanes) {
+  if constexpr (sizeof(typename V::Elem) == sizeof(float)) {
+    return V::Permute(a, lanes);
+  } else {
+    typename V::Elem in[V::kLanes], out[V::kLanes];
+    V::Store(in, a);
+    for (int i = 0; i < V::kLanes; ++i) out[i] = in[lanes[i]];
+    return V::Load(out);
+  }
+}
 
 // How x comes into a kernel: as it is, or times a factor of each plane or column.
 template <class V>
@@ -96,6 +125,10 @@ struct Plain {
   Plain From(int64_t) const { return {}; }  // of all planes from this one on
   Plain At(int64_t) const { return {}; }    // of kLanes columns
   Plain AtPart(int) const { return {}; }    // of the first columns, fewer than kLanes
+  Plain Permuted(int, const int32_t*) const { return {}; }  // of AtPart's, or all, the given ones
+  Plain With(const typename V::Elem*) const { return {}; }  // other factors
+  template <class T>
+  void SortAll(int64_t, typename V::Elem*) const {}  // as SortArray, of all factors
   typename V::Reg operator()(typename V::Reg x) const { return x; }
   template <class T>
   static void Sort(Plain*, Plain*) {}
@@ -124,6 +157,14 @@ struct Scaled {
   Scaled From(int64_t p) const { return {factor + p}; }
   Factor<V, kTimes> At(int64_t c) const { return {V::Load(factor + c)}; }
   Factor<V, kTimes> AtPart(int n) const { return {V::LoadPart(factor, n)}; }
+  Factor<V, kTimes> Permuted(int n, const int32_t* lanes) const {
+    return {Permute<V>(n < V::kLanes ? V::LoadPart(factor, n) : V::Load(factor), lanes)};
+  }
+  Scaled With(const typename V::Elem* other) const { return {other}; }
+  template <class T>
+  void SortAll(int64_t count, typename V::Elem* out) const {
+    SortArray<V, T>(factor, count, out);
+  }
 };
 
 template <class T>
@@ -147,10 +188,33 @@ void Prefetch(const T* p) {
   }
 }
 
+// The channels of a vector, from `at` on: all lanes, or the first `rest` where that is not 0.
+template <class V>
+struct Lanes {
+  using Elem = typename V::Elem;
+
+  int64_t at;
+  int rest;
+
+  int64_t count() const { return rest == 0 ? V::kLanes : rest; }
+  typename V::Reg Load(const Elem* p) const {
+    return rest == 0 ? V::Load(p + at) : V::LoadPart(p + at, rest);
+  }
+  void Store(Elem* p, typename V::Reg r) const {
+    if (rest == 0) {
+      V::Store(p + at, r);
+    } else {
+      V::StorePart(p + at, r, rest);
+    }
+  }
+};
+
 #include "cpu/affine_inl.h"  // what the others use
 #include "cpu/apply_planes_inl.h"
 #include "cpu/apply_rows_inl.h"
 #include "cpu/scale_inl.h"
+#include "cpu/single_inl.h"
+#include "cpu/small_rows_inl.h"
 #include "cpu/sum_planes_inl.h"
 #include "cpu/sum_rows_inl.h"
 #include "cpu/transpose_inl.h"
@@ -175,9 +239,11 @@ constexpr Kernels<T> MakeKernels() {
           ApplyPlanesScaled<V, T>,
           SumRowsScaled<V, T>,
           ApplyRowsScaled<V, T>,
-          Scales<V>,
-          DivideByRoots<DoubleVec>,
+          Scales<V, T>,
+          SumFactors<V, T>,
+          WideScales<V, T>,
           ApplySingle<V, T>,
+          ApplyFewRows<V, T>,
           Widen<V, T>,
           V::Fence};
 }

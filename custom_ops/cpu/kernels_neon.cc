@@ -38,29 +38,35 @@ struct FloatVec {
     }
   }
   // 8 bits of the instruction, which the architecture defines to the bit, and two Newton steps.
+  static Reg Permute(Reg a, const int32_t* lanes) {
+    const uint32x4_t bytes =
+        vmlaq_n_u32(vdupq_n_u32(0x03020100), vreinterpretq_u32_s32(vld1q_s32(lanes)), 0x04040404);
+    return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(a), vreinterpretq_u8_u32(bytes)));
+  }
   static Reg InvSqrt(Reg a) {
     Reg r = vrsqrteq_f32(a);
     r = vmulq_f32(r, vrsqrtsq_f32(vmulq_f32(a, r), r));
     return vmulq_f32(r, vrsqrtsq_f32(vmulq_f32(a, r), r));
   }
-  template <int kCount>
-  static bool AllTrusted(const Reg* a) {
-    uint32x4_t trusted = vdupq_n_u32(~0u);
-    for (int i = 0; i < kCount; ++i) {
-      trusted = vandq_u32(trusted, vcgeq_f32(a[i], Set(kTrustedMin)));
-      trusted = vandq_u32(trusted, vcleq_f32(a[i], Set(kTrustedMax)));
-    }
-    return vminvq_u32(trusted) != 0;
+  static Reg InvSqrtOfAny(Reg a) {  // the steps make NaN of infinity
+    const Reg r = InvSqrt(a);
+    return vbslq_f32(vceqq_f32(r, r), r, vrsqrteq_f32(a));
   }
+  template <int kCount>
+  static bool AllWithin(const Reg* a, Reg min, Reg max) {
+    uint32x4_t outside = vdupq_n_u32(0);
+    for (int i = 0; i < kCount; ++i) {
+      outside = vorrq_u32(outside, vorrq_u32(vcltq_f32(a[i], min), vcgtq_f32(a[i], max)));
+    }
+    return vmaxvq_u32(outside) == 0;
+  }
+  static Reg Abs(Reg a) { return vabsq_f32(a); }
+  static Reg Less(Reg a, Reg b, Reg x, Reg y) { return vbslq_f32(vcltq_f32(a, b), x, y); }
   static bool Normal(Reg s, Reg g) {
     const Reg magnitude = vabsq_f32(s);
     const uint32x4_t small = vcltq_f32(magnitude, Set(kMinNormal));
     const uint32x4_t lost = vbicq_u32(small, vceqq_f32(g, Zero()));
     return vmaxvq_u32(vorrq_u32(lost, vcgtq_f32(magnitude, Set(kMaxFloat)))) == 0;
-  }
-  static Reg FactorFor(Reg a) {
-    const Reg factor = vbslq_f32(vcltq_f32(a, Set(kTrustedMin)), Set(kTiny), Set(1));
-    return vbslq_f32(vcgtq_f32(a, Set(kTrustedMax)), Set(kHuge), factor);
   }
   static Reg LoadSums(const double* p, double factor) {
     const float32x2_t low = vcvt_f32_f64(vmulq_n_f64(vld1q_f64(p), factor));
@@ -125,7 +131,7 @@ struct FloatVec {
   };
 };
 
-struct DoubleVec {
+struct DoubleVec : AlwaysReliable {
   using Elem = double;
   using Reg = float64x2_t;
   static constexpr int kLanes = 2;
@@ -142,12 +148,9 @@ struct DoubleVec {
   static Reg Max(Reg a, Reg t) { return vmaxq_f64(a, t); }
   static Reg Totals(const Reg* r) { return vpaddq_f64(r[0], r[1]); }
   static Reg InvSqrt(Reg a) { return vdivq_f64(Set(1), vsqrtq_f64(a)); }
-  template <int kCount>
-  static bool AllTrusted(const Reg*) {
-    return true;
-  }
-  static bool Normal(Reg, Reg) { return true; }
-  static Reg FactorFor(Reg) { return Set(1); }
+  static Reg InvSqrtOfAny(Reg a) { return InvSqrt(a); }
+  static Reg Abs(Reg a) { return vabsq_f64(a); }
+  static Reg Less(Reg a, Reg b, Reg x, Reg y) { return vbslq_f64(vcltq_f64(a, b), x, y); }
   static Reg LoadSums(const double* p, double factor) { return vmulq_n_f64(Load(p), factor); }
 
   static Reg Load(const double* p) { return vld1q_f64(p); }

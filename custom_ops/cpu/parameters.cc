@@ -58,6 +58,17 @@ void Parameters<A>::Set(const FrnParams<A>& params, int64_t first, A* values) co
   }
 }
 
+template <class A>
+Parameters<A> Parameters<A>::Repeated(int64_t times) const {
+  const int64_t channels = times * channels_;
+  std::unique_ptr<A[]> values(new A[4 * channels]);
+  const A* const from[] = {gamma(0), epsilon(0), shift(0), tau(0)};
+  for (int64_t i = 0; i < 4 * times; ++i) {
+    std::copy_n(from[i / times], channels_, &values[i * channels_]);
+  }
+  return {channels, std::move(values)};
+}
+
 template class Parameters<float>;
 template class Parameters<double>;
 

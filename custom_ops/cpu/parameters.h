@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 namespace frn {
 
@@ -31,6 +32,9 @@ class Parameters {
   // begin anew.
   Parameters(const FrnParams<A>& params, int64_t channels, int64_t repeats, int64_t groups = 1);
 
+  // Of one group, as if there were `times` as many channels.
+  Parameters Repeated(int64_t times) const;
+
   int64_t groups() const { return groups_; }
 
   // Of sample n.
@@ -42,6 +46,10 @@ class Parameters {
   const A* tau(int64_t n) const { return shift(n) + repeats_ * channels_; }  // -inf: no threshold
 
  private:
+  // Of one group without repeats.
+  Parameters(int64_t channels, std::unique_ptr<A[]> values)
+      : channels_(channels), repeats_(1), groups_(1), values_(std::move(values)) {}
+
   // Sets one group's, whose first channel is `first` of all.
   void Set(const FrnParams<A>& params, int64_t first, A* values) const;
 

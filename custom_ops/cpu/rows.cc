@@ -133,20 +133,6 @@ struct Rows {
   }
 };
 
-// Planes of one element: no sums. Several samples at once where they have the same parameters.
-template <class T>
-void Singles(const FrnCall<T>& call) {
-  const int64_t columns = call.shape.channels, batch = call.shape.batch;
-  const int64_t bytes = columns * static_cast<int64_t>(sizeof(T));
-  const int64_t rows = call.params.groups() == 1 ? std::max<int64_t>(1, kTaskBytes / bytes) : 1;
-  call.RunUnits(CeilDiv(batch, rows), rows * bytes, [&](int64_t unit) {
-    const int64_t n = unit * rows, at = n * columns;
-    call.kernels.apply_single(call.x + at, call.ResidualAt(at), call.y + at,
-                              std::min(rows, batch - n), columns, call.params.gamma(n),
-                              call.params.shift(n), call.params.tau(n), call.params.epsilon(n));
-  });
-}
-
 // A task takes a strip of `width` columns of one sample.
 template <class T>
 void OwnRows(const Rows<T>& cut, int64_t width) {
@@ -260,10 +246,6 @@ int64_t MostPixelsPerRow(int64_t narrow_columns, int64_t channels) {
 
 template <class T>
 void ComputeRows(const FrnCall<T>& call) {
-  if (call.shape.plane() == 1) {
-    Singles(call);
-    return;
-  }
   const int64_t size = sizeof(T), batch = call.shape.batch;
   const Rows<T> cut(call);
   const int64_t sample_bytes = cut.sample * size;

@@ -1,117 +1,185 @@
-// What becomes of the sums, and FRN of planes of one element. Included by kernels_inl.h alone.
+// What becomes of the sums. Included by kernels_inl.h alone.
+//
+// Where squares leave the range of floats they are summed again, of x times a factor; where the
+// scale itself does, it is two: x * factor * factor * scale. All of that is done by vectors, and
+// the kernels that take a factor do the rest, so that huge, tiny and dead planes cost a second sum
+// at most.
 
-template <class V>
-bool Scales(const double* sums, int64_t n, double inverse_size, const typename V::Elem* gamma,
-            const typename V::Elem* epsilon, typename V::Elem* scale) {
+// f(lanes, means) for the means of n sums; 1 in lanes that are not used.
+template <class V, class F>
+[[gnu::always_inline]] inline void ForMeans(const double* sums, int64_t n, double inverse_size,
+                                            F&& f) {
   constexpr int64_t kW = V::kLanes;
-  bool trusted = true;
   int64_t c = 0;
-  for (; c + kW <= n; c += kW) {
-    const auto radicand = V::Add(V::LoadSums(sums + c, inverse_size), V::Load(epsilon + c));
-    const auto g = V::Load(gamma + c), s = V::Div(g, V::Sqrt(radicand));
-    trusted = trusted && V::template AllTrusted<1>(&radicand) && V::Normal(s, g);
-    V::Store(scale + c, s);
-  }
-  if (c == n) return trusted;
+  for (; c + kW <= n; c += kW) f(Lanes<V>{c, 0}, V::LoadSums(sums + c, inverse_size));
+  if (c == n) return;
   double part[kW];
   for (int64_t i = 0; i < kW; ++i) part[i] = c + i < n ? sums[c + i] : 1 / inverse_size;
-  const int rest = static_cast<int>(n - c);
-  const auto radicand = V::Add(V::LoadSums(part, inverse_size), V::LoadPart(epsilon + c, rest));
-  const auto g = V::LoadPart(gamma + c, rest), s = V::Div(g, V::Sqrt(radicand));
-  V::StorePart(scale + c, s, rest);
-  return trusted && V::template AllTrusted<1>(&radicand) && V::Normal(s, g);
+  f(Lanes<V>{c, static_cast<int>(n - c)}, V::LoadSums(part, inverse_size));
 }
 
-// values[i] /= sqrt(radicand[i])
-template <class V>
-void DivideByRoots(const double* radicand, int64_t n, double* values) {
-  int64_t i = 0;
-  for (; i + V::kLanes <= n; i += V::kLanes) {
-    V::Store(values + i, V::Div(V::Load(values + i), V::Sqrt(V::Load(radicand + i))));
-  }
-  if (i == n) return;
-  const int rest = static_cast<int>(n - i);
-  const auto root = V::Sqrt(V::LoadPart(radicand + i, rest));
-  V::StorePart(values + i, V::Div(V::LoadPart(values + i, rest), root), rest);
-}
-
-// x / sqrt(x^2 + epsilon) where some lane's radicand is not trusted: each lane with the factor that
-// its own asks for. 0 / 0 and inf / inf are NaN. Where epsilon is below zero, x^2 alone asks.
-template <class V>
-[[gnu::noinline]] typename V::Reg ScaledUnit(typename V::Reg x, typename V::Reg radicand,
-                                             typename V::Reg epsilon) {
-  const auto factor = V::FactorFor(V::Max(radicand, V::Mul(x, x)));
-  const auto scaled = V::Mul(x, factor);
-  const auto added = V::Mul(V::Mul(epsilon, factor), factor);
-  return V::Div(scaled, V::Sqrt(V::Fma(scaled, scaled, added)));
-}
-
-// v[r] = v[r] / sqrt(v[r]^2 + epsilon)
-template <class V, int kRows>
-[[gnu::always_inline]] inline void Units(typename V::Reg* v, typename V::Reg epsilon) {
-  typename V::Reg radicand[kRows];
-  for (int r = 0; r < kRows; ++r) radicand[r] = V::Fma(v[r], v[r], epsilon);
-  if (V::template AllTrusted<kRows>(radicand)) {
-    for (int r = 0; r < kRows; ++r) v[r] = V::Mul(v[r], V::InvSqrt(radicand[r]));
+// Whether s = g / sqrt(radicand) is to be relied on. A sum that is NaN is the answer already, as is
+// 0 where no square can have been lost.
+template <class V, class T>
+bool Reliable(typename V::Reg radicand, typename V::Reg s, typename V::Reg g) {
+  const auto one = V::Set(1), min = V::Set(kTrustedMin), max = V::Set(kTrustedMax);
+  if (V::template AllWithin<1>(&radicand, min, max)) return V::Normal(s, g);
+  if constexpr (kSquaresFit<T>) {
+    const auto finite = V::Less(radicand, V::Set(__builtin_inff()), s, one);
+    return V::Normal(V::Less(V::Zero(), radicand, finite, one), g);
   } else {
-    for (int r = 0; r < kRows; ++r) v[r] = ScaledUnit<V>(v[r], radicand[r], epsilon);
-  }
-}
-
-// kRows samples of `cols` channels, whose planes are one element.
-template <class V, int kRows, class From, class T>
-void SingleRows(From from, T* y, int64_t cols, const typename V::Elem* gamma,
-                const typename V::Elem* beta, const typename V::Elem* tau,
-                const typename V::Elem* epsilon) {
-  constexpr int64_t kW = V::kLanes;
-  const Columns<V, Plain<V>> columns = {{}, gamma, beta, tau};
-  typename V::Reg v[kRows], w[kRows];
-  int64_t c = 0;
-  for (; c + 2 * kW <= cols; c += 2 * kW) {
-    for (int r = 0; r < kRows; ++r) LoadTwo<V>(from.x + r * cols + c, &v[r], &w[r]);
-    auto e0 = V::Load(epsilon + c), e1 = V::Load(epsilon + c + kW);
-    SortColumns<V, T>(&e0, &e1);
-    Units<V, kRows>(v, e0);
-    Units<V, kRows>(w, e1);
-    Affine<V, Plain<V>> first, second;
-    columns.template AtTwo<T>(c, &first, &second);
-    for (int r = 0; r < kRows; ++r) {
-      typename From::Values v0, v1;
-      (from + (r * cols + c)).WithTwo(v[r], w[r], &v0, &v1);
-      PutTwo<V, false>(y + r * cols + c, first(v0), second(v1));
-    }
-  }
-  for (; c + kW <= cols; c += kW) {
-    for (int r = 0; r < kRows; ++r) v[r] = V::Load(from.x + r * cols + c);
-    Units<V, kRows>(v, V::Load(epsilon + c));
-    const auto map = columns.At(c);
-    for (int r = 0; r < kRows; ++r) {
-      V::Store(y + r * cols + c, map((from + (r * cols + c)).With(v[r])));
-    }
-  }
-  if (c == cols) return;
-  const int rest = static_cast<int>(cols - c);
-  typename V::Elem padded[kW];  // epsilon of the lanes not used, which would make 0 / 0
-  for (int64_t i = 0; i < kW; ++i) padded[i] = i < rest ? epsilon[c + i] : 1;
-  for (int r = 0; r < kRows; ++r) v[r] = V::LoadPart(from.x + r * cols + c, rest);
-  Units<V, kRows>(v, V::Load(padded));
-  const auto map = Columns<V, Plain<V>>{{}, gamma + c, beta + c, tau + c}.AtPart(rest);
-  for (int r = 0; r < kRows; ++r) {
-    V::StorePart(y + r * cols + c, map((from + (r * cols + c)).WithPart(v[r], rest)), rest);
+    const auto not_above = V::Less(max, radicand, V::Zero(), s);
+    return V::Normal(V::Less(radicand, min, V::Zero(), not_above), one);
   }
 }
 
 template <class V, class T>
-void ApplySingle(const T* x, const T* residual, T* y, int64_t rows, int64_t cols,
-                 const typename V::Elem* gamma, const typename V::Elem* beta,
-                 const typename V::Elem* tau, const typename V::Elem* epsilon) {
-  WithOperands<V>(x, residual, [=](auto from) {
-    int64_t r = 0;
-    for (; r + 4 <= rows; r += 4) {
-      SingleRows<V, 4>(from + r * cols, y + r * cols, cols, gamma, beta, tau, epsilon);
+bool Scales(const double* sums, int64_t n, double inverse_size, const typename V::Elem* gamma,
+            const typename V::Elem* epsilon, typename V::Elem* scale) {
+  bool reliable = true;
+  ForMeans<V>(sums, n, inverse_size, [&](Lanes<V> lanes, typename V::Reg mean) {
+    const auto radicand = V::Add(mean, lanes.Load(epsilon));
+    const auto g = lanes.Load(gamma), s = V::Div(g, V::Sqrt(radicand));
+    reliable = reliable && Reliable<V, T>(radicand, s, g);
+    lanes.Store(scale, s);
+  });
+  return reliable;
+}
+
+// Of lanes that are neither: other.
+template <class V>
+typename V::Reg WhereBeyond(typename V::Reg a, typename V::Reg min, typename V::Reg below,
+                            typename V::Reg max, typename V::Reg above, typename V::Reg other) {
+  return V::Less(a, min, below, V::Less(max, a, above, other));
+}
+
+// Loops over plain arrays from here to ScalesInDouble, written so that the compiler makes vectors
+// of them: without branches, and each with one width of integers.
+
+inline uint64_t BitsOf(double value) {
+  uint64_t bits;
+  __builtin_memcpy(&bits, &value, sizeof(bits));
+  return bits;
+}
+inline double DoubleOf(uint64_t bits) {
+  double value;
+  __builtin_memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+// Where a scale is above floats, or below normal ones, kNear or its inverse is taken out of it and
+// applied to x, twice. Where it is at kFar and beyond, so is the square of that. However gamma and
+// x differ, x times all that is in range where y is.
+constexpr double kNear = 0x1p43;
+constexpr double kFar = 0x1p212;
+
+// A radicand is m * 4^h, m at least 1 and below 4: the root of m is taken in float, all else in
+// double.
+template <class V>
+[[gnu::noinline]] bool ScalesInDouble(const double* sums, int64_t n, double inverse_size,
+                                      const typename V::Elem* gamma,
+                                      const typename V::Elem* epsilon, typename V::Elem* factor,
+                                      typename V::Elem* scale) {
+  using Elem = typename V::Elem;
+  constexpr int64_t kChunk = 64;
+  alignas(64) Elem root[kChunk] = {};
+  alignas(64) double power[kChunk];
+  int32_t some = 0;
+  for (int64_t first = 0; first < n; first += kChunk) {
+    const int64_t count = n - first < kChunk ? n - first : kChunk;
+    for (int64_t i = 0; i < count; ++i) {
+      const double f = factor[first + i];
+      const double radicand =
+          sums[first + i] * inverse_size + static_cast<double>(epsilon[first + i]) * f * f;
+      // 0, infinity and what has no root are taken as they are.
+      const double positive = radicand > 0x1p-1000 ? radicand : 1;
+      const uint64_t half = ((BitsOf(positive < 0x1p1000 ? positive : 1) >> 52) + 1) >> 1;
+      root[i] = static_cast<Elem>(radicand * DoubleOf((2047 - 2 * half) << 52));
+      power[i] = f * DoubleOf((1535 - half) << 52);
     }
-    for (; r < rows; ++r) {
-      SingleRows<V, 1>(from + r * cols, y + r * cols, cols, gamma, beta, tau, epsilon);
+    for (int64_t i = 0; i < count; i += V::kLanes) {
+      V::Store(root + i, V::InvSqrtOfAny(V::Load(root + i)));
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      const double wide = static_cast<double>(gamma[first + i]) * root[i] * power[i];
+      const double magnitude = __builtin_fabs(wide);
+      const bool low = (magnitude < kMinNormal) & (magnitude > 0);
+      const bool high = (magnitude > kMaxFloat) & (magnitude < __builtin_inf());
+      const double near = (high ? kNear : 1) * (low ? 1 / kNear : 1);
+      const double far =
+          (high & (magnitude > kFar) ? kNear : 1) * (low & (magnitude < 1 / kFar) ? 1 / kNear : 1);
+      const double in = near * far;
+      const double out = DoubleOf((uint64_t{2046} << 52) - BitsOf(in));  // 1 / in
+      factor[first + i] = static_cast<Elem>(in);
+      scale[first + i] = static_cast<Elem>(wide * out * out);
+      some |= factor[first + i] != 1;
+    }
+  }
+  return some != 0;
+}
+
+// The factor that squares of this mean ask for. An epsilon below zero asks for none: ordinary
+// squares times kTiny would overflow.
+template <class V, class T>
+typename V::Reg SumFactor(typename V::Reg mean, typename V::Reg epsilon) {
+  if constexpr (kSquaresFit<T>) return V::Set(1);
+  return WhereBeyond<V>(V::Max(mean, V::Add(mean, epsilon)), V::Set(kTrustedMin), V::Set(kTiny),
+                        V::Set(kTrustedMax), V::Set(kHuge), V::Set(1));
+}
+
+// From the mean of the squares of x * *factor: sets *scale, and *factor anew, as
+// Kernels::wide_scales does, but in float. Lanes with a factor of 1 keep *scale. False, and nothing
+// is set, where a gamma is so far from others that this loses bits.
+template <class V>
+bool Rescale(typename V::Reg mean, typename V::Reg g, typename V::Reg epsilon,
+             typename V::Reg* factor, typename V::Reg* scale) {
+  const auto one = V::Set(1), f = *factor;
+  const auto root = V::InvSqrtOfAny(V::Fma(V::Mul(epsilon, f), f, mean));
+  const auto scaled = V::Mul(g, root), rescaled = V::Mul(scaled, f);
+  // NaN where the root is infinite or 0, for then the scale rightly is, and else 0.
+  const auto nan = V::Less(V::Zero(), root, V::Mul(root, V::Zero()), V::Set(__builtin_nanf("")));
+  if (!V::Normal(V::Add(scaled, nan), g)) return false;
+  const auto s = WhereBeyond<V>(f, one, rescaled, one, rescaled, *scale);
+  const auto size = V::Add(V::Abs(s), nan), half = V::Sqrt(f);
+  const auto min = V::Set(kMinNormal), max = V::Set(kMaxFloat);
+  *factor = WhereBeyond<V>(size, min, half, max, half, one);
+  *scale = WhereBeyond<V>(size, min, scaled, max, scaled, s);
+  return true;
+}
+
+template <class V>
+bool AllOne(typename V::Reg a) {
+  return V::template AllWithin<1>(&a, V::Set(1), V::Set(1));
+}
+
+template <class V, class T>
+bool SumFactors(const double* sums, int64_t n, double inverse_size, const typename V::Elem* epsilon,
+                typename V::Elem* factor) {
+  bool none = true;
+  ForMeans<V>(sums, n, inverse_size, [&](Lanes<V> lanes, typename V::Reg mean) {
+    const auto wanted = SumFactor<V, T>(mean, lanes.Load(epsilon));
+    none = none && AllOne<V>(wanted);
+    lanes.Store(factor, wanted);
+  });
+  return !none;
+}
+
+template <class V, class T>
+bool WideScales(const double* sums, int64_t n, double inverse_size, const typename V::Elem* gamma,
+                const typename V::Elem* epsilon, typename V::Elem* factor,
+                typename V::Elem* scale) {
+  bool factored = false;
+  ForMeans<V>(sums, n, inverse_size, [&](Lanes<V> lanes, typename V::Reg mean) {
+    auto f = lanes.Load(factor), s = lanes.Load(scale);
+    if (!kSquaresFit<T> && Rescale<V>(mean, lanes.Load(gamma), lanes.Load(epsilon), &f, &s)) {
+      factored = factored || !AllOne<V>(f);
+      lanes.Store(factor, f);
+      lanes.Store(scale, s);
+    } else {
+      const int64_t c = lanes.at;
+      factored |= ScalesInDouble<V>(sums + c, lanes.count(), inverse_size, gamma + c, epsilon + c,
+                                    factor + c, scale + c);
     }
   });
+  return factored;
 }

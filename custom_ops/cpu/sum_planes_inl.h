@@ -1,8 +1,9 @@
 // Sums of squares of planes. Included by kernels_inl.h alone, which says how.
 
 // The squares of kPlanes planes of n <= kBlock * kLanes elements, side by side, each still spread
-// over the lanes: the planes' chains of additions hide one another's latency.
-template <class V, int kPlanes, class Ins, class T>
+// over the lanes: the planes' chains of additions hide one another's latency. kRoom: kLanes
+// elements may be read from the last plane on, too.
+template <class V, int kPlanes, bool kRoom, class Ins, class T>
 void SquaresOfPlanes(Ins ins, const T* x, int64_t n, typename V::Reg* sum) {
   constexpr int64_t kW = V::kLanes;
   const int rest = static_cast<int>(n % kW);
@@ -15,7 +16,13 @@ void SquaresOfPlanes(Ins ins, const T* x, int64_t n, typename V::Reg* sum) {
     sum[p] = V::Fma(v, v, sum[p]);
   };
   if (n < kW) {
-    for (int p = 0; p < kPlanes; ++p) first(p, V::LoadPart(x + p * n, rest));
+    typename V::Elem index[kW];
+    for (int i = 0; i < kW; ++i) index[i] = static_cast<typename V::Elem>(i);
+    const auto lane = V::Load(index), count = V::Set(static_cast<typename V::Elem>(n));
+    for (int p = 0; p < kPlanes; ++p) {
+      const T* plane = x + p * n;
+      first(p, kRoom ? V::Less(lane, count, V::Load(plane), V::Zero()) : V::LoadPart(plane, rest));
+    }
     return;
   }
   for (int p = 0; p < kPlanes; ++p) first(p, V::Load(x + p * n));
@@ -58,14 +65,19 @@ void SumShortPlanes(Ins ins, const T* x, int64_t planes, int64_t n, double* sums
   typename V::Reg spread[kW];
   typename V::Sum total;
   for (; planes >= kW; planes -= kW, x += kW * n, sums += kW, ins = ins.From(kW)) {
-    SquaresOfPlanes<V, kW>(ins, x, n, spread);
+    if ((planes - kW + 1) * n >= kW) {
+      SquaresOfPlanes<V, kW, true>(ins, x, n, spread);
+    } else {
+      SquaresOfPlanes<V, kW, false>(ins, x, n, spread);
+    }
     total.Clear();
     total.Add(V::Totals(spread));
     total.AddTo(sums);
   }
   if (planes == 0) return;
   for (int p = 0; p < kW; ++p) spread[p] = V::Zero();
-  for (int p = 0; p < planes; ++p) SquaresOfPlanes<V, 1>(ins.From(p), x + p * n, n, spread + p);
+  for (int p = 0; p < planes; ++p)
+    SquaresOfPlanes<V, 1, false>(ins.From(p), x + p * n, n, spread + p);
   total.Clear();
   total.Add(V::Totals(spread));
   total.AddPartTo(sums, static_cast<int>(planes));

@@ -95,6 +95,27 @@ def test_each_channel_for_itself(target, rng, shape, axes, name):
     check(x, gamma, beta, 1e-6, axes)
 
 
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(("shape", "axes"), CASES, ids=str)
+def test_usual_channels_keep_their_bits(target, rng, shape, axes, name):
+    """Whatever is in the channels beside them, in one vector or in another."""
+    channels = channels_of(shape, axes)
+    at = ({1, 2, 3} - set(axes)).pop()
+    usual = np.moveaxis(rng.normal(size=shape), at, 0)
+    gamma, beta, tau = make_params(rng, channels, np.float32)
+    largest, least = (3e4, 2.0**-24) if name == "float16" else (1e38, 1e-38)
+    kept = None
+    for value in (1.0, 0.0, largest, least, np.inf, np.nan):
+        with np.errstate(all="ignore"):
+            x = usual.copy()
+            x[1::3] = usual[1::3] * value
+            x = np.ascontiguousarray(np.moveaxis(x, 0, at)).astype(DTYPES[name])
+        y = _native.frn(x, gamma, beta, tau, epsilon=0.0, axes=axes).astype(np.float64)
+        y = np.delete(np.moveaxis(y, at, 0), np.s_[1::3], axis=0)
+        kept = y if kept is None else kept
+        np.testing.assert_array_equal(y, kept, err_msg=str(value))
+
+
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16", "float64"])
 @pytest.mark.parametrize(("shape", "axes"), CASES, ids=str)
 def test_epsilon_below_the_mean_square(target, rng, shape, axes, name):

@@ -1,0 +1,103 @@
+// FRN of planes of one element. Included by kernels_inl.h alone, which says how.
+
+// x / sqrt(x^2 + epsilon), where that takes a factor if |x| or epsilon are beyond these.
+constexpr double kUnitMin = 0x1p-50, kUnitMax = 0x1p62, kUnitMaxEpsilon = 0x1p125;
+
+// v[r] = v[r] / sqrt(v[r]^2 + epsilon) for any numbers, each lane with the factor that its own asks
+// for. 0 / 0 and inf / inf are NaN. No step makes subnormal numbers of others: they take long.
+template <class V, class T, int kRows>
+[[gnu::always_inline]] inline void ScaledUnits(typename V::Reg* v, typename V::Reg epsilon) {
+  const auto one = V::Set(1), huge = V::Set(kHuge), min = V::Set(kUnitMin), max = V::Set(kUnitMax);
+  if constexpr (kSquaresFit<T>) {  // epsilon alone asks
+    const auto factor = V::Less(epsilon, V::Set(kTrustedMin), V::Set(0x1p40), one);
+    const auto added = V::Mul(V::Mul(epsilon, factor), factor);
+    for (int r = 0; r < kRows; ++r) {
+      const auto scaled = V::Mul(v[r], factor);
+      v[r] = V::Mul(scaled, V::InvSqrtOfAny(V::Fma(scaled, scaled, added)));
+    }
+    return;
+  }
+  const auto tiny = V::Less(epsilon, V::Set(kTrustedMin), V::Set(kTiny), one);
+  const auto usual = V::Less(V::Set(kUnitMaxEpsilon), epsilon, huge, one);
+  // Beside a huge x, what would be subnormal is nothing.
+  const auto counts = V::Less(V::Abs(epsilon), V::Set(0x1p20), V::Zero(), epsilon);
+  const auto tiny_added = V::Mul(V::Mul(epsilon, tiny), tiny);
+  const auto huge_added = V::Mul(V::Mul(counts, huge), huge);
+  const auto usual_added = V::Mul(V::Mul(epsilon, usual), usual);
+  for (int r = 0; r < kRows; ++r) {
+    const auto size = V::Abs(v[r]);
+    const auto scaled = V::Mul(v[r], WhereBeyond<V>(size, min, tiny, max, huge, usual));
+    const auto added = WhereBeyond<V>(size, min, tiny_added, max, huge_added, usual_added);
+    v[r] = V::Mul(scaled, V::InvSqrtOfAny(V::Fma(scaled, scaled, added)));
+  }
+}
+
+// v[r] = v[r] / sqrt(v[r]^2 + epsilon)
+template <class V, class T, int kRows>
+[[gnu::always_inline]] inline void Units(typename V::Reg* v, typename V::Reg epsilon) {
+  typename V::Reg radicand[kRows];
+  for (int r = 0; r < kRows; ++r) radicand[r] = V::Fma(v[r], v[r], epsilon);
+  if (V::template AllWithin<kRows>(radicand, V::Set(kTrustedMin), V::Set(kTrustedMax))) {
+    for (int r = 0; r < kRows; ++r) v[r] = V::Mul(v[r], V::InvSqrt(radicand[r]));
+  } else {
+    ScaledUnits<V, T, kRows>(v, epsilon);
+  }
+}
+
+// kRows samples of `cols` channels, whose planes are one element.
+template <class V, int kRows, class From, class T>
+void SingleRows(From from, T* y, int64_t cols, const typename V::Elem* gamma,
+                const typename V::Elem* beta, const typename V::Elem* tau,
+                const typename V::Elem* epsilon) {
+  constexpr int64_t kW = V::kLanes;
+  const Columns<V, Plain<V>> columns = {{}, gamma, beta, tau};
+  typename V::Reg v[kRows], w[kRows];
+  int64_t c = 0;
+  for (; c + 2 * kW <= cols; c += 2 * kW) {
+    for (int r = 0; r < kRows; ++r) LoadTwo<V>(from.x + r * cols + c, &v[r], &w[r]);
+    auto e0 = V::Load(epsilon + c), e1 = V::Load(epsilon + c + kW);
+    SortColumns<V, T>(&e0, &e1);
+    Units<V, T, kRows>(v, e0);
+    Units<V, T, kRows>(w, e1);
+    Affine<V, Plain<V>> first, second;
+    columns.template AtTwo<T>(c, &first, &second);
+    for (int r = 0; r < kRows; ++r) {
+      typename From::Values v0, v1;
+      (from + (r * cols + c)).WithTwo(v[r], w[r], &v0, &v1);
+      PutTwo<V, false>(y + r * cols + c, first(v0), second(v1));
+    }
+  }
+  for (; c + kW <= cols; c += kW) {
+    for (int r = 0; r < kRows; ++r) v[r] = V::Load(from.x + r * cols + c);
+    Units<V, T, kRows>(v, V::Load(epsilon + c));
+    const auto map = columns.At(c);
+    for (int r = 0; r < kRows; ++r) {
+      V::Store(y + r * cols + c, map((from + (r * cols + c)).With(v[r])));
+    }
+  }
+  if (c == cols) return;
+  const int rest = static_cast<int>(cols - c);
+  typename V::Elem padded[kW];  // epsilon of the lanes not used, which would make 0 / 0
+  for (int64_t i = 0; i < kW; ++i) padded[i] = i < rest ? epsilon[c + i] : 1;
+  for (int r = 0; r < kRows; ++r) v[r] = V::LoadPart(from.x + r * cols + c, rest);
+  Units<V, T, kRows>(v, V::Load(padded));
+  const auto map = Columns<V, Plain<V>>{{}, gamma + c, beta + c, tau + c}.AtPart(rest);
+  for (int r = 0; r < kRows; ++r) {
+    V::StorePart(y + r * cols + c, map((from + (r * cols + c)).WithPart(v[r], rest)), rest);
+  }
+}
+
+template <class V, class T>
+void ApplySingle(const T* x, const T* residual, T* y, int64_t rows, int64_t cols,
+                 const typename V::Elem* gamma, const typename V::Elem* beta,
+                 const typename V::Elem* tau, const typename V::Elem* epsilon) {
+  WithOperands<V>(x, residual, [=](auto from) {
+    int64_t r = 0;
+    for (; r + 4 <= rows; r += 4) {
+      SingleRows<V, 4>(from + r * cols, y + r * cols, cols, gamma, beta, tau, epsilon);
+    }
+    for (; r < rows; ++r) {
+      SingleRows<V, 1>(from + r * cols, y + r * cols, cols, gamma, beta, tau, epsilon);
+    }
+  });
+}

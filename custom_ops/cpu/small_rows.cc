@@ -1,0 +1,56 @@
+#include "cpu/small_rows.h"
+
+#include <algorithm>
+
+namespace frn {
+namespace {
+
+// Planes of one element: no sums. Several samples at once where they have the same parameters.
+template <class T>
+void Singles(const FrnCall<T>& call) {
+  const int64_t columns = call.shape.channels, batch = call.shape.batch;
+  const int64_t bytes = columns * static_cast<int64_t>(sizeof(T));
+  const int64_t rows = call.params.groups() == 1 ? std::max<int64_t>(1, kTaskBytes / bytes) : 1;
+  call.RunUnits(CeilDiv(batch, rows), rows * bytes, [&](int64_t unit) {
+    const int64_t n = unit * rows, at = n * columns;
+    call.kernels.apply_single(call.x + at, call.ResidualAt(at), call.y + at,
+                              std::min(rows, batch - n), columns, call.params.gamma(n),
+                              call.params.shift(n), call.params.tau(n), call.params.epsilon(n));
+  });
+}
+
+// Planes of a few elements. Several samples at once, as many as stay in L1.
+template <class T>
+void FewRows(const FrnCall<T>& call) {
+  const int64_t rows = call.shape.outer, columns = call.shape.channels, batch = call.shape.batch;
+  const int64_t bytes = rows * columns * static_cast<int64_t>(sizeof(T));
+  const int64_t samples = call.params.groups() == 1 ? std::max<int64_t>(1, kChunkBytes / bytes) : 1;
+  call.RunUnits(CeilDiv(batch, samples), samples * bytes, [&](int64_t unit) {
+    const int64_t n = unit * samples, at = n * rows * columns;
+    call.kernels.apply_few_rows(call.x + at, call.ResidualAt(at), call.y + at,
+                                std::min(samples, batch - n), rows, columns, call.params.gamma(n),
+                                call.params.shift(n), call.params.tau(n), call.params.epsilon(n));
+  });
+}
+
+}  // namespace
+
+bool AreRowsSmall(const FrnShape& shape) {
+  const bool few = shape.outer <= kFewRows && shape.outer * shape.channels <= kSmallSample;
+  return shape.plane() == 1 || few;
+}
+
+template <class T>
+void ComputeSmallRows(const FrnCall<T>& call) {
+  if (call.shape.plane() == 1) {
+    Singles(call);
+  } else {
+    FewRows(call);
+  }
+}
+
+#define FRN_INSTANTIATE(T) template void ComputeSmallRows(const FrnCall<T>&);
+FRN_FOR_EACH_ELEMENT(FRN_INSTANTIATE)
+#undef FRN_INSTANTIATE
+
+}  // namespace frn
