@@ -26,6 +26,8 @@ from frn_onnx.serving.pace import Pace
 
 # A run that does not end when it is told to is left; the thread ends with the process.
 _CLOSE_SECONDS = 1
+# How often it is looked whether a run that hangs has ended.
+_LOOK_SECONDS = 0.1
 # An answer should come within this part of the longest wait; the rest is for estimates that are
 # wrong, and for the way to the client.
 _PROMISE = 0.75
@@ -58,6 +60,7 @@ class _Job:
     future: asyncio.Future
     queued: float = field(default_factory=time.perf_counter)
     expiry: asyncio.TimerHandle | None = None
+    alone: bool = False  # it was in a batch that failed
 
     @cached_property
     def samples(self) -> int:
@@ -65,9 +68,13 @@ class _Job:
         rows = {array.shape[0] if array.ndim else 0 for array in self.feeds.values()}
         return rows.pop() if len(rows) == 1 else 0
 
-    @cached_property
+    @property
     def key(self) -> tuple:
         """Jobs of equal keys can be stacked."""
+        return (id(self),) if self.alone or not self.samples else self._shapes
+
+    @cached_property
+    def _shapes(self) -> tuple:
         return tuple((name, self.feeds[name].shape[1:]) for name in sorted(self.feeds))
 
     @cached_property
@@ -179,7 +186,10 @@ class Batcher:
         self._sample = feeds, outputs
 
     async def _check_sample(self) -> None:
-        if self._sample is None:
+        if self._sample is None:  # then all that can be known is that no run hangs
+            current = self._current
+            while self._running and self._current is current:
+                await asyncio.sleep(_LOOK_SECONDS)
             return
         job = _Job(*self._sample, asyncio.get_running_loop().create_future())
         self._queue.appendleft(job)
@@ -209,7 +219,7 @@ class Batcher:
         wait = max(self.pace.expect(running) - began, 0.0) if running else 0.0
         together: dict[tuple, list[_Job]] = {}
         for job in self._queue:
-            together.setdefault(job.key if job.samples else (id(job),), []).append(job)
+            together.setdefault(job.key, []).append(job)
         rest = 0
         for jobs in together.values():
             samples = sum(job.samples or 1 for job in jobs)
@@ -269,12 +279,19 @@ class Batcher:
                 )
 
     def _finish(self, answers: list[_Answer], loop: asyncio.AbstractEventLoop) -> None:
-        """Hands the answers out, while the next batch runs already; in the event loop."""
+        """Hands the answers out, while the next batch runs already; in the event loop.
+
+        Without answers a batch has failed: each of its jobs alone finds out whose fault it was.
+        """
         # From here to here: on a busy machine that is longer than the run alone.
         seconds = time.perf_counter() - self._began
         succeeded = any(isinstance(answer, Result) for _, answer in answers)
         note = self.pace.note if succeeded else self.pace.note_at_least
         note(sum(job.samples or 1 for job in self._current), seconds)
+        for job in reversed(self._current if not answers else ()):
+            if not job.future.done():
+                job.alone = True
+                self._queue.appendleft(job)
         self._start(loop)
         for job, answer in answers:
             if isinstance(answer, Result):
@@ -310,8 +327,7 @@ class Batcher:
             for job in self._queue:
                 rows = job.samples
                 if (
-                    rows
-                    and samples + rows <= self._max_batch
+                    samples + rows <= self._max_batch
                     and size + job.nbytes <= self._max_batch_bytes
                     and job.key == first.key
                 ):
@@ -327,13 +343,13 @@ class Batcher:
         return jobs
 
     def _answer(self, jobs: list[_Job], runs: list[tuple[int, float]]) -> list[_Answer]:
-        """Every job that still has a client, with its answer; notes the runs it took."""
-        if len(jobs) > 1:
-            try:
-                return self._answer_together(jobs, runs)
-            except Exception:
-                pass  # each one alone finds out whose fault it was
-        return [(job, self._answer_alone(job, runs)) for job in jobs if not job.future.done()]
+        """Every job with its answer, none where they failed together; notes the run."""
+        if len(jobs) == 1:
+            return [(jobs[0], self._answer_alone(jobs[0], runs))]
+        try:
+            return self._answer_together(jobs, runs)
+        except Exception:
+            return []
 
     def _answer_together(self, jobs: list[_Job], runs: list[tuple[int, float]]) -> list[_Answer]:
         names = list(dict.fromkeys(name for job in jobs for name in job.outputs))

@@ -62,6 +62,7 @@ class Lease:
         self._budget = budget
         self._held = 0
         self._closed = False
+        self._lock = threading.Lock()  # its client may go while a thread is at work for it
 
     def take(self, size: int) -> None:
         """Holds ``size`` bytes more.
@@ -70,22 +71,24 @@ class Lease:
             TooLargeError: this request could never have so much.
             MemoryFullError: others hold too much now.
         """
-        if self._held + size > self._budget.limit:
-            raise TooLargeError(
-                f"the request would take {(self._held + size) // MIB} MiB, and all requests "
-                f"together may take {self._budget.limit // MIB} (--max-memory); send fewer "
-                "samples per request, and tensors as binary data"
-            )
-        if self._closed:  # its client went while a thread was at work for it
-            raise MemoryFullError("the request has ended")
-        self._budget.add(size)
-        self._held += size
+        with self._lock:
+            if self._held + size > self._budget.limit:
+                raise TooLargeError(
+                    f"the request would take {(self._held + size) // MIB} MiB, and all requests "
+                    f"together may take {self._budget.limit // MIB} (--max-memory); send fewer "
+                    "samples per request, and tensors as binary data"
+                )
+            if self._closed:
+                raise MemoryFullError("the request has ended")
+            self._budget.add(size)
+            self._held += size
 
     def close(self) -> None:
         """Gives everything back."""
-        self._closed = True
-        self._budget.add(-self._held)
-        self._held = 0
+        with self._lock:
+            self._closed = True
+            self._budget.add(-self._held)
+            self._held = 0
 
 
 def default_bytes() -> int:

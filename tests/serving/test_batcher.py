@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -132,6 +133,38 @@ def test_only_the_guilty_request_of_a_batch_fails():
     assert [values(r) for r in (results[0], results[1], results[3])] == [[0], [2], [4]]
     assert model.shapes == [(1, 2), (3, 2), (1, 2), (1, 2), (1, 2)]
     assert runs == [1, 1, 1]
+
+
+def test_a_batch_that_failed_is_not_timed_as_one_run():
+    """Its jobs run one by one, each with the time that a run has, and answered when it is done."""
+    seconds = 0.1
+
+    def run(feeds, outputs):
+        time.sleep(seconds)
+        if (feeds["x"] == 13).any():
+            raise RuntimeError("index out of range")
+        return {"y": 2 * feeds["x"]}
+
+    async def play():
+        batcher = Batcher(
+            run, max_batch=8, max_queue=8, run_timeout=3 * seconds, observe=lambda *_: None
+        )
+        done = []
+        requests = [rows(13), *(rows(i) for i in range(7))]
+        tasks = [asyncio.create_task(batcher.submit(feeds, ["y"])) for feeds in requests]
+        for i, task in enumerate(tasks):
+            task.add_done_callback(lambda _, i=i: done.append((i, time.perf_counter())))
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        ready = batcher.health.ready
+        batcher.close()
+        return results, done, ready
+
+    results, done, ready = asyncio.run(play())
+    assert isinstance(results[0], ModelRunError)
+    assert [values(result) for result in results[1:]] == [[2 * i] for i in range(7)]
+    assert ready
+    assert [i for i, _ in done] == list(range(8))
+    assert done[-1][1] - done[0][1] > 5 * seconds
 
 
 def test_outputs_that_are_not_one_row_per_sample_are_never_handed_out():

@@ -119,3 +119,22 @@ def test_a_run_that_hangs_is_ended_and_told():
         assert (await batcher.submit(GOOD, ["y"])).batch == 1
 
     play(scenario, run_timeout=0.2)
+
+
+def test_a_run_that_hung_once_where_no_sample_is_known():
+    """Ready again when it has ended: a balancer sends nothing to who is not."""
+
+    async def scenario(model, batcher, health):
+        batcher._sample = None
+        model.hangs = True
+        with pytest.raises(RunTimeoutError):
+            await batcher.submit(GOOD, ["y"])
+        assert not health.ready
+        model.hangs = False
+        for _ in range(100):
+            await asyncio.sleep(0.02)
+            if health.ready:
+                return
+        raise AssertionError(health.state())
+
+    play(scenario, run_timeout=0.2)

@@ -39,6 +39,32 @@ def test_a_budget_is_shared_and_given_back():
         second.take(1)
 
 
+def test_a_lease_that_ends_while_a_thread_takes_more():
+    """Nothing stays held: that would be gone from the budget for good."""
+    budget = Budget(100)
+    taking, go_on = threading.Event(), threading.Event()
+    add = budget.add
+
+    def slowly(size):
+        add(size)
+        if size > 0:
+            taking.set()
+            go_on.wait(5)
+
+    budget.add = slowly
+    lease = Lease(budget)
+    thread = threading.Thread(target=lease.take, args=(60,))
+    thread.start()
+    assert taking.wait(5)
+    ending = threading.Thread(target=lease.close)
+    ending.start()
+    ending.join(0.1)
+    go_on.set()
+    thread.join()
+    ending.join()
+    assert budget.used == 0
+
+
 def test_the_default_is_a_part_of_the_memory():
     assert 16 * MIB < default_bytes() <= 1024 * MIB
 
