@@ -106,14 +106,16 @@ def _without_signatures(path: str, loaded) -> str:
 
 
 def _from_function(function, arguments: tuple | None) -> Source:
+    python = getattr(function, "python_function", function)
+    name = getattr(python, "__name__", None) or getattr(python, "name", type(python).__name__)
     try:
         concrete = function.get_concrete_function(*(arguments or ()))
     except Exception as error:
         cure = "" if arguments else "; pass signature=[tf.TensorSpec(...)], one for each argument"
         raise ExportError(
-            f"export: the tf.function {function.__name__!r} cannot be traced: {brief(error)}{cure}"
+            f"export: the tf.function {name!r} cannot be traced: {brief(error)}{cure}"
         ) from error
-    return _from_concrete(concrete, function.__name__, function)
+    return _from_concrete(concrete, name, function)
 
 
 def _from_concrete(concrete, name: str, owner) -> Source:

@@ -1,6 +1,7 @@
 """Whether two models compute the same: both run on the same inputs, errors measured per output."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,11 @@ def verify(
     """
     if samples < 1:
         raise ArgumentError(f"samples must be 1 or more, received {samples}")
+    for name, given in (("rtol", rtol), ("atol", atol)):
+        if given is not None and not 0 <= given < math.inf:
+            raise ArgumentError(f"{name} must be a number of at least 0, received {given}")
+    if seed < 0:
+        raise ArgumentError(f"seed must be at least 0, received {seed}")
     models = _Models(*_drawing_alike(runner(a), runner(b)))
     fixed = None if rtol is None and atol is None else (rtol or 0.0, atol or 0.0)
     comparisons = [_Comparison(name) for name in models.first.outputs]

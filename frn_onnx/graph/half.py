@@ -40,6 +40,8 @@ Provider = Literal["cuda"]
 
 # Where an initializer need not be an input of the model.
 _IR_VERSION = 4
+# From here on, scales of quantisation may be of half precision.
+_HALF_SCALES_OPSET = 19
 _CHUNK = 1 << 18
 
 
@@ -132,7 +134,12 @@ def convert_loaded(
     # One that is an input, or another output, is so again in the end.
     apart = dict.fromkeys(value for value in model.graph.outputs if not value.is_graph_input())
     model.graph.outputs[:] = apart
-    proto = _converter()(_with_types(model), keep_io_types=kept, disable_shape_infer=True)
+    proto = _float16().convert_float_to_float16(
+        _with_types(model),
+        keep_io_types=kept,
+        disable_shape_infer=True,
+        op_block_list=_blocked(sites.opset(model)),
+    )
     converted = ir.from_proto(proto)
     by_name = {v.name: v for v in (*converted.graph.inputs, *converted.graph.outputs)}
     converted.graph.outputs[:] = [by_name[name] for name in outputs]
@@ -164,12 +171,18 @@ def _kept(model: ir.Model, keep: bool | Collection[str]) -> bool | list[str]:
     return [keep] if isinstance(keep, str) else list(keep)
 
 
-def _converter() -> Any:
+def _float16() -> Any:
     try:
         from onnxruntime.transformers import float16
     except ImportError as error:
         raise missing_dependency("onnxruntime", "cpu", "Converting to half precision") from error
-    return float16.convert_float_to_float16
+    return float16
+
+
+def _blocked(opset: int) -> list[str]:
+    """Ops that stay float32, by what the converter knows and by their own specification."""
+    quantising = ["QuantizeLinear", "DequantizeLinear"] if opset < _HALF_SCALES_OPSET else []
+    return [*_float16().DEFAULT_OP_BLOCK_LIST, "DynamicQuantizeLinear", *quantising]
 
 
 def _with_types(model: ir.Model) -> onnx.ModelProto:

@@ -114,11 +114,10 @@ def save(
             "initializers first"
         )
     try:
-        if weights:
-            with replacing(data) as temporary:
-                weight_files.write(weights, temporary)
-        with replacing(path) as temporary:
-            temporary.write_bytes(proto.SerializeToString())
+        with contextlib.ExitStack() as both:  # are moved when both are whole
+            both.enter_context(replacing(path)).write_bytes(proto.SerializeToString())
+            if weights:
+                weight_files.write(weights, both.enter_context(replacing(data)))
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from frn_onnx.errors import ArgumentError, ModelError
+from frn_onnx.graph import model_io
 from frn_onnx.serving.model import model_name
 from frn_onnx.serving.options import Limits, ModelOptions
 
@@ -101,14 +102,10 @@ def write(
     **options: Any,
 ) -> None:
     """Writes the YAML to a file; ``options`` are those of :func:`render`."""
-    target = Path(path)
-    part = target.with_name(f".{target.name}.part")
+    model_io.check_output(path, *(model.model for model in models))
     text = render(models, scale, **options)
-    try:
+    with model_io.replacing(Path(path)) as part:
         part.write_text(text)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def render(
@@ -162,8 +159,8 @@ def render(
             max_batch=options.max_batch,
             max_batch_mb=options.max_batch_mb,
             max_queue=options.max_queue,
-            max_wait=options.max_wait,
-            run_timeout=options.run_timeout,
+            max_wait=_seconds(options.max_wait),
+            run_timeout=_seconds(options.run_timeout),
             max_body_mb=max_body_mb,
             deployment=MODEL_DEPLOYMENT,
             scale=_scale(scale, options.max_batch),
@@ -171,6 +168,10 @@ def render(
             num_gpus=scale.num_gpus,
         )
     return text
+
+
+def _seconds(value: float) -> str:
+    return ".inf" if value == math.inf else str(value)
 
 
 def _scale(scale: Scale, max_batch: int) -> str:

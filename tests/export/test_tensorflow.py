@@ -244,3 +244,12 @@ def test_no_optimiser_is_said_to_have_failed(caplog):
         warnings.simplefilter("error")
         export_model(LOOPS["cond"](), verify=False)
     assert "optimiser" not in caplog.text
+
+
+def test_functions_without_a_name_of_their_own():
+    model = models.randomize(models.digits_cnn())
+    signature = [tf.TensorSpec([None, 8, 8, 1], name="x")]
+    result = export_model(tf.function(model), signature=signature)
+    assert result.fused == 4
+    with pytest.raises(ExportError, match=r"tf.function 'digits_cnn' cannot be traced"):
+        export_model(tf.function(model), signature=[tf.TensorSpec([None, 3], name="x")])

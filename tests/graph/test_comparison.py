@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 
@@ -252,6 +253,11 @@ def test_bad_inputs(rng, tmp_path):
         verify(two, two, inputs=tmp_path / "one.npy")
     with pytest.raises(ArgumentError, match="samples must be 1 or more"):
         verify(two, two, samples=0)
+    for given in ({"rtol": math.nan}, {"atol": -1e-3}, {"rtol": math.inf}):
+        with pytest.raises(ArgumentError, match="must be a number of at least 0, received"):
+            verify(two, two, **given)
+    with pytest.raises(ArgumentError, match="seed must be at least 0, received -1"):
+        verify(two, two, seed=-1)
     with pytest.raises(ArgumentError, match="received list"):
         verify(two, [two])
 

@@ -255,3 +255,31 @@ def test_outputs_that_no_node_makes_alone(body, keep):
     kind = TensorProto.FLOAT if keep else TensorProto.FLOAT16
     assert outputs == [(value.name, kind) for value in model.graph.output]
     assert verify(model, half).ok
+
+
+@pytest.mark.parametrize("opset", [17, 19])
+def test_quantised_parts_are_of_types_that_they_may_have(rng, opset):
+    """Their scales are float32 before opset 19."""
+    ort = pytest.importorskip("onnxruntime")
+    w = numpy_helper.from_array(rng.normal(size=(4, 4, 1, 1)).astype(np.float32), "w")
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": {opset}]>
+        g (float[n,4,h,k] x) => (float[n,4,h,k] y)
+        <float s = {{0.05}}, uint8 z = {{128}}>
+        {{ a = Conv(x, w)
+           q = QuantizeLinear(a, s, z)
+           d = DequantizeLinear(q, s, z)
+           r, rs, rz = DynamicQuantizeLinear(d)
+           e = DequantizeLinear(r, rs, rz)
+           y = Relu(e) }}"""
+    )
+    model.graph.initializer.append(w)
+    converted = convert(model, "float16")
+    x = rng.normal(size=(2, 4, 3, 5)).astype(np.float32)
+    ys = [
+        ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            None, {"x": x}
+        )[0]
+        for m in (model, converted)
+    ]
+    np.testing.assert_allclose(ys[1], ys[0], atol=0.1)

@@ -355,6 +355,26 @@ class TestOutput:
         assert path.read_bytes() == b"old"
         assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
+    def test_a_failure_between_the_files_leaves_both(self, cnn, tmp_path, monkeypatch):
+        """Weights of the one and nodes of the other would be a valid file of neither."""
+        path = tmp_path / "model.onnx"
+        model_io.save(cnn, path, external_data=True)
+        old = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+        assert set(old) == {"model.onnx", "model.onnx.data"}
+        for tensor in cnn.graph.initializer:
+            more = numpy_helper.to_array(tensor) + 1
+            tensor.CopyFrom(numpy_helper.from_array(more, tensor.name))
+        for place, name in ((model_io.Path, "write_bytes"), (weight_files, "write")):
+            with monkeypatch.context() as patch:
+
+                def full(*_):
+                    raise OSError(28, "No space left on device")
+
+                patch.setattr(place, name, full)
+                with pytest.raises(ModelError, match="No space left"):
+                    model_io.save(cnn, path, external_data=True)
+            assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == old
+
     def test_what_is_too_large_without_its_weights(self, tmp_path, monkeypatch):
         constant = numpy_helper.from_array(np.zeros(2000, np.float32))
         node = helper.make_node("Constant", [], ["y"], value=constant)

@@ -1,6 +1,7 @@
 """The Ray Serve host: its YAML, the same protocol, replicas, shutdown and a killed replica."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -97,6 +98,24 @@ def test_bad_models(tmp_path):
 def test_bad_server(tmp_path, address, expected):
     with pytest.raises(ArgumentError, match=expected):
         ray_config.render([options(example_models.linear(tmp_path))], Scale(), **address)
+
+
+def test_the_model_is_not_overwritten(tmp_path):
+    path = example_models.linear(tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(ModelError, match="would overwrite the input"):
+        ray_config.write(path, [options(path)], Scale())
+    assert path.read_bytes() == before
+    with pytest.raises(ModelError, match="does not exist; create it first"):
+        ray_config.write(tmp_path / "no" / "app.yaml", [options(path)], Scale())
+
+
+def test_no_limit_is_a_number_in_yaml(tmp_path):
+    model = example_models.linear(tmp_path)
+    given = options(model, max_wait=math.inf, run_timeout=math.inf)
+    text = ray_config.render([given], Scale())
+    assert "max_wait: .inf" in text
+    assert "run_timeout: .inf" in text
 
 
 def test_written_as_a_whole_or_not_at_all(tmp_path):
