@@ -17,6 +17,8 @@ from frn_onnx.serving.model import Model
 
 # Lengths tried for axes that may have any: small, and the customary size of an image.
 _LENGTHS = (32, 224, 1)
+# Labels alone are equal by chance, and two samples show little: so many are tried.
+_LABELLED_SAMPLES = 16
 # What one run may differ from another by rounding, as a part of the largest output. Samples
 # that touch each other differ by something of the order of 1.
 _ROUNDING = {"FP16": 2e-2, "BF16": 1e-1}
@@ -46,23 +48,26 @@ class Probe:
 
 
 def probe(model: Model) -> Probe:
-    """Runs a model on random samples, alone and two at once."""
+    """Runs a model on random samples, alone and all at once."""
     rng = np.random.default_rng(0)
+    outputs = model.signature.outputs
+    labels = not any(datatypes.kind(spec.datatype) == "f" for spec in outputs.values())
+    count = _LABELLED_SAMPLES if labels and model.signature.has_batch_axis else 2
     failure: Exception | None = None
     for length in _LENGTHS:
-        first, second = (_sample(model, rng, length) for _ in range(2))
+        samples = [_sample(model, rng, length) for _ in range(count)]
         try:
-            alone = [model.run(feeds, list(model.signature.outputs)) for feeds in (first, second)]
+            alone = [model.run(feeds, list(outputs)) for feeds in samples]
         except Exception as error:
             failure = failure or error
             continue
         if not model.signature.has_batch_axis:
             stacks, reason = False, "axis 0 of an input or output has a fixed length"
         else:
-            obstacle = _obstacle(model, first, second, alone)
+            obstacle = _obstacle(model, samples, alone, labels)
             stacks = obstacle is None
-            reason = obstacle or "two samples at once give what each gives alone"
-        return Probe(stacks, reason, first, {1: _seconds(model, first)})
+            reason = obstacle or f"{count} samples at once give what each gives alone"
+        return Probe(stacks, reason, samples[0], {1: _seconds(model, samples[0])})
     return Probe(False, f"it fails on a random sample, so nothing is known: {failure}")
 
 
@@ -90,17 +95,20 @@ def _seconds(model: Model, feeds: Mapping[str, np.ndarray]) -> float:
     return time.perf_counter() - start
 
 
-def _obstacle(model: Model, first: dict, second: dict, alone: list[dict]) -> str | None:
-    """What forbids to run two samples at once; None if nothing does."""
-    both = {name: np.concatenate([first[name], second[name]]) for name in first}
+def _obstacle(model: Model, samples: list[dict], alone: list[dict], labels: bool) -> str | None:
+    """What forbids to run samples at once; None if nothing does."""
+    several = {name: np.concatenate([feeds[name] for feeds in samples]) for name in samples[0]}
     try:
-        together = model.run(both, list(model.signature.outputs))
+        together = model.run(several, list(model.signature.outputs))
     except Exception as error:
-        return f"it fails on two samples at once: {error}"
+        return f"it fails on {len(samples)} samples at once: {error}"
     for name, spec in model.signature.outputs.items():
         apart = np.concatenate([outputs[name] for outputs in alone])
         if together[name].shape != apart.shape or not _same(together[name], apart, spec.datatype):
-            return f"two samples at once change each other's output {name!r}"
+            return f"{len(samples)} samples at once change each other's output {name!r}"
+    first = alone[0]
+    if labels and all(np.array_equal(one[name], first[name]) for one in alone for name in first):
+        return f"{len(samples)} samples have one and the same output, which shows nothing"
     return None
 
 

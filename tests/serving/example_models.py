@@ -164,6 +164,32 @@ def two_inputs(folder: Path) -> Path:
     )
 
 
+def labels(folder: Path, seed: int, *, mixing: bool) -> Path:
+    """One of two labels for each x (N, 8); of x without the mean of the batch if ``mixing``."""
+    rng = np.random.default_rng(seed)
+    weights = {"w": (8, 16), "bias": (16,), "v": (16, 2)}
+    mean = helper.make_node("ReduceMean", ["a", "axes"], ["mean"])
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        *([mean, helper.make_node("Sub", ["a", "mean"], ["b"])] if mixing else []),
+        helper.make_node("Add", ["b" if mixing else "a", "bias"], ["c"]),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("MatMul", ["d", "v"], ["e"]),
+        helper.make_node("ArgMax", ["e"], ["label"], axis=1, keepdims=0),
+    ]
+    return _save(
+        folder,
+        "labels",
+        nodes,
+        [("x", FLOAT, ["N", 8])],
+        [("label", TensorProto.INT64, ["N"])],
+        [
+            ("axes", np.array([0])),
+            *((name, rng.normal(size=shape).astype(np.float32)) for name, shape in weights.items()),
+        ],
+    )
+
+
 def lookup(folder: Path) -> Path:
     """Rows of a table of 4; any other index makes the model fail."""
     return _save(

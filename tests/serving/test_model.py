@@ -76,6 +76,14 @@ def test_models_that_do_not_stack(tmp_path):
     assert "change each other's output 'y'" in mixing.reason
 
 
+def test_labels_are_not_taken_for_equal_by_chance(tmp_path):
+    stacking = 0
+    for seed in range(20):
+        assert not probe(Model(example_models.labels(tmp_path, seed, mixing=True))).stacks
+        stacking += probe(Model(example_models.labels(tmp_path, seed, mixing=False))).stacks
+    assert stacking > 15  # else labels that vary little were drawn
+
+
 def test_a_model_whose_samples_touch_each_other_is_served_one_request_at_a_time(tmp_path):
     served = ServedModel(ModelOptions(example_models.batch_mean(tmp_path)), Metrics())
     assert served.max_batch == 1
