@@ -78,6 +78,7 @@ def serve(
         service = load(models, kept, strict=strict)
         application: ASGIApp = app.build_app(service, kept, limits)
         address = listener.getsockname()
+        bound = _identity(uds) if uds is not None else None
         if allowed_hosts or (uds is None and guard.is_loopback(address[0])):
             application = guard.Guard(application, allowed_hosts, kept)
         _allow_many_connections()
@@ -101,7 +102,7 @@ def serve(
             config,
             limits,
             on_ready=lambda: on_ready(where, *service.models.values()),
-            on_stop=lambda: Path(uds).unlink(missing_ok=True) if uds is not None else None,
+            on_stop=lambda: _remove(uds, bound) if uds is not None else None,
         ).run([listener])
 
 
@@ -144,11 +145,27 @@ def _listen_path(path: str | os.PathLike) -> Iterator[socket.socket]:
             f"cannot listen on the socket {os.fspath(path)!r}: {error}; choose another path with "
             "--uds"
         ) from error
+    own = _identity(path)
     with listener:
         try:
             yield listener
         finally:
-            Path(path).unlink(missing_ok=True)
+            _remove(path, own)
+
+
+def _remove(path: str | os.PathLike, own: tuple[int, int, int] | None) -> None:
+    """Removes a socket's file, unless another server has taken its path meanwhile."""
+    if own is not None and own == _identity(path):
+        Path(path).unlink(missing_ok=True)
+
+
+def _identity(path: str | os.PathLike) -> tuple[int, int, int] | None:
+    """What tells a file from another that took its path; None where there is none."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def url(host: str, port: int) -> str:

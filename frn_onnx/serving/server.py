@@ -22,6 +22,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from frn_onnx.errors import ArgumentError
 from frn_onnx.serving.options import Limits
 
 # So long may a head be, or anything else between the bytes of bodies.
@@ -294,6 +295,14 @@ class Server(uvicorn.Server):
         self._period = min(shortest / 8, 0.5)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in sockets or ():
+            try:  # here, since uvloop does not tell that another one listens since it was bound
+                listener.listen(self.config.backlog)
+            except OSError as error:
+                raise ArgumentError(
+                    f"cannot listen on {listener.getsockname()}: {error}; choose another with "
+                    "--port (--port 0 takes a free one)"
+                ) from error
         await super().startup(sockets)
         self._watch(asyncio.get_running_loop())
         self._on_ready()

@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 
 import anyio
 import httpx
@@ -11,6 +12,7 @@ import pytest
 from serving import example_models, processes
 from serving.bodies import v2
 
+from frn_onnx.serving import embedded
 from frn_onnx.serving.guard import Guard, is_loopback
 from frn_onnx.serving.metrics import PrometheusMetrics
 
@@ -109,3 +111,43 @@ def test_a_unix_socket(tmp_path, x):
     assert not path.exists()
     records = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert [record["status"] for record in records if record["event"] == "request"] == [200]
+
+
+def test_a_socket_of_another_server_stays(tmp_path):
+    """One that ends late must not remove the path that a new one has taken."""
+    path = tmp_path / "socket"
+    with embedded._listen_path(path), socket.socket(socket.AF_UNIX) as other:
+        path.unlink()
+        time.sleep(0.05)  # a file made at the same tick could be taken for the same
+        other.bind(str(path))
+    assert path.exists()
+
+
+RACE = """
+import socket, sys
+from frn_onnx.cli import main
+from frn_onnx.serving import service
+
+other = socket.socket()
+other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+other.bind(("127.0.0.1", 0))
+load = service.load
+
+def load_slowly(*args, **kwargs):
+    models = load(*args, **kwargs)
+    other.listen()
+    return models
+
+service.load = load_slowly
+sys.exit(main(["serve", sys.argv[1], "--port", str(other.getsockname()[1])]))
+"""
+
+
+def test_another_that_listens_first(tmp_path):
+    """Two may bind a port while neither listens; the second to listen must not say that it does."""
+    command = [sys.executable, "-c", RACE, example_models.linear(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1
+    assert "cannot listen on" in result.stderr
+    assert "--port" in result.stderr
+    assert not result.stdout
