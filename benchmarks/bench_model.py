@@ -1,8 +1,8 @@
 """Whole networks on the CPU: what FRN costs in them, by runtime and form.
 
-    python benchmarks/bench_model.py [--threads 2] [--seconds 5] [--only TEXT] [--no-peers]
+    python benchmarks/bench_model.py [--threads 2 1] [--seconds 5] [--only TEXT] [--no-peers]
 
-ResNet-50 and a U-Net with FRN + TLU, exported from Keras. For each:
+Networks with FRN + TLU, exported from Keras. For each:
 
 * ``session``: ``frn_onnx.InferenceSession``, which moves FRN into the blocked layout of ONNX
   Runtime's convolutions;
@@ -13,13 +13,15 @@ ResNet-50 and a U-Net with FRN + TLU, exported from Keras. For each:
 * ``OpenVINO, primitives``, ``OpenVINO, ReduceL2`` (the mean of squares as the square of a norm,
   which it does faster) and ``OpenVINO, ReLU only``, if OpenVINO is installed.
 
-For the session, ONNX Runtime's profiler says by which ops the time is taken.
+What counts is the ratio to ReLU only in the same runtime, of calls that were timed close to one
+another. For the session, ONNX Runtime's profiler says by which ops the time is taken.
 
 Writes benchmarks/results/model.json; report.py makes the table of it.
 """
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import tempfile
@@ -44,12 +46,15 @@ from frn_onnx.errors import FrnWarning
 
 # name -> (builder, image shape, batch sizes)
 NETWORKS = {
+    "ResNet-20": (models.resnet20, (32, 32, 3), (1, 32)),
     "ResNet-50": (models.resnet50, (224, 224, 3), (1, 8)),
+    "ResNet-50-D, V2": (models.resnetv2_50d, (224, 224, 3), (1,)),
     "U-Net": (models.unet, (256, 256, 3), (1, 4)),
 }
 # Runtimes differ by rounding; a wrong graph differs by the outputs' own size.
 WRONG = 1e-2
 PROFILED_RUNS = 10
+TURNS = 9
 
 Call = Callable[[], np.ndarray]
 
@@ -155,20 +160,22 @@ def openvino_call(model: onnx.ModelProto, image: np.ndarray, threads: int) -> Ca
     return call
 
 
-def run_network(name: str, batch: int, forms: dict[str, onnx.ModelProto], args) -> dict:
+def run_network(
+    name: str, batch: int, threads: int, forms: dict[str, onnx.ModelProto], args
+) -> dict:
     image_shape = NETWORKS[name][1]
     image = np.random.default_rng(0).random((batch, *image_shape), dtype=np.float32)
     calls = {
-        "session": ort_call(forms["custom"], image, args.threads),
-        "ORT, plugin": ort_call(forms["custom"], image, args.threads, blocked=False),
-        "ORT, primitives": ort_call(forms["primitives"], image, args.threads),
-        "ORT, ReLU only": ort_call(forms["relu"], image, args.threads),
+        "session": ort_call(forms["custom"], image, threads),
+        "ORT, plugin": ort_call(forms["custom"], image, threads, blocked=False),
+        "ORT, primitives": ort_call(forms["primitives"], image, threads),
+        "ORT, ReLU only": ort_call(forms["relu"], image, threads),
     }
     if not args.no_peers and importlib.util.find_spec("openvino"):
-        calls["OpenVINO, primitives"] = openvino_call(forms["primitives"], image, args.threads)
+        calls["OpenVINO, primitives"] = openvino_call(forms["primitives"], image, threads)
         norms = with_norms(forms["primitives"])
-        calls["OpenVINO, ReduceL2"] = openvino_call(norms, image, args.threads)
-        calls["OpenVINO, ReLU only"] = openvino_call(forms["relu"], image, args.threads)
+        calls["OpenVINO, ReduceL2"] = openvino_call(norms, image, threads)
+        calls["OpenVINO, ReLU only"] = openvino_call(forms["relu"], image, threads)
     outputs = {key: np.array(call()) for key, call in calls.items()}
     for key, y in outputs.items():
         expected = outputs["ORT, ReLU only" if "ReLU" in key else "ORT, primitives"]
@@ -178,16 +185,28 @@ def run_network(name: str, batch: int, forms: dict[str, onnx.ModelProto], args) 
     return {
         "network": name,
         "batch": batch,
+        "threads": threads,
         "image": image_shape,
         "frn_layers": sum(op.is_frn(node) for node in forms["custom"].graph.node),
-        "times": harness.time_in_turns(calls, seconds=args.seconds),
-        "session_ms_by_op": milliseconds_by_op(forms["custom"], image, args.threads),
+        "times": harness.time_in_turns(
+            calls, seconds=args.seconds, turns=TURNS, base=_without_norms(calls)
+        ),
+        "session_ms_by_op": milliseconds_by_op(forms["custom"], image, threads),
+    }
+
+
+def _without_norms(calls: dict[str, Call]) -> dict[str, str]:
+    """What each call with FRN is compared with: the network without, in the same runtime."""
+    return {
+        name: "OpenVINO, ReLU only" if name.startswith("OpenVINO") else "ORT, ReLU only"
+        for name in calls
+        if "ReLU" not in name
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
     parser.add_argument("--seconds", type=float, default=5.0, help="for each call of each row")
     parser.add_argument("--only", default="", help="networks whose name contains this")
     parser.add_argument("--no-peers", action="store_true")
@@ -195,7 +214,7 @@ def main() -> None:
     args = parser.parse_args()
 
     rows = []
-    results = {"machine": harness.machine(), "threads": args.threads, "rows": rows}
+    results = {"machine": harness.machine(), "rows": rows}
     for name, (build, image_shape, batches) in NETWORKS.items():
         if args.only not in name:
             continue
@@ -205,11 +224,13 @@ def main() -> None:
             "primitives": frn_onnx.lower(custom, "primitives"),
             "relu": export(build, image_shape, "relu"),
         }
-        for batch in batches:
-            rows.append(run_network(name, batch, forms, args))
+        for threads, batch in itertools.product(args.threads, batches):
+            if threads == 1 and batch > 1:  # it takes minutes, and says no more
+                continue
+            rows.append(run_network(name, batch, threads, forms, args))
             times = rows[-1]["times"].items()
             figures = ", ".join(f"{key} {value['median_us'] / 1e3:.1f}" for key, value in times)
-            print(f"{name}, batch {batch}: {figures} ms", flush=True)
+            print(f"{name}, batch {batch}, {threads} threads: {figures} ms", flush=True)
     harness.write_json(args.output, results)
 
 

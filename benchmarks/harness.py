@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import threading
@@ -25,21 +26,39 @@ sys.path.insert(0, str(ROOT / "tests"))  # tolerances.py, the only tolerances
 
 
 def time_in_turns(
-    calls: Mapping[str, Callable[[], object]], *, seconds: float
-) -> dict[str, dict[str, float]]:
-    """Times each call for about ``seconds``; name -> median, quartiles (µs), number of calls."""
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    seconds: float,
+    turns: int = 5,
+    base: Mapping[str, str] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Times each call for about ``seconds``; name -> median, quartiles (µs), number of calls.
+
+    Args:
+        calls: name -> the call.
+        seconds: for each call.
+        turns: of each call.
+        base: name -> another name. Then there is also "ratio", of the first to the other within
+            each turn: lower quartile, median, upper quartile.
+    """
     for call in calls.values():
         call()  # makes its threads
     with _first_core_for_this_thread():
-        times = latency.compare(calls, seconds=seconds * len(calls))
+        times = latency.compare(calls, seconds=seconds * len(calls), turns=turns)
+    entries = {name: _entry(taken) for name, taken in times.items()}
+    for name, other in (base or {}).items():
+        pairs = zip(times[name].turns_ms, times[other].turns_ms, strict=True)
+        quartiles = statistics.quantiles([a / b for a, b in pairs], n=4, method="inclusive")
+        entries[name]["ratio"] = [round(value, 4) for value in quartiles]
+    return entries
+
+
+def _entry(taken: latency.Latency) -> dict[str, Any]:
     return {
-        name: {
-            "median_us": round(taken.median_ms * 1e3, 2),
-            "low_us": round(taken.low_ms * 1e3, 2),
-            "high_us": round(taken.high_ms * 1e3, 2),
-            "calls": taken.calls,
-        }
-        for name, taken in times.items()
+        "median_us": round(taken.median_ms * 1e3, 2),
+        "low_us": round(taken.low_ms * 1e3, 2),
+        "high_us": round(taken.high_ms * 1e3, 2),
+        "calls": taken.calls,
     }
 
 

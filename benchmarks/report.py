@@ -18,6 +18,14 @@ FOLDER = Path(__file__).parent
 README = FOLDER / "README.md"
 FRONT_PAGE = FOLDER.parent / "README.md"
 PLOT = FOLDER / "results" / "op.svg"
+MODEL_PLOT = FOLDER / "results" / "model.svg"
+OPENVINO = ("OpenVINO, primitives", "OpenVINO, ReduceL2")
+MODEL_SERIES = {
+    "session": "tab:blue",
+    "ORT, plugin": "tab:cyan",
+    "ORT, primitives": "tab:orange",
+    "OpenVINO, ReduceL2": "0.5",
+}
 LARGE_BYTES = 4 << 20
 MIDDLE_BYTES = 256 << 10
 SESSION_BYTES = 12 << 20
@@ -40,8 +48,9 @@ def machine_text(results) -> str:
     machine = results["machine"]
     caches = ", ".join(f"{level} {size}" for level, size in machine["caches"].items())
     versions = {**machine["versions"], **results.get("peers", {})}
+    threads = f"{results['threads']} threads, " if "threads" in results else ""
     return (
-        f"{machine['cpu']}, {machine['cores']} cores ({caches}), {results['threads']} threads, "
+        f"{machine['cpu']}, {machine['cores']} cores ({caches}), {threads}"
         f"CPU target {machine['cpu_target']}, {machine['compiler']}; "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + f". Load average before the start: {machine['load_before']}. "
@@ -180,9 +189,14 @@ def unusual_table(results) -> str:
     return table(head, sorted(lines), right=(4, 5, 6))
 
 
+def model_title(row) -> list[str]:
+    return [row["network"], str(row["batch"]), str(row["threads"])]
+
+
 def model_table(results) -> str:
+    """Milliseconds, the fastest with FRN in bold."""
     columns = list(dict.fromkeys(name for row in results["rows"] for name in row["times"]))
-    head = ["network", "batch", "FRN layers", *(f"{name}, ms" for name in columns)]
+    head = ["network", "batch", "threads", "FRN layers", *(f"{name}, ms" for name in columns)]
     lines = []
     for row in results["rows"]:
         best = min(microseconds(row, name) for name in row["times"] if "ReLU" not in name)
@@ -192,21 +206,40 @@ def model_table(results) -> str:
                 cells.append("")
                 continue
             value = microseconds(row, name)
-            text = f"{value / 1e3:.1f}"
+            text = f"{value / 1e3:.3g}" if value < 1e5 else f"{value / 1e3:.0f}"
             cells.append(f"**{text}**" if value == best else text)
-        lines.append([row["network"], str(row["batch"]), str(row["frn_layers"]), *cells])
+        lines.append([*model_title(row), str(row["frn_layers"]), *cells])
     return table(head, lines)
+
+
+def ratio_table(results) -> str:
+    """Of the time without norms in the same runtime: median and quartiles."""
+    columns = list(
+        dict.fromkeys(
+            name
+            for row in results["rows"]
+            for name, entry in row["times"].items()
+            if "ratio" in entry
+        )
+    )
+    lines = []
+    for row in results["rows"]:
+        cells = []
+        for name in columns:
+            low, median, high = row["times"].get(name, {}).get("ratio", (math.nan,) * 3)
+            cells.append("" if math.isnan(median) else f"{median:.2f} ({low:.2f} to {high:.2f})")
+        lines.append([*model_title(row), *cells])
+    return table(["network", "batch", "threads", *columns], lines)
 
 
 def profile_table(results) -> str:
     """Where the time of a session goes, by op."""
     columns = list(results["rows"][0]["session_ms_by_op"])[:6]
     lines = [
-        [row["network"], str(row["batch"])]
-        + [f"{row['session_ms_by_op'].get(name, 0):.1f}" for name in columns]
+        model_title(row) + [f"{row['session_ms_by_op'].get(name, 0):.2f}" for name in columns]
         for row in results["rows"]
     ]
-    return table(["ms in", "batch", *columns], lines)
+    return table(["ms in", "batch", "threads", *columns], lines)
 
 
 def front_page_text(op, model) -> str:
@@ -223,30 +256,83 @@ def front_page_text(op, model) -> str:
         f"How much faster one FRN layer is with the plugin: {len(rows)} shapes and layouts, "
         f"float32 ({machine}).\n\n"
         + table(["beside", "geometric mean", "least", "most"], lines)
-        + "\n\nWhole networks, in which the convolutions set the pace. `ReLU only` has no norms: "
-        "what batch normalisation costs when it is folded into the convolutions; `session` is "
-        "`frn_onnx.InferenceSession`.\n\n" + model_table(model) + "\n\n" + cost_text(model)
+        + "\n\nWhole networks, in which the convolutions set the pace: the time of a session "
+        "(`frn_onnx.InferenceSession`), and of others, beside the network without norms, which is "
+        "what batch normalisation costs when it is folded into the convolutions. Medians and "
+        "quartiles; the times are in [benchmarks/README.md](benchmarks/README.md).\n\n"
+        "![time with FRN, of the time without norms](benchmarks/results/model.svg)\n\n"
+        + cost_text(model)
     )
 
 
 def cost_text(results) -> str:
     """What FRN costs in whole networks, in one sentence."""
-    texts = [
-        f"{microseconds(row, 'session') / microseconds(row, 'ORT, ReLU only'):.2f} "
-        f"({row['network']}, batch {row['batch']})"
+    ratios = [row["times"]["session"]["ratio"][1] for row in results["rows"]]
+    faster = sum(
+        microseconds(row, "session") <= min(others)
         for row in results["rows"]
-    ]
-    return f"A session with FRN takes {', '.join(texts)} of the time of the network without norms."
+        if (others := [microseconds(row, n) for n in row["times"] if n in OPENVINO])
+    )
+    compared = sum(any(n in OPENVINO for n in row["times"]) for row in results["rows"])
+    return (
+        f"A session takes {min(ratios):.2f} to {max(ratios):.2f} of the time of the network "
+        f"without norms (geometric mean {geometric_mean(ratios):.2f}); it is ahead of "
+        f"OpenVINO's fastest form of FRN in {faster} of {compared} rows."
+    )
 
 
-def plot(results) -> None:
-    """Throughput of the kernel, the primitive graph and a copy, float32."""
+def picture(results) -> None:
+    """The ratios of whole networks, with their quartiles."""
+    pyplot = quiet_pyplot()
+    rows = results["rows"]
+    figure, axes = pyplot.subplots(figsize=(9, 0.42 * len(rows) + 1.4))
+    for number, (name, colour) in enumerate(MODEL_SERIES.items()):
+        found = [
+            (i, row["times"][name]["ratio"]) for i, row in enumerate(rows) if name in row["times"]
+        ]
+        middle = [ratio[1] for _, ratio in found]
+        axes.errorbar(
+            middle,
+            [i + 0.16 * (number - 1.5) for i, _ in found],
+            xerr=[
+                [m - r[0] for m, (_, r) in zip(middle, found, strict=True)],
+                [r[2] - m for m, (_, r) in zip(middle, found, strict=True)],
+            ],
+            fmt="o",
+            markersize=5,
+            elinewidth=1.2,
+            color=colour,
+            label=name,
+        )
+    axes.axvline(1, color="0.6", linewidth=1)
+    titles = [f"{row['network']}, batch {row['batch']}, {row['threads']} thr." for row in rows]
+    axes.set_yticks(range(len(rows)), titles, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("time with FRN / time without norms, in the same runtime")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=4, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    save(figure, MODEL_PLOT)
+
+
+def quiet_pyplot():
+    """matplotlib that makes the same file of the same figures."""
     import matplotlib
 
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "frn_onnx"
     from matplotlib import pyplot
 
+    return pyplot
+
+
+def save(figure, path: Path) -> None:
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+    quiet_pyplot().close(figure)
+
+
+def plot(results) -> None:
+    """Throughput of the kernel, the primitive graph and a copy, float32."""
+    pyplot = quiet_pyplot()
     rows = [row for row in results["rows"] if row["dtype"] == "float32"]
     figure, axes = pyplot.subplots(figsize=(9, 0.28 * len(rows) + 1.6))
     places = range(len(rows))
@@ -260,8 +346,7 @@ def plot(results) -> None:
     axes.set_xscale("log")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.06), ncols=3, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(PLOT, bbox_inches="tight", metadata={"Date": None})
-    pyplot.close(figure)
+    save(figure, PLOT)
 
 
 def main() -> None:
@@ -276,12 +361,15 @@ def main() -> None:
             "op copy": copy_table(op),
             "op sessions": session_table(op),
             "op unusual": unusual_table(op),
-            "model": machine_text(model) + "\n\n" + model_table(model),
+            "model": "\n\n".join(
+                [machine_text(model), model_table(model), ratio_table(model), cost_text(model)]
+            ),
             "profile": profile_table(model),
         },
     )
     write_sections(FRONT_PAGE, {"speed": front_page_text(op, model)})
     plot(op)
+    picture(model)
 
 
 if __name__ == "__main__":
