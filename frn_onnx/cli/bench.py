@@ -37,9 +37,13 @@ def _named_shape(text: str) -> tuple[str, tuple[int, ...]]:
 
 def run(args: argparse.Namespace) -> int:
     from frn_onnx.cli.console import print_json
+    from frn_onnx.errors import ArgumentError
     from frn_onnx.runtime.bench import bench
 
-    result = bench(args.model, shapes=dict(args.shape), threads=args.threads, seconds=args.seconds)
+    sizes = dict(args.shape)
+    if len(sizes) < len(args.shape):
+        raise ArgumentError("--shape was passed twice for one input; expected one for each")
+    result = bench(args.model, shapes=sizes, threads=args.threads, seconds=args.seconds)
     if args.json:
         print_json(result.to_dict())
         return 0

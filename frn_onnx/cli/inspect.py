@@ -20,8 +20,11 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from frn_onnx.cli.console import print_json
+    from frn_onnx.errors import ArgumentError
     from frn_onnx.graph import inspect, model_io
 
+    if args.node is not None and args.plot is None:
+        raise ArgumentError("--node says which FRN --plot draws; pass --plot FILE as well")
     if args.plot:
         model_io.check_output(args.plot, args.model)
     info = inspect(args.model)

@@ -8,6 +8,7 @@ Constant nodes that hold a plain number, and bfloat16.
 
 import itertools
 import os
+import warnings
 from collections.abc import Collection
 from typing import Any, Literal, get_args
 
@@ -17,7 +18,7 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto
 
-from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
+from frn_onnx.errors import ArgumentError, FrnWarning, ModelError, missing_dependency
 from frn_onnx.graph import (
     functions,
     half_parameters,
@@ -43,6 +44,7 @@ _IR_VERSION = 4
 # From here on, scales of quantisation may be of half precision.
 _HALF_SCALES_OPSET = 19
 _CHUNK = 1 << 18
+_LARGEST_HALF = 65504.0
 
 
 def convert(
@@ -125,8 +127,17 @@ def convert_loaded(
     fuse_in_place(model)
     set_form(model, "custom")  # states the types behind FRN nodes
     raise_ir_version(model, _IR_VERSION)
-    if to == "bfloat16":
-        _refuse_float16(model)
+    types = _types(model)
+    if ir.DataType.DOUBLE in types and ir.DataType.FLOAT not in types:
+        raise ModelError(
+            "the model computes in float64, and nothing in it is float32, which is what becomes "
+            f"{to}; make it float32 first"
+        )
+    if to == "bfloat16" and ir.DataType.FLOAT16 in types:
+        raise ModelError(
+            "the model is in float16 in part, whose rounding bfloat16 cannot take back; convert "
+            "the float32 model"
+        )
     _spell_out_constants(model)
     half_parameters.set_aside(model)
     _make_constant_outputs(model)
@@ -202,14 +213,9 @@ def _with_types(model: ir.Model) -> onnx.ModelProto:
     return inferred
 
 
-def _refuse_float16(model: ir.Model) -> None:
-    types = [value.dtype for scope in sites.scopes(model) for value in _values(scope.graph)]
-    types += [tensor.dtype for tensor in sites.tensors(model)]
-    if ir.DataType.FLOAT16 in types:
-        raise ModelError(
-            "the model is in float16 in part, whose rounding bfloat16 cannot take back; convert "
-            "the float32 model"
-        )
+def _types(model: ir.Model) -> set[ir.DataType | None]:
+    types = {value.dtype for scope in sites.scopes(model) for value in _values(scope.graph)}
+    return types | {tensor.dtype for tensor in sites.tensors(model)}
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:
@@ -265,11 +271,20 @@ def _half(tensor: ir.TensorProtocol, to: HalfType) -> ir.LazyTensor:
     def convert_values() -> ir.Tensor:
         values = tensors.read(tensor).numpy().ravel()
         half = np.empty(values.size, dtype.numpy())
+        largest = 0.0
         for start in range(0, values.size, _CHUNK):
             chunk = values[start : start + _CHUNK]
             if to == "float16":
+                largest = max(largest, float(np.abs(chunk[np.isfinite(chunk)]).max(initial=0)))
                 chunk = convert_np_to_float16(chunk)
             half[start : start + _CHUNK] = chunk.astype(half.dtype)
+        if largest > _LARGEST_HALF:
+            warnings.warn(
+                f"convert: {tensor.name!r} holds {largest:g}, and {_LARGEST_HALF:g} is the largest "
+                "number of float16, which stands for it; bfloat16 holds it",
+                FrnWarning,
+                stacklevel=2,
+            )
         return ir.Tensor(half.reshape(tensor.shape.numpy()), dtype)
 
     lazy = tensors.lazy(tensor, convert_values, dtype)

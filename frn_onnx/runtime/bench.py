@@ -1,6 +1,7 @@
 """What the plugin, and the blocked layout, are worth for one model on this machine."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -61,8 +62,12 @@ def bench(
 
     Raises:
         ModelError: the model cannot be read or has no FRN nodes.
-        ArgumentError: a shape is missing, or does not fit.
+        ArgumentError: a shape is missing, or does not fit; threads below 0, or no time to measure.
     """
+    if threads < 0:
+        raise ArgumentError(f"threads must be at least 0, received {threads}")
+    if not 0 < seconds < math.inf:
+        raise ArgumentError(f"seconds must be a number above 0, received {seconds:g}")
     loaded = model_io.load_proto(model)
     if form_of(loaded) == "primitives":
         raise ModelError(

@@ -366,7 +366,8 @@ class Batcher:
         end = 0
         for job, count in zip(jobs, rows, strict=True):
             end += count
-            own = {name: array[end - count : end] for name, array in outputs.items()}
+            # A view would keep the whole batch until the last of its answers is sent.
+            own = {name: array[end - count : end].copy() for name, array in outputs.items()}
             queue_ms = (start - job.queued) * 1e3
             answers.append((job, Result(own, sum(rows), queue_ms, seconds * 1e3)))
         return answers

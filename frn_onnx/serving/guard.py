@@ -29,14 +29,14 @@ class Guard:
 
     Args:
         app: what is guarded.
-        allowed: names besides those of the loopback.
+        allowed: names besides those of the loopback; a port with them does not matter.
         metrics: told of what is refused.
     """
 
     def __init__(self, app: ASGIApp, allowed: Sequence[str], metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
-        self._allowed = frozenset(name.lower() for name in allowed)
+        self._allowed = frozenset(map(_name, allowed))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reason = self._reason(Headers(scope=scope)) if scope["type"] == "http" else None
@@ -70,8 +70,10 @@ class Guard:
 
 
 def _name(authority: str) -> str:
-    """The host of ``host:port``, without the brackets of IPv6."""
+    """The host of ``host:port``, without the brackets that IPv6 may have."""
     authority = authority.strip().lower()
     if authority.startswith("["):
         return authority[1:].partition("]")[0]
+    if authority.count(":") > 1:
+        return authority
     return authority.partition(":")[0]

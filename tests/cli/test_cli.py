@@ -112,6 +112,13 @@ def test_bench_needs_the_unknown_sizes(model, capsys):
     assert json.loads(capsys.readouterr().out)["speedup"] > 0
     assert main(["bench", model, "--shape", "X=1,5,8,8"]) == 1
     assert "received (1, 5, 8, 8)" in capsys.readouterr().err
+    shape = ["--shape", "X=1,3,8,8"]
+    assert main(["bench", model, *shape, "--shape", "X=1,3,4,4"]) == 1
+    assert "--shape was passed twice for one input" in capsys.readouterr().err
+    assert main(["bench", model, *shape, "--seconds", "nan"]) == 1
+    assert "seconds must be a number above 0, received nan" in capsys.readouterr().err
+    assert main(["bench", model, *shape, "--threads=-3"]) == 1
+    assert "threads must be at least 0, received -3" in capsys.readouterr().err
 
 
 def test_doctor(capsys):
@@ -151,6 +158,8 @@ def test_inspect_shows_what_is_in_the_file(model, tmp_path, capsys):
     assert "portable" in printed
     assert "NCHW" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["inspect", model, "--node", "frn"]) == 1
+    assert "pass --plot FILE as well" in capsys.readouterr().err
     assert main(["inspect", model, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["frn"]) == 1
 

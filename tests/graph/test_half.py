@@ -1,5 +1,7 @@
 """Half precision: what is converted, what stays in float32, and that it computes the same."""
 
+import warnings
+
 import graph_models
 import ml_dtypes
 import numpy as np
@@ -10,7 +12,7 @@ import tolerances
 from onnx import TensorProto, numpy_helper
 
 from frn_onnx import op, reference
-from frn_onnx.errors import ArgumentError, ModelError
+from frn_onnx.errors import ArgumentError, FrnWarning, ModelError
 from frn_onnx.graph import model_io, protos
 from frn_onnx.graph.comparison import verify
 from frn_onnx.graph.forms import FORMS, form_of
@@ -283,3 +285,24 @@ def test_quantised_parts_are_of_types_that_they_may_have(rng, opset):
         for m in (model, converted)
     ]
     np.testing.assert_allclose(ys[1], ys[0], atol=0.1)
+
+
+def test_a_weight_beyond_float16_is_told(rng):
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 18]>
+        g (float[n,2] x) => (float[n,2] y) <float[2] w = {1e6, -2}> { y = Mul(x, w) }"""
+    )
+    with pytest.warns(FrnWarning, match=r"'w' holds 1e\+06, and 65504 is the largest"):
+        convert(model, "float16")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        convert(model, "bfloat16")
+
+
+def test_a_model_of_float64_is_not_said_to_be_converted():
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 18]>
+        g (double[n,2] x) => (double[n,2] y) { y = Relu(x) }"""
+    )
+    with pytest.raises(ModelError, match="nothing in it is float32"):
+        convert(model, "float16")

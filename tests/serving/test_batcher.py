@@ -89,6 +89,12 @@ def test_max_batch_is_never_exceeded_and_nobody_starves():
     assert [values(r) for r in results] == [[2 * i] for i in range(8)]
 
 
+def test_an_answer_keeps_nothing_of_others():
+    results, model, _ = scenario([rows(1), rows(2)])
+    assert len(model.shapes) == 2
+    assert all(result.outputs["y"].base is None for result in results[1:])
+
+
 def test_max_batch_one_runs_each_alone():
     _, model, _ = scenario([rows(1), rows(2)], max_batch=1)
     assert model.shapes == [(1, 2)] * 3

@@ -79,6 +79,9 @@ def test_a_name_that_is_allowed(serve):
     headers = {"Host": "models.example", "Origin": "https://models.example"}
     assert status(serve, headers, "Models.Example") == 200
     assert status(serve, {"Host": "other.example"}, "models.example") == 403
+    assert status(serve, {"Host": "models.example:8000"}, "models.example:1234") == 200
+    for given in ("fd00::7", "[fd00::7]", "[FD00::7]:80"):
+        assert status(serve, {"Host": "[fd00::7]:8000"}, given) == 200
 
 
 def test_what_is_loopback():
