@@ -94,8 +94,11 @@ def run(
         progress: called after each epoch with its number, from 1, and the test accuracy.
 
     Raises:
+        ArgumentError: there are fewer epochs than 1.
         DependencyError: Keras, scikit-learn, matplotlib or ONNX Runtime is not installed.
     """
+    if epochs < 1:
+        raise errors.ArgumentError(f"epochs must be at least 1, received {epochs}")
     for package in ("keras", "tf2onnx", "sklearn", "matplotlib", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
             raise errors.missing_dependency(package, "demo", "The demo")

@@ -14,14 +14,22 @@ def set_batch(model: ir.Model, size: int) -> None:
         size: the number of samples, at least 1.
 
     Raises:
-        ArgumentError: ``size`` is no such number, or an input has another size already.
+        ArgumentError: ``size`` is no such number, or an input has another size already, or a shape
+            of which nothing is known.
         ModelError: the model contradicts itself with this size.
     """
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise ArgumentError(f"batch must be a whole number from 1 on, received {size!r}")
     symbols = set()
     for value in model.graph.inputs:
-        if value.name in model.graph.initializers or not value.shape:
+        if value.name in model.graph.initializers:
+            continue
+        if value.shape is None:
+            raise ArgumentError(
+                f"batch: how many axes input {value.name!r} has is not known, so neither is which "
+                "of them counts samples; export the model with the input's shape"
+            )
+        if not value.shape:  # a number
             continue
         first = infer.sizes(value.shape)[0]
         if isinstance(first, int) and first != size:

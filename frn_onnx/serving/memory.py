@@ -7,7 +7,7 @@ them, and answers until they are sent. What a run of the model takes is the mode
 import ctypes
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from frn_onnx.serving.errors import MemoryFullError, TooLargeError
@@ -16,7 +16,8 @@ MIB = 2**20
 # Of the memory that is there, for requests; and no more than this unless it is asked for.
 _SHARE = 4
 _DEFAULT_BYTES = 1024 * MIB
-_CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
 # <malloc.h>
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 # Told about every byte that is held from now on; raises where it must not be.
@@ -94,11 +95,27 @@ class Lease:
 def default_bytes() -> int:
     """A quarter of what this process may have, by its cgroup or the machine, at most 1 GiB."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for path in map(Path, _CGROUPS):
-        text = path.read_text().strip() if path.exists() else ""
-        if text.isdigit():
-            total = min(total, int(text))
-    return min(total // _SHARE, _DEFAULT_BYTES)
+    return min(min([total, *_cgroup_limits()]) // _SHARE, _DEFAULT_BYTES)
+
+
+def _cgroup_limits() -> Iterator[int]:
+    """Those of this process's cgroup and of the ones above it, of both versions (cgroups(7))."""
+    lines = _OWN_CGROUPS.read_text().splitlines() if _OWN_CGROUPS.exists() else []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            root, name = _CGROUPS, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = _CGROUPS / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        own = root / path.strip("/")
+        for folder in (own, *own.parents):
+            # In a container the path may be the host's, and be missing; its root is there.
+            file = folder / name
+            if folder.is_relative_to(root) and file.exists():
+                text = file.read_text().strip()
+                yield from [int(text)] if text.isdigit() else []
 
 
 def return_what_is_free() -> None:

@@ -66,3 +66,9 @@ def test_command_prints_a_table(tmp_path, capsys):
     printed = capsys.readouterr().out
     for heading in ("accuracy", "same classes", "max error", "nodes", "ms per batch"):
         assert heading in printed
+
+
+def test_no_epochs(tmp_path, capsys):
+    assert main(["demo", "--folder", str(tmp_path / "demo"), "--epochs", "0"]) == 1
+    assert "epochs must be at least 1, received 0" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()

@@ -105,3 +105,14 @@ def test_from_file_to_file(up, tmp_path):
     with pytest.raises(ArgumentError):
         convert_file(tmp_path / "up.onnx", tmp_path / "other.onnx", batch=0)
     assert not (tmp_path / "other.onnx").exists()
+
+
+def test_an_input_whose_axes_are_not_known():
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 18]>
+        g (float[n,2] x, float z) => (float[n,2] y) { y = Add(x, z) }"""
+    )
+    assert shapes(convert(model, batch=3).graph.input) == {"x": [3, 2], "z": []}
+    model.graph.input[1].type.tensor_type.ClearField("shape")
+    with pytest.raises(ArgumentError, match="how many axes input 'z' has is not known"):
+        convert(model, batch=3)

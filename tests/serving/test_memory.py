@@ -13,6 +13,7 @@ from serving import example_models, processes
 from serving.soak import resident_bytes
 from serving.test_embedded import X, answers_correctly, binary_request
 
+from frn_onnx.serving import memory
 from frn_onnx.serving.errors import MemoryFullError, TooLargeError
 from frn_onnx.serving.memory import Budget, Lease, default_bytes
 
@@ -67,6 +68,27 @@ def test_a_lease_that_ends_while_a_thread_takes_more():
 
 def test_the_default_is_a_part_of_the_memory():
     assert 16 * MIB < default_bytes() <= 1024 * MIB
+
+
+@pytest.mark.parametrize(
+    ("own", "limits"),
+    [
+        ("0::/", {"memory.max": 400}),
+        ("0::/system.slice/a.service", {"system.slice/a.service/memory.max": 400}),
+        ("0::/a/b", {"a/memory.max": 400, "a/b/memory.max": "max", "memory.max": 800}),
+        ("4:cpu,memory:/docker/1", {"memory/memory.limit_in_bytes": 400}),
+        ("7:cpu:/\n4:memory:/x", {"memory/x/memory.limit_in_bytes": 400, "memory.max": 100}),
+    ],
+)
+def test_the_default_knows_the_cgroup(own, limits, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path / "fs")
+    monkeypatch.setattr(memory, "_OWN_CGROUPS", tmp_path / "own")
+    (tmp_path / "own").write_text(own + "\n")
+    for name, limit in limits.items():
+        file = tmp_path / "fs" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{limit * MIB if isinstance(limit, int) else limit}\n")
+    assert default_bytes() == 100 * MIB
 
 
 @pytest.fixture
