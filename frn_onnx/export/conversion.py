@@ -5,6 +5,7 @@ import itertools
 import logging
 import traceback
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -58,20 +59,23 @@ def to_onnx(source: Source, opset: int) -> onnx.ModelProto:
                 source.owner, function, inputs, outputs, large_model=False
             )
             _refuse_bfloat16(frozen, source.name)
-            with tf.Graph().as_default() as graph:
-                tf.import_graph_def(frozen, name="")
-                converted = tfonnx.process_tf_graph(
-                    graph,
-                    opset=opset,
-                    input_names=inputs,
-                    output_names=outputs,
-                    tensors_to_rename=names,
-                    initialized_tables=tables,
-                    custom_op_handlers=_HANDLERS,
-                )
-            _forget_sizes_of_squares(converted)
-            converted = optimizer.optimize_graph(converted)
-            model = converted.make_model(source.name, graph_name=source.name)
+
+            def convert() -> Any:
+                with tf.Graph().as_default() as graph:
+                    tf.import_graph_def(frozen, name="")
+                    converted = tfonnx.process_tf_graph(
+                        graph,
+                        opset=opset,
+                        input_names=inputs,
+                        output_names=outputs,
+                        tensors_to_rename=names,
+                        initialized_tables=tables,
+                        custom_op_handlers=_HANDLERS,
+                    )
+                _forget_sizes_of_squares(converted)
+                return converted
+
+            model = _optimised(convert).make_model(source.name, graph_name=source.name)
     except ExportError:
         raise
     except Exception as error:
@@ -80,6 +84,27 @@ def to_onnx(source: Source, opset: int) -> onnx.ModelProto:
         ) from error
     _refuse_unknown(model, source.name, opset)
     return model
+
+
+def _optimised(convert: Callable[[], Any]) -> Any:
+    """What ``convert`` gives, after tf2onnx's optimisers.
+
+    By itself tf2onnx copies the graph before each of some sixty steps, in case that one fails, and
+    after each writes all weights into messages, which keep every version: forty times the weights
+    in memory. The messages are made in the end alone, and copies only where a step did fail.
+    """
+
+    def optimise(graph: Any, catch_errors: bool) -> Any:
+        graph.update_proto = lambda *_: None
+        graph = optimizer.optimize_graph(graph, catch_errors=catch_errors)
+        del graph.update_proto
+        return graph
+
+    graph = convert()
+    try:
+        return optimise(graph, catch_errors=False)
+    except Exception:
+        return optimise(convert(), catch_errors=True)
 
 
 def _place(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """What of TensorFlow and Keras takes more than tf2onnx alone: loops, branches, XLA, float64."""
 
+import collections
 import re
 import warnings
 
@@ -7,6 +8,7 @@ import export_cases
 import keras
 import pytest
 import tensorflow as tf
+import tf2onnx
 from keras import layers, ops
 
 from frn_onnx import models
@@ -253,3 +255,46 @@ def test_functions_without_a_name_of_their_own():
     assert result.fused == 4
     with pytest.raises(ExportError, match=r"tf.function 'digits_cnn' cannot be traced"):
         export_model(tf.function(model), signature=[tf.TensorSpec([None, 3], name="x")])
+
+
+class FailingStep:
+    def __init__(self, calls):
+        self.calls = calls
+
+    def __call__(self):
+        return self
+
+    def optimize(self, graph, iteration):
+        self.calls.append(iteration)
+        graph.reset_nodes([])
+        raise ValueError("this step fails")
+
+
+def test_a_step_of_tf2onnx_that_fails_is_left_out(monkeypatch):
+    model = around(layers.Activation("relu"))
+    expected = export_model(model)
+    steps = collections.OrderedDict(tf2onnx.optimizer._get_optimizers())
+    calls = []
+    steps["failing"] = FailingStep(calls)
+    monkeypatch.setattr(tf2onnx.optimizer, "_get_optimizers", lambda: steps)
+    result = export_model(model)
+    assert len(calls) >= 2
+    assert (result.nodes, result.fused) == (expected.nodes, expected.fused)
+
+
+def test_weights_are_not_copied_at_each_step(monkeypatch):
+    """tf2onnx's sixty steps would otherwise leave forty copies of them in memory."""
+    written = []
+    update = tf2onnx.graph.Graph.update_proto
+
+    def counted(self, *args):
+        written.append(self)
+        return update(self, *args)
+
+    def refuse(self, memo):
+        raise AssertionError("the graph is copied")
+
+    monkeypatch.setattr(tf2onnx.graph.Graph, "update_proto", counted)
+    monkeypatch.setattr(tf2onnx.graph.Graph, "__deepcopy__", refuse, raising=False)
+    assert export_model(around(layers.Activation("relu"))).fused == 1
+    assert len(written) <= 3
