@@ -105,7 +105,7 @@ def test_samples_that_touch_each_other_are_not_batched(tmp_path):
     path = example_models.batch_mean(tmp_path)
     entry = write_repository(path, tmp_path / "repo")
     assert "max_batch_size: 0" in (entry.folder / "config.pbtxt").read_text()
-    assert "Triton will not put requests together: two samples" in entry.notes[-1]
+    assert "Triton will not put requests together: 2 samples" in entry.notes[-1]
     with pytest.raises(ArgumentError, match="max_batch is 8, and the model's samples cannot"):
         write_repository(path, tmp_path / "repo", max_batch=8)
 
