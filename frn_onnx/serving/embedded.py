@@ -73,12 +73,11 @@ def serve(
     models = [options] if isinstance(options, ModelOptions) else list(options)
     if grace_seconds < 0:
         raise ArgumentError(f"the grace must be at least 0 s, received {grace_seconds}")
-    with _listen_path(uds) if uds is not None else _listen(host, port) as listener:
+    with _listen_path(uds) if uds is not None else _listen(host, port) as (listener, remove):
         logs.configure(log_level, kept)
         service = load(models, kept, strict=strict)
         application: ASGIApp = app.build_app(service, kept, limits)
         address = listener.getsockname()
-        bound = _identity(uds) if uds is not None else None
         if allowed_hosts or (uds is None and guard.is_loopback(address[0])):
             application = guard.Guard(application, allowed_hosts, kept)
         _allow_many_connections()
@@ -102,13 +101,13 @@ def serve(
             config,
             limits,
             on_ready=lambda: on_ready(where, *service.models.values()),
-            on_stop=lambda: _remove(uds, bound) if uds is not None else None,
+            on_stop=remove,
         ).run([listener])
 
 
 @contextlib.contextmanager
-def _listen(host: str, port: int) -> Iterator[socket.socket]:
-    """A bound socket."""
+def _listen(host: str, port: int) -> Iterator[tuple[socket.socket, Callable[[], None]]]:
+    """A bound socket, of which nothing has to be removed."""
     if not 0 <= port <= 65535:  # getaddrinfo takes more, modulo 65536
         raise ArgumentError(f"port must be within 0..65535, received {port}; 0 takes a free one")
     try:
@@ -124,12 +123,17 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
             "(--port 0 takes a free one)"
         ) from error
     with listener:
-        yield listener
+        yield listener, lambda: None
 
 
 @contextlib.contextmanager
-def _listen_path(path: str | os.PathLike) -> Iterator[socket.socket]:
-    """A bound Unix socket; its file goes with it, and so does one that nobody listens on."""
+def _listen_path(
+    path: str | os.PathLike,
+) -> Iterator[tuple[socket.socket, Callable[[], None]]]:
+    """A bound Unix socket, and what removes its file, which goes with it.
+
+    A file that nobody listens on is replaced; one that another server has put there since stays.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
@@ -146,17 +150,16 @@ def _listen_path(path: str | os.PathLike) -> Iterator[socket.socket]:
             "--uds"
         ) from error
     own = _identity(path)
+
+    def remove() -> None:
+        if own == _identity(path):
+            Path(path).unlink(missing_ok=True)
+
     with listener:
         try:
-            yield listener
+            yield listener, remove
         finally:
-            _remove(path, own)
-
-
-def _remove(path: str | os.PathLike, own: tuple[int, int, int] | None) -> None:
-    """Removes a socket's file, unless another server has taken its path meanwhile."""
-    if own is not None and own == _identity(path):
-        Path(path).unlink(missing_ok=True)
+            remove()
 
 
 def _identity(path: str | os.PathLike) -> tuple[int, int, int] | None:
