@@ -20,7 +20,7 @@ std::vector<float> Filled(const float* values, float otherwise, int64_t channels
   return out;
 }
 
-class InPlace : public UnitCut {
+class SameLayout : public UnitCut {
  public:
   using UnitCut::UnitCut;
 
@@ -64,7 +64,7 @@ void ComputeBlocked(const KernelTable& table, const BlockedShape& shape, const f
   if (units.elements() == 0) return;
   const FrnCall<float> call{KernelsOf(table, float{}), units, x, residual, y, params, executor,
                             IsLarge(units, y)};
-  ComputeUnits(InPlace(table, shape, call), shape, call);
+  ComputeUnits(SameLayout(table, shape, call), shape, call);
 }
 
 }  // namespace frn

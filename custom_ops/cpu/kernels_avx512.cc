@@ -1,4 +1,5 @@
 // AVX-512 (F, BW, DQ, VL) kernels: 16 floats or 8 doubles per register, masks for the tails.
+
 #include "cpu/kernels.h"
 
 #if defined(FRN_ONNX_EMULATE_AVX512)  // a build for tests

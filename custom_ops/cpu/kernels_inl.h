@@ -20,12 +20,11 @@
 //   Fma(a, b, c) Add(a, b) Mul(a, b) Div(a, b) Sqrt(a)
 //   Max(a, t)                            NaN in a stays NaN
 //   InvSqrt(a)                           a within [kTrustedMin, kTrustedMax]; within 2 ulp
-//   InvSqrtOfAny(a)                      as InvSqrt of any normal number; infinite of 0, 0 of
-//   infinity,
-//                                        NaN of what has no root
-//   AllWithin<k>(a, min, max)            no lane of a[0] to a[k - 1] is outside, NaN is not; min is
-//   not
-//                                        negative; true for double
+//   InvSqrtOfAny(a)                      as InvSqrt, of any normal number; of 0 it is infinite, of
+//                                        infinity 0, NaN of what has no root
+//   AllWithin<k>(a, min, max)            no lane of a[0] to a[k - 1] is outside, and NaN is not;
+//   min
+//                                        is not negative; true for double
 //   Normal(s, g)                         no lane of s is subnormal, 0 or infinite, unless g's is 0;
 //                                        true for double
 //   Abs(a) Less(a, b, x, y)              x where a < b, else y
@@ -33,8 +32,7 @@
 //   Totals(r)                            of kLanes registers: lane i is the sum of r[i]'s lanes,
 //                                        added as Elem
 //   Transpose(r)                         of kLanes registers: lane k of r[i] becomes lane i of
-//   r[k];
-//                                        FloatVec alone
+//                                        r[k]; FloatVec alone
 //   LoadSums(p, factor)                  kLanes doubles, times factor, as Elem
 //   Sum                                  kLanes doubles: Clear(), Add(Reg), AddTo(double*),
 //                                        AddPartTo(double*, n), Total()

@@ -37,12 +37,12 @@ struct FloatVec {
       r[i + 2] = vcombine_f32(vget_high_f32(ab.val[i]), vget_high_f32(cd.val[i]));
     }
   }
-  // 8 bits of the instruction, which the architecture defines to the bit, and two Newton steps.
   static Reg Permute(Reg a, const int32_t* lanes) {
     const uint32x4_t bytes =
         vmlaq_n_u32(vdupq_n_u32(0x03020100), vreinterpretq_u32_s32(vld1q_s32(lanes)), 0x04040404);
     return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(a), vreinterpretq_u8_u32(bytes)));
   }
+  // 8 bits of the instruction, which the architecture defines to the bit, and two Newton steps.
   static Reg InvSqrt(Reg a) {
     Reg r = vrsqrteq_f32(a);
     r = vmulq_f32(r, vrsqrtsq_f32(vmulq_f32(a, r), r));

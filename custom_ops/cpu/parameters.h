@@ -35,8 +35,6 @@ class Parameters {
   // Of one group, as if there were `times` as many channels.
   Parameters Repeated(int64_t times) const;
 
-  int64_t groups() const { return groups_; }
-
   // Of sample n.
   const A* gamma(int64_t n) const {
     return values_.get() + (groups_ == 1 ? 0 : n % groups_ * 2 * (1 + repeats_) * channels_);

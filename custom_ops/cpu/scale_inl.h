@@ -28,9 +28,16 @@ bool Reliable(typename V::Reg radicand, typename V::Reg s, typename V::Reg g) {
     const auto finite = V::Less(radicand, V::Set(__builtin_inff()), s, one);
     return V::Normal(V::Less(V::Zero(), radicand, finite, one), g);
   } else {
-    const auto not_above = V::Less(max, radicand, V::Zero(), s);
-    return V::Normal(V::Less(radicand, min, V::Zero(), not_above), one);
+    return false;
   }
+}
+
+// The first n < kLanes epsilons; 1 in the lanes that are not used, where 0 / 0 would be NaN.
+template <class V>
+typename V::Reg LoadEpsilons(const typename V::Elem* epsilon, int n) {
+  typename V::Elem padded[V::kLanes];
+  for (int i = 0; i < V::kLanes; ++i) padded[i] = i < n ? epsilon[i] : 1;
+  return V::Load(padded);
 }
 
 template <class V, class T>

@@ -5,12 +5,12 @@
 namespace frn {
 namespace {
 
-// Planes of one element: no sums. Several samples at once where they have the same parameters.
+// Planes of one element: no sums. Several samples at once.
 template <class T>
 void Singles(const FrnCall<T>& call) {
   const int64_t columns = call.shape.channels, batch = call.shape.batch;
   const int64_t bytes = columns * static_cast<int64_t>(sizeof(T));
-  const int64_t rows = call.params.groups() == 1 ? std::max<int64_t>(1, kTaskBytes / bytes) : 1;
+  const int64_t rows = std::max<int64_t>(1, kTaskBytes / bytes);
   call.RunUnits(CeilDiv(batch, rows), rows * bytes, [&](int64_t unit) {
     const int64_t n = unit * rows, at = n * columns;
     call.kernels.apply_single(call.x + at, call.ResidualAt(at), call.y + at,
@@ -24,7 +24,7 @@ template <class T>
 void FewRows(const FrnCall<T>& call) {
   const int64_t rows = call.shape.outer, columns = call.shape.channels, batch = call.shape.batch;
   const int64_t bytes = rows * columns * static_cast<int64_t>(sizeof(T));
-  const int64_t samples = call.params.groups() == 1 ? std::max<int64_t>(1, kChunkBytes / bytes) : 1;
+  const int64_t samples = std::max<int64_t>(1, kChunkBytes / bytes);
   call.RunUnits(CeilDiv(batch, samples), samples * bytes, [&](int64_t unit) {
     const int64_t n = unit * samples, at = n * rows * columns;
     call.kernels.apply_few_rows(call.x + at, call.ResidualAt(at), call.y + at,

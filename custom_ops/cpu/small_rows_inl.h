@@ -94,8 +94,6 @@ void ApplyFewRows(const T* x, const T* residual, T* y, int64_t samples, int64_t 
     }
     if (c == cols) return;
     const int rest = static_cast<int>(cols - c);
-    Elem padded[kW];  // epsilon of the lanes not used, which would make 0 / 0
-    for (int64_t i = 0; i < kW; ++i) padded[i] = i < rest ? epsilon[c + i] : 1;
     const FewRows<V, T, true> few = {rows,
                                      cols,
                                      rest,
@@ -103,7 +101,7 @@ void ApplyFewRows(const T* x, const T* residual, T* y, int64_t samples, int64_t 
                                      V::LoadPart(gamma + c, rest),
                                      V::LoadPart(beta + c, rest),
                                      V::LoadPart(tau + c, rest),
-                                     V::Load(padded)};
+                                     LoadEpsilons<V>(epsilon + c, rest)};
     few.Samples(from + c, y + c, samples);
   });
 }
