@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from generated import table, write_sections
@@ -290,14 +292,11 @@ def picture(results) -> None:
         found = [
             (i, row["times"][name]["ratio"]) for i, row in enumerate(rows) if name in row["times"]
         ]
-        middle = [ratio[1] for _, ratio in found]
+        low, middle, high = ([ratio[i] for _, ratio in found] for i in range(3))
         axes.errorbar(
             middle,
             [i + 0.16 * (number - 1.5) for i, _ in found],
-            xerr=[
-                [m - r[0] for m, (_, r) in zip(middle, found, strict=True)],
-                [r[2] - m for m, (_, r) in zip(middle, found, strict=True)],
-            ],
+            xerr=[np.subtract(middle, low), np.subtract(high, middle)],
             fmt="o",
             markersize=5,
             elinewidth=1.2,

@@ -1,6 +1,5 @@
 """Comparing two models: what is run on what, and what counts as equal."""
 
-import importlib.util
 import json
 import math
 import subprocess
@@ -51,9 +50,7 @@ def test_equal_models_in_every_form(cnn, tmp_path):
     assert all(h != w for _, _, h, w in (sample["image"] for sample in report.samples))
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("frn_onnx._native") is None, reason="the plugin is not built"
-)
+@pytest.mark.native
 def test_custom_files_run_with_the_plugin(cnn):
     report = verify(lower(cnn, "custom"), lower(cnn, "portable"))
     assert report.ok
