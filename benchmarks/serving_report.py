@@ -17,13 +17,18 @@ NAMES = {
 COLUMNS = (
     ("start to ready, s", lambda row: f"{row['start_s']:.1f}"),
     ("memory, MiB", lambda row: f"{row['memory_bytes'] / 2**20:.0f}"),
-    ("1 client: p50, ms", lambda row: spread(row, "one_p50_ms", ".1f")),
+    ("1 client: p50, ms", lambda row: spread(row, "p50_ms_1", ".1f")),
     ("`session.run` beside it", lambda row: spread(row, "bare_p50_ms", ".1f")),
     ("overhead, ms", lambda row: spread(row, "overhead_ms", ".2f")),
-    ("16 clients: requests / s", lambda row: spread(row, "many_per_s", ".1f")),
-    ("of the bare loop", lambda row: spread(row, "many_ratio", ".2f")),
-    ("samples per run", lambda row: spread(row, "batch", ".1f")),
-    ("JSON, requests / s", lambda row: spread(row, "json_per_s", ".1f")),
+    ("16 clients, JSON: requests / s", lambda row: spread(row, "json_per_s", ".1f")),
+)
+CLIENTS = (1, 4, 16, 64)
+LOAD_COLUMNS = (
+    ("clients", lambda row, n: str(n)),
+    ("requests / s", lambda row, n: spread(row, f"per_s_{n}", ".1f")),
+    ("of the bare loop", lambda row, n: spread(row, f"ratio_{n}", ".2f")),
+    ("samples per run", lambda row, n: spread(row, f"batch_{n}", ".1f")),
+    ("p50, ms", lambda row, n: spread(row, f"p50_ms_{n}", ".0f")),
 )
 
 
@@ -39,12 +44,21 @@ def spread(row: dict, name: str, form: str) -> str:
 
 
 def render(results: dict, root: Path) -> str:
-    """Writes table and figure into the documentation; returns the table."""
+    """Writes tables and figure into the documentation; returns the tables."""
     rows = [results["rows"][host] for host in NAMES if host in results["rows"]]
-    figures = table(
+    hosts = table(
         ["", *(title for title, _ in COLUMNS)],
         [[NAMES[row["host"]], *(cell(row) for _, cell in COLUMNS)] for row in rows],
     )
+    loads = table(
+        ["", *(title for title, _ in LOAD_COLUMNS)],
+        [
+            [NAMES[row["host"]], *(cell(row, clients) for _, cell in LOAD_COLUMNS)]
+            for row in rows
+            for clients in CLIENTS
+        ],
+    )
+    figures = f"{hosts}\n\n{loads}"
     text = "\n".join([*_about(rows), "", figures, *_memory(results, root)])
     write_sections(root / "docs" / "serving.md", {"bench_serving": text})
     return figures
