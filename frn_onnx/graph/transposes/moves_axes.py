@@ -165,7 +165,11 @@ def slice_(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | N
         if starts is None:
             return None
         axes = tuple(range(starts.size))
-    moved = np.array([perm.index(axis) for axis in axes], np.int64)
+    # Starts, ends and axes have one type.
+    dtype = facts.shapes.dtype(node.inputs[1])
+    if dtype is None:
+        return None
+    moved = np.array([perm.index(axis) for axis in axes], dtype.numpy())
     return Move({0: perm}, {0: perm}, constants={3: moved})
 
 
