@@ -54,7 +54,7 @@ class Search:
         opset = sites.opset(model)
         self._prober = Prober(self.constants, self.shapes, self.order, opset)
         self._leftovers = LeftoverFinder(self.constants, self.shapes, self._tracer, self.order)
-        self._understood: set[ir.Value] = set()
+        self._understood: dict[ir.Value, ir.Value] = {}
         self._searched: set[tuple[ir.Value, int | None]] = set()
 
     def matches(self) -> Iterator[Match]:
@@ -82,7 +82,8 @@ class Search:
             return []
         self._searched.add((root, frame.channel))
         trace = self._tracer.trace(frame, root)
-        self._understood.update(trace.statistics())
+        for value in trace.statistics():
+            self._understood.setdefault(value, root)
         found = find(trace, self.constants, self.shapes, self.order)
         found = [self._prober.tried(one) if isinstance(one, Match) else one for one in found]
         self.missed += [miss for miss in found if isinstance(miss, Miss)]

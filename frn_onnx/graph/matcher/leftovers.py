@@ -4,7 +4,7 @@ The outline is x times, or over, a root of something that reduces a function of 
 ``form.py`` loses it at a node that it has no rule for, or at a value that is not constant.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import onnx_ir as ir
 
@@ -23,6 +23,10 @@ _INVERSES = frozenset({"Reciprocal", "Mul", "Div", "Add", "Max", "Clip", "Pow"})
 _LARGEST = 64
 _INPUT = (
     "{role} is {name!r}, an input of the graph, which the caller may override; make it a constant"
+)
+_ROUNDED = (
+    "the mean square is that of {rounded!r}, which is {x!r} rounded to {dtype}, and {x!r} itself "
+    "is divided by its root"
 )
 _ROLES = {"Mul": "its gamma", "Add": "its beta", "Max": "its tau", "Sub": "its tau"}
 # A GDN layer divides by the root of a convolution.
@@ -44,19 +48,21 @@ class LeftoverFinder:
         self._tracer = tracer
         self._order = order
 
-    def find(self, nodes: Iterable[ir.Node], understood: Collection[ir.Value]) -> Iterator[Miss]:
+    def find(
+        self, nodes: Iterable[ir.Node], understood: Mapping[ir.Value, ir.Value]
+    ) -> Iterator[Miss]:
         """The outlines in a graph.
 
         Args:
             nodes: of the graph, in its order.
-            understood: what the algebra followed to the end, whatever it was.
+            understood: the tensors that are a statistic, and what of.
         """
         for node in nodes:
             if not self._is_root(node):
                 continue
             behind = self._behind(node.inputs[0])
             if any(maker.op_type in _GATHERING for maker in behind):
-                yield from self._outline(node, behind, node.outputs[0] in understood)
+                yield from self._outline(node, behind, understood.get(node.outputs[0]))
 
     def parameters(self, match: Match) -> Iterator[Miss]:
         """What is left behind a match because its values are not constant."""
@@ -96,13 +102,13 @@ class LeftoverFinder:
         return found
 
     def _outline(
-        self, root: ir.Node, behind: Collection[ir.Node], understood: bool
+        self, root: ir.Node, behind: Collection[ir.Node], squared: ir.Value | None
     ) -> Iterator[Miss]:
         """What the root leads to, if that is x.
 
         Args:
-            understood: whether the algebra has followed the root, so that only a parameter behind
-                it can have stopped it.
+            squared: what the root is a statistic of, where the algebra has followed it: then only
+                a parameter behind it, or another x, can have stopped it.
         """
         read = {value for node in behind for value in node.inputs if value is not None}
         path, value = [root], root.outputs[0]
@@ -113,7 +119,9 @@ class LeftoverFinder:
             if user.op_type in ("Mul", "Div") and others:
                 x = next((v for v in other_norms.unmoved(others[0]) if v in read), None)
                 parameter = self._parameter(others[0])
-                if x is not None and (reason or not understood):
+                if x is not None and squared is not None:
+                    reason = reason or self._rounded(squared, x)
+                if x is not None and (reason or squared is None):
                     yield self._miss(x, behind, path, reason)
                 if x is not None or parameter is None:
                     return
@@ -121,6 +129,13 @@ class LeftoverFinder:
             elif user.op_type not in _INVERSES | other_norms.MOVEMENT:
                 return
             value = user.outputs[0]
+
+    def _rounded(self, squared: ir.Value, x: ir.Value) -> str | None:
+        """Why the mean square is that of another tensor, if it is that of x in another type."""
+        dtype = self._shapes.dtype(squared)
+        if dtype in (None, self._shapes.dtype(x)) or x not in other_norms.unmoved(squared):
+            return None
+        return _ROUNDED.format(rounded=squared.name, x=x.name, dtype=dtype.numpy().name)
 
     def _miss(
         self, x: ir.Value, behind: Collection[ir.Node], path: list[ir.Node], reason: str | None

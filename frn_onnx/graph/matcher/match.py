@@ -190,6 +190,8 @@ class _Search:
         if (reason := other_norms.centred(x)) is not None:
             return Miss(cone, reason)
         counts = (per_channel | {self._trace.frame.channels, form.channels}) - {None}
+        if 0 in counts:
+            return Miss(cone, f"its input has no channels (axis {channel} of {x.name!r})")
         taken_for_granted = form.channels is not None and not per_channel
         if len(counts) != 1 or taken_for_granted:
             return Miss(cone, f"its number of channels is not known (axis {channel} of {x.name!r})")

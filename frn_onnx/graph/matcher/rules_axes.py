@@ -134,9 +134,11 @@ def _expand(context, node, args):
         axes.append(axis)
     if form is None:
         form = as_form(context.frame, source, tuple(axes))
-    elif form.x_power and not context.frame.same(known, tuple(axes)):
-        # x repeated along an axis is not x.
-        return None
+    elif not context.frame.same(known, tuple(axes)):
+        form = fm.settled(context.frame, form)
+        if form.x_power:
+            # x repeated along an axis is not x.
+            return None
     return form and _with_axes(form, context.frame.once(tuple(axes)))
 
 

@@ -32,7 +32,8 @@ def reduced_positions(
     if not axes:
         noop = node.attributes.get_int("noop_with_empty_axes", 0)
         return None if noop else tuple(range(rank))
-    return tuple(sorted({from_front(axis, rank) for axis in axes}))
+    positions = {from_front(axis, rank) for axis in axes}
+    return tuple(sorted(positions)) if len(positions) == len(axes) else None
 
 
 def _reduce(context, node, args) -> tuple[frozenset[int], Axes] | None:

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from fuse_builds import Build
 from fuse_models import LAYOUTS, Params
-from onnx import helper
+from onnx import TensorProto, helper
 
 from frn_onnx.graph.fusion import FuseResult, fuse
 
@@ -105,6 +105,18 @@ def test_initializers_that_are_inputs(rng, ir_version):
     else:
         assert result.fused == []
         assert only_skipped(result)[0] == "what is added to the mean square is not a constant"
+
+
+@pytest.mark.parametrize("wide", [TensorProto.FLOAT, TensorProto.DOUBLE])
+def test_the_mean_is_that_of_x_rounded(graph, wide):
+    """What float16 loses of x before the square is lost in y alone where x is rounded, too."""
+    x = graph.x
+    graph.x = graph("Cast", graph("Cast", x, to=TensorProto.FLOAT16), to=TensorProto.FLOAT)
+    root = graph("Sqrt", graph("Add", graph.nu2(), graph.scalar(0.1)))
+    y = graph("Div", graph("Cast", x, to=wide), graph("Cast", root, to=wide))
+    result = fuse(graph.model(y))
+    assert result.fused == []
+    assert "which is 'x' rounded to float16, and 'x' itself" in only_skipped(result)[0]
 
 
 class TestSilence:

@@ -142,6 +142,11 @@ class TestMiss:
         assert "number of channels is not known" in reason(NORMAL, x="float[N,C,H,W]")
         assert the_match(NORMAL + "y = Mul(n, gamma)", x="float[N,C,H,W]").gamma.size == 3
 
+    def test_no_channels(self):
+        none = {"gamma": np.zeros((0, 1, 1), np.float32), "beta": np.zeros((0, 1, 1), np.float32)}
+        text = reason(Y, x="float[N,0,H,W]", arrays=none)
+        assert text == "its input has no channels (axis 1 of 'x')"
+
     def test_two_numbers_of_channels(self):
         body = NORMAL + "y = Mul(n, two4)"
         four = {"two4": floats(1, 2, 3, 4, shape=(4, 1, 1))}

@@ -215,6 +215,16 @@ class TestExpand:
         assert axes("b = Expand(x, s)", x=x, arrays={"s": ints(2, 1, 2, 3, 1, 4)}) is None
         assert axes("b = Expand(x, s)", x=x, arrays={"s": ints(2, 3, 1, 4)}) is not None
 
+    def test_of_a_mean_square(self):
+        found = form(MEAN + "s = Shape(x)\nb = Expand(m, s)")
+        assert found.axes == ((0,), (1,), (2,), (3,))
+        assert (found.nu_power, found.x_power, found.flaw) == (1, 0, None)
+
+    def test_of_a_mean_that_goes_on(self):
+        """Over W first, and over H of what that gives, repeated: the mean square it is not."""
+        body = "q = Mul(x, x)\nw = ReduceMean(q, a3)\ns = Shape(x)\nb = Expand(w, s)"
+        assert "axes (3,) of x only" in form(body, arrays={"a3": ints(3)}).flaw
+
     def test_of_a_constant(self):
         body = "s = Shape(x)\nb = Expand(gamma, s)\ny = Mul(x, b)"
         found = form(body, arrays={"gamma": floats(1, 2, 4, shape=(3, 1, 1))})

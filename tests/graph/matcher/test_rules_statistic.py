@@ -67,6 +67,10 @@ class TestMeans:
     def test_over_an_axis_out_of_range_is_none(self):
         assert form("m = GlobalAveragePool(q)", inputs=("float[3] q",)) is None
 
+    def test_over_one_axis_twice_is_none(self):
+        twice = {"twice": ints(2, 3, -1)}
+        assert form(SQUARE + "m = ReduceMean(q, twice)", arrays=twice) is None
+
     def test_of_what_has_no_mean_in_the_algebra_is_none(self):
         assert form("m = Max(x, half)\nr = ReduceMean(m, hw)") is None
         assert form("s = Sigmoid(x)\nr = ReduceMean(s, hw)") is None
