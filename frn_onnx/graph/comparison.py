@@ -123,6 +123,8 @@ class _Models:
         for arrays in make.candidates(self.inputs, sample, rng):
             try:
                 return arrays, self.run_first(arrays)
+            except _NoArrayError:
+                raise
             except ModelError as error:
                 failure = failure or error
         raise ModelError(
@@ -131,14 +133,25 @@ class _Models:
         )
 
 
+class _NoArrayError(ModelError):
+    """An output is no array, whatever the input."""
+
+
 def _run(model: Runner, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     try:
-        return list(map(np.asarray, model.run(arrays)))
+        results = model.run(arrays)
     except Exception as error:  # each runtime has errors of its own, without a common base
         shapes = ", ".join(
             f"{spec.name} {array.shape}" for spec, array in zip(model.inputs, arrays, strict=True)
         )
         raise ModelError(f"{model.label} does not run on {shapes}: {error}") from error
+    try:
+        return list(map(np.asarray, results))
+    except ValueError as error:
+        raise _NoArrayError(
+            f"an output of {model.label} ({', '.join(model.outputs)}) is a sequence of tensors of "
+            "several shapes; only tensors, and sequences of tensors of one shape, can be compared"
+        ) from error
 
 
 def _judged(
@@ -152,17 +165,20 @@ def _judged(
     relative = tolerance.rounding(models.depth, models.roundoff, [*arrays, *left])
     right = models.run_second(arrays)
     judged = [Judgement(y, z, relative, fixed) for y, z in zip(left, right, strict=True)]
-    if all(j.agrees for j in judged):
-        return judged
-    again = zip(models.run_first(arrays), models.run_second(arrays), strict=True)
-    for judgement, (y, z) in zip(judged, again, strict=True):
-        judgement.repeat(y, z)
 
     def move(by: float) -> list[np.ndarray]:
         if models.first.moved is not None:
             return _run(models.first.moved(by, int(rng.integers(2**20))), arrays)
         return models.run_first([tolerance.moved(x, by, rng) for x in arrays])
 
+    if any(j.hides for j in judged):
+        for judgement, y in zip(judged, move(max(relative, 2 * models.roundoff)), strict=True):
+            judgement.leave_out_constants(y)
+    if all(j.agrees for j in judged):
+        return judged
+    again = zip(models.run_first(arrays), models.run_second(arrays), strict=True)
+    for judgement, (y, z) in zip(judged, again, strict=True):
+        judgement.repeat(y, z)
     if any(j.open for j in judged):
         for judgement, y in zip(judged, move(2 * models.roundoff), strict=True):
             judgement.calibrate(y, models.depth)
@@ -181,13 +197,19 @@ class _Comparison:
         self._report = OutputReport(name)
         self._excess = -1.0
         self._decided = False
+        self._blank = True
 
     def result(self) -> OutputReport:
         """The report on all samples so far."""
-        if self._decided or self._report.problem:
+        if not self._decided:
+            problem = "its shape changes when the input moves by rounding, in every sample"
+        elif self._blank and not self._report.exceeding:
+            problem = "it is NaN or infinite throughout, in every sample, which shows nothing"
+        else:
+            problem = ""
+        if not problem or self._report.problem:
             return self._report
-        problem = "its shape changes when the input moves by rounding, in every sample"
-        return dataclasses.replace(self._report, problem=problem, comparable=False)
+        return dataclasses.replace(self._report, problem=problem, comparable=False, sample=None)
 
     def add(self, sample: int, judgement: Judgement) -> None:
         """Takes in one more sample."""
@@ -195,6 +217,7 @@ class _Comparison:
         if old.problem or judgement.undecided:
             return
         self._decided = True
+        self._blank = self._blank and judgement.blank
         if judgement.problem:
             self._report = dataclasses.replace(
                 old,

@@ -64,6 +64,8 @@ class OutputReport:
         if self.problem:
             where = "" if self.sample is None else f" in sample {self.sample}"
             return f"{self.name}: {self.problem}{where}"
+        if not self.elements:
+            return f"{self.name}: it has no elements, so that there was nothing to compare"
         text = f"{self.name}: max abs error {self.max_abs:.3g}, relative {self.max_rel:.3g}"
         if self.index is not None and self.max_abs:
             text += f"; worst at {self.index} of {self.shape}"
@@ -97,8 +99,10 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """ "different" if an output is, else "unknown" if one cannot be compared."""
+        """ "different" if an output is, else "unknown" if one is or all are empty."""
         found = {output.verdict for output in self.outputs}
+        if not any(output.elements for output in self.outputs):
+            found.add("unknown")
         return next((v for v in ("different", "unknown") if v in found), "equal")
 
     @property

@@ -14,6 +14,10 @@ mean of squares that is added up in one chain, as ONNX Runtime and TensorFlow do
 last, loses what is smaller than the roundoff of the sum; measured for normal x, S from 2**12 to
 2**22, the mean is off by S v / 64 at most, and FRN takes its root. The 64 v stand for short ones.
 
+A constant in an output, such as the -1e9 of a mask, says nothing of how the rest was rounded. Where
+the elements that differ are off by more than their own magnitude explains, s is taken of those that
+move when the input does.
+
 **What the network makes of it.** Where that is not enough, the first model is run again with its
 input moved by 2 u, at random up or down, and
 
@@ -134,6 +138,7 @@ class Judgement:
             size = np.abs(_numbers(a))
             self.allowed = fixed[1] + fixed[0] * np.where(np.isfinite(size), size, 0.0)
         self._tolerance = relative * self.scale
+        self._relative = relative
         self._fixed = fixed is not None
         self._jumped = np.zeros(a.shape, bool)
         self._differing: np.ndarray | None = None
@@ -154,6 +159,19 @@ class Judgement:
     def jumping(self) -> int:
         """How many elements of the first model were seen to jump."""
         return int(self._jumped.sum())
+
+    @property
+    def blank(self) -> bool:
+        """Whether it tells nothing: floats, and none of them finite."""
+        return self.continuous and bool(self.a.size) and not np.isfinite(_numbers(self.a)).any()
+
+    @property
+    def hides(self) -> bool:
+        """Whether what differs is allowed only for the magnitude of what does not."""
+        if self._fixed or self.problem or not self.continuous:
+            return False
+        own = _scale(self.a[self.error > 0])
+        return self.agrees and bool((self.error > self._relative * own).any())
 
     @property
     def agrees(self) -> bool:
@@ -181,6 +199,18 @@ class Judgement:
                     "it differs from run to run on the same input, by random numbers that cannot "
                     "be made the same in both models"
                 )
+
+    def leave_out_constants(self, moved: np.ndarray) -> None:
+        """Takes the output for an input that was moved, and no constant for a magnitude."""
+        if not self.hides or moved.shape != self.a.shape:
+            return
+        still = _error(self.a, moved) <= 0
+        if still.all():
+            return
+        self.scale = _scale(self.a[~still])
+        self._tolerance = self._relative * self.scale
+        own = np.where(still, np.abs(_numbers(self.a)), 0.0)
+        self.allowed = self._relative * np.maximum(own, self.scale)
 
     def calibrate(self, moved: np.ndarray, depth: int) -> None:
         """Takes the output for an input that was moved by one roundoff."""

@@ -16,6 +16,7 @@ from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import model_io, samples
 from frn_onnx.graph.comparison import verify
 from frn_onnx.graph.lowering import lower
+from frn_onnx.graph.report import OutputReport, Report
 
 pytest.importorskip("onnxruntime")
 
@@ -137,6 +138,73 @@ def test_what_is_not_finite(special):
         assert report.outputs[0].max_abs == np.inf
         assert not report.ok
     assert not verify(put(special), put(special), rtol=1.0).outputs[0].exceeding
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+def test_what_is_nowhere_finite_shows_nothing(special):
+    def full(value):
+        return numpy_runner(lambda x: np.full(x.shape, value, np.float32))
+
+    report = verify(full(special), full(special))
+    assert report.verdict == "unknown"
+    assert str(report.outputs[0]).endswith(
+        "NaN or infinite throughout, in every sample, which shows nothing"
+    )
+    assert verify(full(special), full(1.0)).verdict == "different"
+    once = numpy_runner(lambda x: np.where(len(x) == 2, x, special))
+    assert verify(once, once).ok
+
+
+def test_what_is_empty_shows_nothing():
+    empty = numpy_runner(lambda x: x[:, :0])
+    report = verify(empty, empty)
+    assert report.verdict == "unknown"
+    assert "y: it has no elements" in str(report)
+    # Beside another output it may be: a network found no object in noise.
+    outputs = [OutputReport("boxes"), OutputReport("scores", elements=3)]
+    assert Report("a", "b", [], outputs).ok
+
+
+@pytest.mark.parametrize("mask", [-1e9, np.finfo(np.float32).min, np.inf])
+def test_a_constant_is_no_magnitude(mask):
+    """The -1e9 of a mask would allow the rest to be off by thousands."""
+
+    def masked(change=lambda y: y, constant=mask):
+        def run(x):
+            return np.concatenate([change(x.astype(np.float64)), np.full((len(x), 1), constant)], 1)
+
+        return numpy_runner(run)
+
+    a = masked()
+    assert verify(a, masked(lambda y: y * (1 + 2.0**-23))).ok
+    assert verify(a, masked(lambda y: y + 1e-3)).verdict == "different"
+    if np.isfinite(mask):
+        assert verify(a, masked(constant=mask * (1 - 2.0**-20))).ok
+        assert verify(a, masked(constant=mask * (1 - 2.0**-14))).verdict == "different"
+
+
+def test_a_constant_of_0_is_as_large_as_the_rest():
+    """The other side of a ReLU may be off by a rounding."""
+
+    def half(zero):
+        return numpy_runner(lambda x: np.concatenate([x, np.full((len(x), 1), zero)], 1))
+
+    assert verify(half(0.0), half(1e-6)).ok
+    assert verify(half(0.0), half(1e-3)).verdict == "different"
+
+
+def test_sequences():
+    def split(sizes):
+        text = f"""<ir_version: 8, opset_import: ["": 18]> s (float[N, 3] x) => (seq(float[M, K]) y)
+        {{ sizes = Constant <value_ints = [{sizes}]> ()
+           y = SplitToSequence <axis = 1> (x, sizes) }}"""
+        return onnx.parser.parse_model(text)
+
+    assert verify(split("1, 1, 1"), split("1, 1, 1")).ok
+    with pytest.raises(
+        ModelError, match=r"an output of s \(y\) is a sequence of tensors of several"
+    ):
+        verify(split("1, 2"), split("1, 2"))
 
 
 def test_tolerances():
