@@ -1,5 +1,6 @@
 // How one FRN call is cut into tasks: the arithmetic. In which order squares are added follows from
-// the shape alone, never from the threads, so that results have the same bits on every machine.
+// the shape alone, never from the threads, so that results have the same bits on every
+// machine with the same target.
 //
 // Each plane is read twice, for its sum of squares and to be normalised, so the aim is that the
 // second read finds it in cache, that all threads have work, and that no task is too small to be
