@@ -1,7 +1,7 @@
 // FRN of planes of one element. Included by kernels_inl.h alone, which says how.
 
 // x / sqrt(x^2 + epsilon), where that takes a factor if |x| or epsilon are beyond these.
-constexpr double kUnitMin = 0x1p-50, kUnitMax = 0x1p62, kUnitMaxEpsilon = 0x1p125;
+constexpr double kUnitMin = 0x1p-50, kUnitMax = 0x1p63, kUnitMaxEpsilon = 0x1p125;
 
 // v[r] = v[r] / sqrt(v[r]^2 + epsilon) for any numbers, each lane with the factor that its own asks
 // for. 0 / 0 and inf / inf are NaN. No step makes subnormal numbers of others: they take long.

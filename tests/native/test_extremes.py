@@ -116,6 +116,21 @@ def test_usual_channels_keep_their_bits(target, rng, shape, axes, name):
         np.testing.assert_array_equal(y, kept, err_msg=str(value))
 
 
+@pytest.mark.parametrize("axes", [(2, 3), (1, 2)])
+def test_planes_of_one_huge_element(target, axes):
+    """Their squares are halfway between floats, so that epsilon decides how they are rounded; what
+    is in the lanes beside them does not."""
+    x = np.arange(4097, 5792, 2, dtype=np.float32) * 2.0**50
+    shape = (2 * x.size, 1, 1)[:: 1 if axes == (2, 3) else -1]
+    one = np.ones(2 * x.size, np.float32)
+    results = []
+    for beside in (1.0, np.inf):
+        pairs = np.stack([x, np.full_like(x, beside)], axis=1).reshape(1, *shape)
+        y = _native.frn(pairs, one, 0 * one, epsilon=1e-6, axes=axes)
+        results.append(y.reshape(-1, 2)[:, 0])
+    np.testing.assert_array_equal(*results)
+
+
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16", "float64"])
 @pytest.mark.parametrize(("shape", "axes"), CASES, ids=str)
 def test_epsilon_below_the_mean_square(target, rng, shape, axes, name):
