@@ -66,7 +66,7 @@ struct Kernels {
 
   // As scales, from sums of squares of x * factor[c], for any numbers: scale[c] is a float that
   // rounds as it should, or 0, infinite or NaN, and belongs to x * factor[c] * factor[c] with a new
-  // factor. False if those are all 1.
+  // factor; that and scale[c] depend on channel c alone. False if the factors are all 1.
   bool (*wide_scales)(const double* sums, int64_t n, double inverse_size, const A* gamma,
                       const A* epsilon, A* factor, A* scale);
 

@@ -186,6 +186,14 @@ void Prefetch(const T* p) {
   }
 }
 
+// The first n < kLanes elements, and 1 in the lanes that are not used.
+template <class V>
+typename V::Reg FillUp(const typename V::Elem* p, int n) {
+  typename V::Elem padded[V::kLanes];
+  for (int i = 0; i < V::kLanes; ++i) padded[i] = i < n ? p[i] : 1;
+  return V::Load(padded);
+}
+
 // The channels of a vector, from `at` on: all lanes, or the first `rest` where that is not 0.
 template <class V>
 struct Lanes {
@@ -197,6 +205,9 @@ struct Lanes {
   int64_t count() const { return rest == 0 ? V::kLanes : rest; }
   typename V::Reg Load(const Elem* p) const {
     return rest == 0 ? V::Load(p + at) : V::LoadPart(p + at, rest);
+  }
+  typename V::Reg LoadFilled(const Elem* p) const {
+    return rest == 0 ? V::Load(p + at) : FillUp<V>(p + at, rest);
   }
   void Store(Elem* p, typename V::Reg r) const {
     if (rest == 0) {

@@ -32,14 +32,6 @@ bool Reliable(typename V::Reg radicand, typename V::Reg s, typename V::Reg g) {
   }
 }
 
-// The first n < kLanes epsilons; 1 in the lanes that are not used, where 0 / 0 would be NaN.
-template <class V>
-typename V::Reg LoadEpsilons(const typename V::Elem* epsilon, int n) {
-  typename V::Elem padded[V::kLanes];
-  for (int i = 0; i < V::kLanes; ++i) padded[i] = i < n ? epsilon[i] : 1;
-  return V::Load(padded);
-}
-
 template <class V, class T>
 bool Scales(const double* sums, int64_t n, double inverse_size, const typename V::Elem* gamma,
             const typename V::Elem* epsilon, typename V::Elem* scale) {
@@ -60,8 +52,8 @@ typename V::Reg WhereBeyond(typename V::Reg a, typename V::Reg min, typename V::
   return V::Less(a, min, below, V::Less(max, a, above, other));
 }
 
-// Loops over plain arrays from here to ScalesInDouble, written so that the compiler makes vectors
-// of them: without branches, and each with one width of integers.
+// The loops of RescaleInDouble are written so that the compiler makes vectors of them: without
+// branches, and each with one width of integers.
 
 inline uint64_t BitsOf(double value) {
   uint64_t bits;
@@ -81,48 +73,45 @@ constexpr double kNear = 0x1p43;
 constexpr double kFar = 0x1p212;
 
 // A radicand is m * 4^h, m at least 1 and below 4: the root of m is taken in float, all else in
-// double.
+// double. From the mean of the squares of x * f; sets factor and scale where `lost` is not 0.
 template <class V>
-[[gnu::noinline]] bool ScalesInDouble(const double* sums, int64_t n, double inverse_size,
-                                      const typename V::Elem* gamma,
-                                      const typename V::Elem* epsilon, typename V::Elem* factor,
-                                      typename V::Elem* scale) {
+[[gnu::noinline]] void RescaleInDouble(typename V::Reg mean, typename V::Reg g,
+                                       typename V::Reg epsilon, typename V::Reg f,
+                                       typename V::Reg lost, typename V::Reg* factor,
+                                       typename V::Reg* scale) {
   using Elem = typename V::Elem;
-  constexpr int64_t kChunk = 64;
-  alignas(64) Elem root[kChunk] = {};
-  alignas(64) double power[kChunk];
-  int32_t some = 0;
-  for (int64_t first = 0; first < n; first += kChunk) {
-    const int64_t count = n - first < kChunk ? n - first : kChunk;
-    for (int64_t i = 0; i < count; ++i) {
-      const double f = factor[first + i];
-      const double radicand =
-          sums[first + i] * inverse_size + static_cast<double>(epsilon[first + i]) * f * f;
-      // 0, infinity and what has no root are taken as they are.
-      const double positive = radicand > 0x1p-1000 ? radicand : 1;
-      const uint64_t half = ((BitsOf(positive < 0x1p1000 ? positive : 1) >> 52) + 1) >> 1;
-      root[i] = static_cast<Elem>(radicand * DoubleOf((2047 - 2 * half) << 52));
-      power[i] = f * DoubleOf((1535 - half) << 52);
-    }
-    for (int64_t i = 0; i < count; i += V::kLanes) {
-      V::Store(root + i, V::InvSqrtOfAny(V::Load(root + i)));
-    }
-    for (int64_t i = 0; i < count; ++i) {
-      const double wide = static_cast<double>(gamma[first + i]) * root[i] * power[i];
-      const double magnitude = __builtin_fabs(wide);
-      const bool low = (magnitude < kMinNormal) & (magnitude > 0);
-      const bool high = (magnitude > kMaxFloat) & (magnitude < __builtin_inf());
-      const double near = (high ? kNear : 1) * (low ? 1 / kNear : 1);
-      const double far =
-          (high & (magnitude > kFar) ? kNear : 1) * (low & (magnitude < 1 / kFar) ? 1 / kNear : 1);
-      const double in = near * far;
-      const double out = DoubleOf((uint64_t{2046} << 52) - BitsOf(in));  // 1 / in
-      factor[first + i] = static_cast<Elem>(in);
-      scale[first + i] = static_cast<Elem>(wide * out * out);
-      some |= factor[first + i] != 1;
-    }
+  constexpr int kW = V::kLanes;
+  alignas(64) Elem means[kW], gammas[kW], epsilons[kW], factors[kW], scales[kW], root[kW];
+  alignas(64) double power[kW];
+  V::Store(means, mean);
+  V::Store(gammas, g);
+  V::Store(epsilons, epsilon);
+  V::Store(factors, f);
+  for (int i = 0; i < kW; ++i) {
+    const double given = factors[i];
+    const double radicand = means[i] + static_cast<double>(epsilons[i]) * given * given;
+    // 0, infinity and what has no root are taken as they are.
+    const double positive = radicand > 0x1p-1000 ? radicand : 1;
+    const uint64_t half = ((BitsOf(positive < 0x1p1000 ? positive : 1) >> 52) + 1) >> 1;
+    root[i] = static_cast<Elem>(radicand * DoubleOf((2047 - 2 * half) << 52));
+    power[i] = given * DoubleOf((1535 - half) << 52);
   }
-  return some != 0;
+  V::Store(root, V::Div(V::Set(1), V::Sqrt(V::Load(root))));
+  for (int i = 0; i < kW; ++i) {
+    const double wide = static_cast<double>(gammas[i]) * root[i] * power[i];
+    const double magnitude = __builtin_fabs(wide);
+    const bool low = (magnitude < kMinNormal) & (magnitude > 0);
+    const bool high = (magnitude > kMaxFloat) & (magnitude < __builtin_inf());
+    const double near = (high ? kNear : 1) * (low ? 1 / kNear : 1);
+    const double far =
+        (high & (magnitude > kFar) ? kNear : 1) * (low & (magnitude < 1 / kFar) ? 1 / kNear : 1);
+    const double in = near * far;
+    const double out = DoubleOf((uint64_t{2046} << 52) - BitsOf(in));  // 1 / in
+    factors[i] = static_cast<Elem>(in);
+    scales[i] = static_cast<Elem>(wide * out * out);
+  }
+  *factor = V::Less(V::Zero(), lost, V::Load(factors), *factor);
+  *scale = V::Less(V::Zero(), lost, V::Load(scales), *scale);
 }
 
 // The factor that squares of this mean ask for. An epsilon below zero asks for none: ordinary
@@ -134,29 +123,39 @@ typename V::Reg SumFactor(typename V::Reg mean, typename V::Reg epsilon) {
                         V::Set(kTrustedMax), V::Set(kHuge), V::Set(1));
 }
 
-// From the mean of the squares of x * *factor: sets *scale, and *factor anew, as
-// Kernels::wide_scales does, but in float. Lanes with a factor of 1 keep *scale. False, and nothing
-// is set, where a gamma is so far from others that this loses bits.
 template <class V>
-bool Rescale(typename V::Reg mean, typename V::Reg g, typename V::Reg epsilon,
-             typename V::Reg* factor, typename V::Reg* scale) {
-  const auto one = V::Set(1), f = *factor;
-  const auto root = V::InvSqrtOfAny(V::Fma(V::Mul(epsilon, f), f, mean));
-  const auto scaled = V::Mul(g, root), rescaled = V::Mul(scaled, f);
-  // NaN where the root is infinite or 0, for then the scale rightly is, and else 0.
-  const auto nan = V::Less(V::Zero(), root, V::Mul(root, V::Zero()), V::Set(__builtin_nanf("")));
-  if (!V::Normal(V::Add(scaled, nan), g)) return false;
-  const auto s = WhereBeyond<V>(f, one, rescaled, one, rescaled, *scale);
-  const auto size = V::Add(V::Abs(s), nan), half = V::Sqrt(f);
-  const auto min = V::Set(kMinNormal), max = V::Set(kMaxFloat);
-  *factor = WhereBeyond<V>(size, min, half, max, half, one);
-  *scale = WhereBeyond<V>(size, min, scaled, max, scaled, s);
-  return true;
+bool AllOf(typename V::Reg a, typename V::Elem value) {
+  return V::template AllWithin<1>(&a, V::Set(value), V::Set(value));
 }
 
+// 1 in the lanes where a scale is no normal number and its gamma is not 0, else 0.
 template <class V>
-bool AllOne(typename V::Reg a) {
-  return V::template AllWithin<1>(&a, V::Set(1), V::Set(1));
+typename V::Reg Lost(typename V::Reg scale, typename V::Reg g) {
+  const auto one = V::Set(1), zero = V::Zero();
+  return WhereBeyond<V>(V::Abs(scale), V::Set(kMinNormal), V::Less(zero, V::Abs(g), one, zero),
+                        V::Set(kMaxFloat), one, zero);
+}
+
+// From the mean of the squares of x * *factor: sets *scale, and *factor anew, as
+// Kernels::wide_scales does. Lanes that need neither keep *scale, whatever is in the others.
+template <class V, class T>
+void Rescale(typename V::Reg mean, typename V::Reg g, typename V::Reg epsilon,
+             typename V::Reg* factor, typename V::Reg* scale) {
+  const auto one = V::Set(1), f = *factor;
+  auto lost = Lost<V>(*scale, g);
+  if constexpr (!kSquaresFit<T>) {
+    const auto root = V::Div(one, V::Sqrt(V::Fma(V::Mul(epsilon, f), f, mean)));
+    const auto scaled = V::Mul(g, root), rescaled = V::Mul(scaled, f);
+    // NaN where the root is infinite or 0, for then the scale rightly is, and else 0.
+    const auto nan = V::Less(V::Zero(), root, V::Mul(root, V::Zero()), V::Set(__builtin_nanf("")));
+    const auto s = WhereBeyond<V>(f, one, rescaled, one, rescaled, *scale);
+    const auto size = V::Add(V::Abs(s), nan), half = V::Sqrt(f);
+    const auto min = V::Set(kMinNormal), max = V::Set(kMaxFloat);
+    lost = Lost<V>(V::Add(scaled, nan), g);
+    *factor = WhereBeyond<V>(size, min, half, max, half, one);
+    *scale = WhereBeyond<V>(size, min, scaled, max, scaled, s);
+  }
+  if (!AllOf<V>(lost, 0)) RescaleInDouble<V>(mean, g, epsilon, f, lost, factor, scale);
 }
 
 template <class V, class T>
@@ -165,7 +164,7 @@ bool SumFactors(const double* sums, int64_t n, double inverse_size, const typena
   bool none = true;
   ForMeans<V>(sums, n, inverse_size, [&](Lanes<V> lanes, typename V::Reg mean) {
     const auto wanted = SumFactor<V, T>(mean, lanes.Load(epsilon));
-    none = none && AllOne<V>(wanted);
+    none = none && AllOf<V>(wanted, 1);
     lanes.Store(factor, wanted);
   });
   return !none;
@@ -177,16 +176,11 @@ bool WideScales(const double* sums, int64_t n, double inverse_size, const typena
                 typename V::Elem* scale) {
   bool factored = false;
   ForMeans<V>(sums, n, inverse_size, [&](Lanes<V> lanes, typename V::Reg mean) {
-    auto f = lanes.Load(factor), s = lanes.Load(scale);
-    if (!kSquaresFit<T> && Rescale<V>(mean, lanes.Load(gamma), lanes.Load(epsilon), &f, &s)) {
-      factored = factored || !AllOne<V>(f);
-      lanes.Store(factor, f);
-      lanes.Store(scale, s);
-    } else {
-      const int64_t c = lanes.at;
-      factored |= ScalesInDouble<V>(sums + c, lanes.count(), inverse_size, gamma + c, epsilon + c,
-                                    factor + c, scale + c);
-    }
+    auto f = lanes.LoadFilled(factor), s = lanes.LoadFilled(scale);
+    Rescale<V, T>(mean, lanes.Load(gamma), lanes.LoadFilled(epsilon), &f, &s);
+    factored = factored || !AllOf<V>(f, 1);
+    lanes.Store(factor, f);
+    lanes.Store(scale, s);
   });
   return factored;
 }

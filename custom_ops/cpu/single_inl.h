@@ -78,7 +78,7 @@ void SingleRows(From from, T* y, int64_t cols, const typename V::Elem* gamma,
   if (c == cols) return;
   const int rest = static_cast<int>(cols - c);
   for (int r = 0; r < kRows; ++r) v[r] = V::LoadPart(from.x + r * cols + c, rest);
-  Units<V, T, kRows>(v, LoadEpsilons<V>(epsilon + c, rest));
+  Units<V, T, kRows>(v, FillUp<V>(epsilon + c, rest));
   const auto map = Columns<V, Plain<V>>{{}, gamma + c, beta + c, tau + c}.AtPart(rest);
   for (int r = 0; r < kRows; ++r) {
     V::StorePart(y + r * cols + c, map((from + (r * cols + c)).WithPart(v[r], rest)), rest);

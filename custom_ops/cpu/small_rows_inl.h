@@ -41,20 +41,8 @@ struct FewRows {
   template <class From>
   [[gnu::noinline]] void ApplyScaled(Reg mean, Reg scale, From from, T* y) const {
     auto factor = SumFactor<V, T>(mean, epsilon);
-    if (!AllOne<V>(factor)) mean = Mean(from.x, factor);
-    if (kSquaresFit<T> || !Rescale<V>(mean, gamma, epsilon, &factor, &scale)) {
-      Elem means[V::kLanes], gammas[V::kLanes], epsilons[V::kLanes], factors[V::kLanes],
-          scales[V::kLanes];
-      double sums[V::kLanes];
-      V::Store(means, mean);
-      V::Store(gammas, gamma);
-      V::Store(epsilons, epsilon);
-      V::Store(factors, factor);
-      for (int i = 0; i < V::kLanes; ++i) sums[i] = means[i];
-      ScalesInDouble<V>(sums, V::kLanes, 1, gammas, epsilons, factors, scales);
-      factor = V::Load(factors);
-      scale = V::Load(scales);
-    }
+    if (!AllOf<V>(factor, 1)) mean = Mean(from.x, factor);
+    Rescale<V, T>(mean, gamma, epsilon, &factor, &scale);
     Apply(Factor<V, 2>{factor}, scale, from, y);
   }
 
@@ -101,7 +89,7 @@ void ApplyFewRows(const T* x, const T* residual, T* y, int64_t samples, int64_t 
                                      V::LoadPart(gamma + c, rest),
                                      V::LoadPart(beta + c, rest),
                                      V::LoadPart(tau + c, rest),
-                                     LoadEpsilons<V>(epsilon + c, rest)};
+                                     FillUp<V>(epsilon + c, rest)};
     few.Samples(from + c, y + c, samples);
   });
 }

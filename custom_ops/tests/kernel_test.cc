@@ -185,6 +185,24 @@ void RunCase(const CpuTarget& target, const Case& test, ThreadTeam& team, bool a
   }
 }
 
+// Dead channels need no factor, however many there are beside full vectors of them.
+void CheckDeadChannels(const CpuTarget& target) {
+  constexpr int64_t kMost = 40;
+  const std::vector<double> sums(kMost, 0.0);
+  const std::vector<float> gamma(kMost, 1.0f), epsilon(kMost, 0.0f);
+  const Kernels<float>& kernels = KernelsOf(*target.kernels, float{});
+  for (int64_t n = 1; n <= kMost; ++n) {
+    std::vector<float> factor(n), scale(n);
+    const bool usual = kernels.scales(sums.data(), n, 1, gamma.data(), epsilon.data(), &scale[0]);
+    const bool again = kernels.sum_factors(sums.data(), n, 1, epsilon.data(), &factor[0]);
+    const bool factored =
+        kernels.wide_scales(sums.data(), n, 1, gamma.data(), epsilon.data(), &factor[0], &scale[0]);
+    if (!usual && again && !factored && factor == std::vector<float>(n, 1.0f)) continue;
+    std::printf("FAIL %s: %d dead channels have factors\n", target.name, static_cast<int>(n));
+    ++failures;
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -204,6 +222,7 @@ int main() {
         runs += 4;
       }
     }
+    CheckDeadChannels(target);
     failures += frn_test::CheckBlocked(target, team);
   }
   std::printf("%d cases, %d failures\n", runs, failures);

@@ -116,6 +116,23 @@ def test_usual_channels_keep_their_bits(target, rng, shape, axes, name):
         np.testing.assert_array_equal(y, kept, err_msg=str(value))
 
 
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(("shape", "axes"), CASES, ids=str)
+def test_usual_gammas_keep_their_bits(target, rng, shape, axes, name):
+    """Beside gammas whose scale is no normal float."""
+    channels = channels_of(shape, axes)
+    at = ({1, 2, 3} - set(axes)).pop()
+    x = rng.normal(size=shape).astype(DTYPES[name])
+    gamma, beta, tau = make_params(rng, channels, np.float32)
+    kept = None
+    for value in (1.0, 1e-40, 1e-45):
+        gamma[1::3] = value
+        y = _native.frn(x, gamma, beta, tau, epsilon=0.0, axes=axes).astype(np.float64)
+        y = np.delete(np.moveaxis(y, at, 0), np.s_[1::3], axis=0)
+        kept = y if kept is None else kept
+        np.testing.assert_array_equal(y, kept, err_msg=str(value))
+
+
 @pytest.mark.parametrize("axes", [(2, 3), (1, 2)])
 def test_planes_of_one_huge_element(target, axes):
     """Their squares are halfway between floats, so that epsilon decides how they are rounded; what

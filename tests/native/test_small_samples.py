@@ -39,6 +39,7 @@ def test_a_sample_has_the_same_bits_alone(target, rng, shape, axes, name, epsilo
     x[1::4] *= 1e-7 if name == "float16" else 1e-36  # the squares of these need a factor
     x = x.astype(DTYPES[name])
     params = make_params(rng, channels, np.float64 if name == "float64" else np.float32)
+    params[0][1::3] *= 1e-39  # the scales that belong to these are no normal floats
     options = {"epsilon": epsilon, "axes": axes}
     y = _native.frn(x, *params, **options)
     alone = np.concatenate([_native.frn(x[n : n + 1], *params, **options) for n in range(len(x))])
