@@ -15,7 +15,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError, EncodeError
 
 from frn_onnx.errors import ArgumentError, ModelError
-from frn_onnx.graph import edit, protos, sites, structure, tensors, weight_files
+from frn_onnx.graph import edit, protos, sites, structure, tensors, weight_files, wire
 
 Source = str | os.PathLike | onnx.ModelProto | ir.Model
 
@@ -34,11 +34,13 @@ _OTHER_FILES = (
 )
 
 
-def load(source: Source) -> ir.Model:
+def load(source: Source, *, in_place: bool = False) -> ir.Model:
     """The model, with a valid graph, its nodes in order, and external data where they are.
 
     Args:
         source: path of an ONNX file, or a model in memory, which stays as it is.
+        in_place: True leaves large weights that are in the file itself there, as if they were
+            external data.
 
     Raises:
         ModelError: the file is missing, empty, truncated or no ONNX file, its external data is
@@ -49,7 +51,7 @@ def load(source: Source) -> ir.Model:
     path = None
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        proto = _parse(path)
+        proto = _parse(path, in_place)
     elif isinstance(source, onnx.ModelProto):
         proto = source
     elif isinstance(source, ir.Model):
@@ -175,8 +177,8 @@ def byte_size(model: ir.Model | onnx.ModelProto) -> int:
     return _proto_bytes(protos.light_proto(model)) + large
 
 
-def _parse(path: Path) -> onnx.ModelProto:
-    """The file's proto as it is, without its external data."""
+def _parse(path: Path, in_place: bool = False) -> onnx.ModelProto:
+    """The file's proto without its external data; ``in_place``: without its large weights."""
     if path.is_dir():
         raise ModelError(f"{path}: expected an ONNX file, this is a folder")
     try:
@@ -186,7 +188,8 @@ def _parse(path: Path) -> onnx.ModelProto:
                 f"{path}: {size} bytes; an ONNX file can hold at most {LIMIT_BYTES} (2 GiB), so "
                 "this is none; larger models keep their weights in external data"
             )
-        content = path.read_bytes()
+        content = wire.without_weights(path, tensors.SMALL_BYTES) if in_place else None
+        content = path.read_bytes() if content is None else content
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
     except OSError as error:

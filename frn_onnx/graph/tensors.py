@@ -13,11 +13,11 @@ import onnx_ir as ir
 from frn_onnx.errors import ModelError
 
 # Tensors up to this size are in every message: shapes and axes must be readable.
-_SMALL_BYTES = 1024
+SMALL_BYTES = 1024
 
 
 def is_large(tensor: ir.TensorProtocol) -> bool:
-    return tensor.dtype != ir.DataType.STRING and tensor.nbytes > _SMALL_BYTES
+    return tensor.dtype != ir.DataType.STRING and tensor.nbytes > SMALL_BYTES
 
 
 def read(tensor: ir.TensorProtocol) -> ir.TensorProtocol:

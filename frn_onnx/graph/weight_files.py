@@ -24,7 +24,8 @@ def find(model: ir.Model, path: Path) -> None:
 
 def _check(tensor: ir.ExternalTensor, path: Path) -> None:
     file = Path(tensor.path)
-    if not os.path.realpath(file).startswith(os.path.join(os.path.realpath(path.parent), "")):
+    real, folder = os.path.realpath(file), os.path.join(os.path.realpath(path.parent), "")
+    if real != os.path.realpath(path) and not real.startswith(folder):
         raise ModelError(
             f"{path}: the external data of tensor {tensor.name!r} cannot be read from {file}, "
             "which is outside of the model's folder; move it there"
