@@ -1,22 +1,36 @@
-"""Any ONNX model: find FRN in it, bring it into another form, look at it, compare it."""
+"""Any ONNX model: find FRN in it, bring it into another form, look at it, compare it.
 
-from frn_onnx.graph.comparison import Report, verify
-from frn_onnx.graph.conv_transpose import fix_conv_transpose
-from frn_onnx.graph.fusion import FuseResult, fuse
-from frn_onnx.graph.half import convert
-from frn_onnx.graph.lowering import lower
-from frn_onnx.graph.summary import ModelInfo, inspect
-from frn_onnx.op_schema import register_onnx_schema
+Public names are loaded when they are first used: sessions need a few of these modules, and all of
+them take longer to import than a session to make.
+"""
 
-__all__ = [
-    "FuseResult",
-    "ModelInfo",
-    "Report",
-    "convert",
-    "fix_conv_transpose",
-    "fuse",
-    "inspect",
-    "lower",
-    "register_onnx_schema",
-    "verify",
-]
+import importlib
+from typing import Any
+
+# Public name -> the module it lives in.
+_PUBLIC = {
+    "FuseResult": "frn_onnx.graph.fusion",
+    "ModelInfo": "frn_onnx.graph.summary",
+    "Report": "frn_onnx.graph.comparison",
+    "convert": "frn_onnx.graph.half",
+    "fix_conv_transpose": "frn_onnx.graph.conv_transpose",
+    "fuse": "frn_onnx.graph.fusion",
+    "inspect": "frn_onnx.graph.summary",
+    "lower": "frn_onnx.graph.lowering",
+    "register_onnx_schema": "frn_onnx.op_schema",
+    "verify": "frn_onnx.graph.comparison",
+}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'frn_onnx.graph' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
