@@ -3,6 +3,10 @@
 Several processes may use one folder: an entry is a folder that is written under another name and
 then renamed, and one that is damaged is as good as none. Those that were not used for the longest
 time go where all together are larger than is allowed.
+
+Entries are named by content. To read a file takes longer than to make a session of what is kept
+for it: so a file's digest is kept, too, and holds while the file's size, times and number stay.
+The same goes for the checksums of an entry's own files.
 """
 
 import contextlib
@@ -13,6 +17,8 @@ import os
 import platform
 import shutil
 import tempfile
+import threading
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,11 +30,15 @@ from frn_onnx.runtime import library
 logger = logging.getLogger("frn_onnx.runtime")
 
 # To be raised where entries become others.
-_FORMAT = 1
+_FORMAT = 2
 _LARGEST_BYTES = 4 << 30
 _CHUNK_BYTES = 1 << 20
 _SAID = "frn_onnx.json"
 _UNFINISHED = ".frn_onnx-"
+_DIGESTS = "digests"
+_MOST_DIGESTS = 1000
+# A file that is younger may change again at the same time: file systems count in up to 2 s.
+_SETTLED_SECONDS = 3.0
 
 Model = str | bytes | os.PathLike
 
@@ -51,8 +61,6 @@ class Cache:
         Raises:
             ModelError: the model cannot be read.
         """
-        from frn_onnx.graph import model_io
-
         made_with = {
             "format": _FORMAT,
             "frn_onnx": __version__,
@@ -62,21 +70,49 @@ class Cache:
             **choices,
         }
         digest = hashlib.sha256(json.dumps(made_with, sort_keys=True).encode())
-        if isinstance(model, bytes):
-            digest.update(model)
-        else:
-            for path in (Path(model), *sorted(model_io.external_files(model))):
-                for chunk in _chunks(path):
-                    digest.update(chunk)
+        content = hashlib.sha256(model).digest() if isinstance(model, bytes) else self._of(model)
+        digest.update(content)
         return digest.hexdigest()
+
+    def _of(self, model: str | os.PathLike) -> bytes:
+        """The digest of a file and its external data."""
+        path = os.path.abspath(model)
+        kept = self._folder / _DIGESTS / hashlib.sha256(os.fsencode(path)).hexdigest()
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            known = json.loads(kept.read_bytes())
+            if all(_state(file) == state for file, state in known["files"].items()):
+                return bytes.fromhex(known["sha256"])
+        from frn_onnx.graph import model_io
+
+        files = [path, *sorted(map(os.fspath, model_io.external_files(path)))]
+        states = {file: _state(file) for file in files}
+        digest = hashlib.sha256()
+        for file in files:
+            for chunk in _chunks(Path(file)):
+                digest.update(chunk)
+        self._note(kept, {"files": states, "sha256": digest.hexdigest()})
+        return digest.digest()
+
+    def _note(self, kept: Path, known: dict[str, Any]) -> None:
+        youngest = max(changed for *_, changed in known["files"].values()) / 1e9
+        if time.time() - youngest < _SETTLED_SECONDS:
+            return
+        with contextlib.suppress(OSError):  # a folder of somebody else's
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            if sum(1 for _ in kept.parent.iterdir()) >= _MOST_DIGESTS:
+                shutil.rmtree(kept.parent, ignore_errors=True)
+                kept.parent.mkdir(exist_ok=True)
+            unfinished = kept.with_name(f"{_UNFINISHED}{os.getpid()}-{threading.get_ident()}")
+            unfinished.write_text(json.dumps(known))
+            os.replace(unfinished, kept)
 
     def get(self, key: str) -> tuple[dict[str, Any], Path] | None:
         """What was said of an entry, and its folder; None where there is none, or a damaged one."""
         folder = self._folder / key
         try:
             said = json.loads((folder / _SAID).read_bytes())
-            sums = said.pop("crc32")
-            if sums != _sums(folder):
+            sums, states = said.pop("crc32"), said.pop("states")
+            if states != _states(folder) and sums != _sums(folder):
                 raise ValueError("a checksum is another")
         except FileNotFoundError:
             return None
@@ -99,7 +135,7 @@ class Cache:
             with tempfile.TemporaryDirectory(dir=self._folder, prefix=_UNFINISHED) as made:
                 entry = Path(made, key)
                 shutil.copytree(files, entry)
-                head = json.dumps({**said, "crc32": _sums(entry)})
+                head = json.dumps({**said, "crc32": _sums(entry), "states": _states(entry)})
                 (entry / _SAID).write_text(head)
                 with contextlib.suppress(FileExistsError):  # another process was faster
                     os.rename(entry, self._folder / key)
@@ -139,6 +175,16 @@ def _sums(folder: Path) -> dict[str, int]:
                 total = zlib.crc32(chunk, total)
             sums[path.name] = total
     return sums
+
+
+def _states(folder: Path) -> dict[str, list[int]]:
+    return {path.name: _state(path) for path in folder.iterdir() if path.name != _SAID}
+
+
+def _state(file: str | os.PathLike) -> list[int]:
+    """What becomes another when a file is written to, or another takes its place."""
+    status = os.stat(file)
+    return [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _size(folder: Path) -> int:

@@ -8,6 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from frn_onnx.errors import ModelError
+from frn_onnx.runtime import cache as cache_module
 from frn_onnx.runtime.cache import Cache
 
 
@@ -71,6 +73,84 @@ def test_external_data_are_content(cache, tmp_path):
     content[5] ^= 1
     weights.write_bytes(content)
     assert cache.key(path) != before
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The files that were read."""
+    names = []
+    chunks = cache_module._chunks
+
+    def noted(path):
+        names.append(path.name)
+        return chunks(path)
+
+    monkeypatch.setattr(cache_module, "_chunks", noted)
+    return names
+
+
+def _saved(path):
+    """A file with its weights in another one."""
+    onnx.save(_model(1), path, save_as_external_data=True, location="weights", size_threshold=0)
+    return path
+
+
+def test_a_file_is_read_once(cache, tmp_path, read, monkeypatch):
+    path = _saved(tmp_path / "model.onnx")
+    monkeypatch.setattr(cache_module, "_SETTLED_SECONDS", 0)
+    key = cache.key(path)
+    assert read == ["model.onnx", "weights"]
+    assert cache.key(path) == key
+    assert cache.key(path, fuse=True) != key
+    assert read == ["model.onnx", "weights"]
+    elsewhere = tmp_path / "elsewhere.onnx"
+    elsewhere.write_bytes(path.read_bytes())
+    assert cache.key(elsewhere) == key
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "weights"])
+def test_a_file_that_is_another_is_read_again(cache, tmp_path, read, monkeypatch, name):
+    """Of the same size, and with the same time of its last change."""
+    path = _saved(tmp_path / "model.onnx")
+    monkeypatch.setattr(cache_module, "_SETTLED_SECONDS", 0)
+    key = cache.key(path)
+    file = tmp_path / name
+    before = file.stat()
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert cache.key(path) != key
+    file.unlink()
+    with pytest.raises((OSError, ModelError)):
+        cache.key(path)
+
+
+def test_a_young_file_is_read_again(cache, tmp_path, read):
+    """It may change within the time that its file system counts in."""
+    path = _saved(tmp_path / "model.onnx")
+    assert cache.key(path) == cache.key(path)
+    assert read == 2 * ["model.onnx", "weights"]
+
+
+def test_digests_are_few(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_module, "_SETTLED_SECONDS", 0)
+    monkeypatch.setattr(cache_module, "_MOST_DIGESTS", 5)
+    for number in range(12):
+        path = tmp_path / f"{number}.onnx"
+        onnx.save(_model(number), path)
+        assert cache.key(path) == cache.key(path)
+    assert 0 < len(list((tmp_path / "made" / "cache" / "digests").iterdir())) <= 5
+
+
+def test_an_entry_is_read_once(cache, tmp_path, read):
+    put(cache, tmp_path, "key", {}, b"content")
+    assert cache.get("key") is not None
+    assert read == ["model"]  # for its checksum, when it was put
+    (folder,) = entries(tmp_path)
+    os.utime(folder / "model")
+    assert cache.get("key") is not None
+    assert read == ["model", "model"]
 
 
 def test_keys_follow_the_runtime(cache, monkeypatch):
