@@ -1,16 +1,20 @@
 """What a session loads: the model it is given, or one that is made of it (making.py)."""
 
 import contextlib
+import dataclasses
 import logging
 import mmap
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from frn_onnx import op
+from frn_onnx.errors import FrnError
 from frn_onnx.runtime import library
+from frn_onnx.runtime.blocked import trial
+from frn_onnx.runtime.blocked.errors import TrialError
 from frn_onnx.runtime.blocked.optimised import weights_in_one_file
 from frn_onnx.runtime.blocked.report import Report
 from frn_onnx.runtime.cache import Cache, Model
@@ -69,14 +73,49 @@ def prepare(
     """
     reason = reason or _against(model, options, fuse)
     if fuse or reason is None:
-        # Only now: with all that changes graphs, it takes longer to import than a session to make.
-        from frn_onnx.runtime import making
-
-        made = making.make(model, options, folder, fuse, reason, cache)
+        if cache is not None and folder is not None:
+            made = _through(cache, model, options, folder, fuse, reason)
+        else:
+            made = _make(model, options, folder, fuse, reason)
     else:
         made = Prepared(model, Report(reason=reason))
     logger.info("FRN: %s", made.report)
     return made
+
+
+def _through(
+    cache: Cache, model: Model, options: Any, folder: Path, fuse: bool, reason: str | None
+) -> Prepared:
+    """What the cache has, or what is made, and kept in there."""
+    try:
+        key = cache.key(model, fuse=fuse, block=trial.size() if reason is None else 0)
+    except TrialError as error:
+        return _make(model, options, folder, fuse, str(error))
+    except (OSError, FrnError):  # which is told by whoever loads the model
+        return _make(model, options, folder, fuse, reason)
+    if (entry := cache.get(key)) is not None:
+        said, kept = entry
+        with contextlib.suppress(KeyError, TypeError):  # damaged where no checksum looks
+            found = model if said["file"] is None else kept / said["file"]
+            return Prepared(found, Report(**said["report"]))
+    if reason is None:
+        # What is kept is for whoever comes: nothing of the caller's options may be in it.
+        options = ort.SessionOptions()
+        library.register(options)
+    made = _make(model, options, folder, fuse, reason)
+    if made.lasting:
+        file = None if made.model is model else Path(cast(Path, made.model)).name
+        cache.put(key, {"file": file, "report": dataclasses.asdict(made.report)}, folder)
+    return made
+
+
+def _make(
+    model: Model, options: Any, folder: Path | None, fuse: bool, reason: str | None
+) -> Prepared:
+    # Only now: with all that changes graphs, it takes longer to import than a session to make.
+    from frn_onnx.runtime import making
+
+    return making.make(model, options, folder, fuse, reason)
 
 
 def _against(model: Model, options: Any, fuse: bool) -> str | None:

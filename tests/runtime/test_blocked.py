@@ -293,6 +293,25 @@ def test_a_cache_makes_the_second_start_without_the_optimiser(tmp_path, monkeypa
     np.testing.assert_array_equal(run(second, IMAGE)[0], run(first, IMAGE)[0])
 
 
+def test_what_a_start_imports(tmp_path):
+    """Imports take longer than all else: nothing that only other work needs is among them."""
+    path, folder = tmp_path / "model.onnx", tmp_path / "cache"
+    onnx.save(cnn(), path)
+    code = f"""
+    import sys, frn_onnx
+    from frn_onnx.runtime import cache
+    cache._SETTLED_SECONDS = 0
+    session = frn_onnx.InferenceSession({str(path)!r}, providers={CPU!r}, cache={str(folder)!r})
+    assert session.blocked.blocked == 2, session.blocked
+    print(*sys.modules)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    for cached in (False, True):
+        modules = set(subprocess.check_output(command, text=True).split())
+        assert not {"frn_onnx.graph.fusion", "frn_onnx.graph.matcher"} & modules
+        assert ("onnx_ir" in modules) is not cached
+
+
 def test_fuse_when_it_is_opened(tmp_path, caplog):
     caplog.set_level(logging.INFO, "frn_onnx.runtime")
     path = tmp_path / "exported.onnx"

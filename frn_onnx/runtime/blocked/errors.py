@@ -7,6 +7,10 @@ class UnfitError(Exception):
     """A model, or this ONNX Runtime, is not as it has to be; the text says how."""
 
 
+class TrialError(UnfitError):
+    """This ONNX Runtime is not as it has to be, or could not be tried; another one may be."""
+
+
 class LostError(UnfitError):
     """The optimiser did with what stood for some FRN nodes what it was not expected to do.
 

@@ -8,9 +8,9 @@ from frn_onnx import op
 from frn_onnx.graph.edit import FreeNames, add_initializer, take_over
 from frn_onnx.runtime.blocked import transposed
 from frn_onnx.runtime.blocked.errors import LostError
+from frn_onnx.runtime.blocked.optimised import NCHWC
 from frn_onnx.runtime.blocked.standins import KEPT, Mark, Standin
 
-NCHWC = "com.microsoft.nchwc"
 VERSION = 1
 BLOCKED = "BlockedFrn"
 INPUTS: tuple[str, ...] = ("X", "gamma", "beta", "tau", "epsilon", "residual")

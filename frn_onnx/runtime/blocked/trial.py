@@ -7,6 +7,7 @@ blocked.
 
 import functools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from frn_onnx import op
-from frn_onnx.graph import protos
 from frn_onnx.runtime import library
-from frn_onnx.runtime.blocked.errors import UnfitError
-from frn_onnx.runtime.blocked.optimised import optimise
-from frn_onnx.runtime.blocked.restore import NCHWC
-from frn_onnx.runtime.blocked.rewriting import FILE, transform
+from frn_onnx.runtime.blocked.errors import TrialError, UnfitError
+from frn_onnx.runtime.blocked.optimised import NCHWC, optimise
 from frn_onnx.runtime.session_options import changed
 
 ort: Any = library.onnxruntime()
@@ -29,29 +27,41 @@ _LANES = (8, 16)
 _ALLOWED = 1e-5
 
 
-def block() -> int:
+def size() -> int:
     """How many channels ONNX Runtime puts into a block.
 
     Raises:
-        UnfitError: it blocks nothing here, or in another way than is expected.
+        TrialError: it blocks nothing here, or blocks that the kernels do not take.
     """
-    size, reason = _tried()
+    return _known(_size)
+
+
+def block() -> int:
+    """As :func:`size`, where it was also seen that results hold.
+
+    Raises:
+        TrialError: that, or a blocked network gives other results.
+    """
+    _known(_compare)
+    return size()
+
+
+def _known(trial: Callable[[Path], int]) -> int:
+    lanes, reason = _tried(trial)
     if reason is not None:
-        raise UnfitError(reason)
-    return size
+        raise TrialError(reason)
+    return lanes
 
 
 @functools.cache
-def _tried() -> tuple[int, str | None]:
+def _tried(trial: Callable[[Path], int]) -> tuple[int, str | None]:
     try:
         with tempfile.TemporaryDirectory(prefix="frn_onnx-", ignore_cleanup_errors=True) as folder:
-            size = _block_of_conv(Path(folder))
-            _compare(size, Path(folder))
+            return trial(Path(folder)), None
     except UnfitError as error:
         return 0, str(error)
     except Exception as error:  # whatever it is, the plain session will do
         return 0, f"a small network could not be run blocked: {type(error).__name__}: {error}"
-    return size, None
 
 
 def _options() -> Any:
@@ -62,7 +72,7 @@ def _options() -> Any:
     return options
 
 
-def _block_of_conv(folder: Path) -> int:
+def _size(folder: Path) -> int:
     """From the weights of a Conv of four channels, which are padded to a block."""
     source, path = folder / "conv.onnx", folder / "optimised.onnx"
     source.write_bytes(_model([_conv("x", "y", 4)], [_weight("w_y", (4, 4, 1, 1))], 4))
@@ -72,19 +82,23 @@ def _block_of_conv(folder: Path) -> int:
     if not convs:
         raise UnfitError("ONNX Runtime blocks no convolutions on this machine")
     shapes = {tensor.name: tensor.dims for tensor in made.graph.initializer}
-    size = shapes[convs[0].input[1]][0]
-    if size not in _LANES:
-        raise UnfitError(f"ONNX Runtime's blocks have {size} channels, the kernels take {_LANES}")
-    return size
+    lanes = shapes[convs[0].input[1]][0]
+    if lanes not in _LANES:
+        raise UnfitError(f"ONNX Runtime's blocks have {lanes} channels, the kernels take {_LANES}")
+    return lanes
 
 
-def _compare(size: int, folder: Path) -> None:
+def _compare(folder: Path) -> int:
     """Runs a network with every kind of FRN node, blocked and not."""
+    # Only now: who knows from a cache that it holds needs none of it, and it takes long to import.
+    from frn_onnx.graph import protos
+    from frn_onnx.runtime.blocked.rewriting import FILE, transform
+
     content = _network()
     x = np.random.default_rng(0).standard_normal((2, 20, 12, 11), np.float32)
     plain = ort.InferenceSession(content, _options(), providers=["CPUExecutionProvider"])
     model = protos.from_proto(onnx.load_model_from_string(content))
-    report = transform(model, _options(), size, folder)
+    report = transform(model, _options(), size(), folder)
     options = _options()
     with changed(options, graph_optimization_level=ort.GraphOptimizationLevel.ORT_DISABLE_ALL):
         path = str(folder / FILE)
@@ -94,6 +108,7 @@ def _compare(size: int, folder: Path) -> None:
     for expected, y in zip(plain.run(None, {"x": x}), session.run(None, {"x": x}), strict=True):
         if not np.allclose(y, expected, rtol=_ALLOWED, atol=_ALLOWED):
             raise UnfitError("a small network gives other results blocked")
+    return size()
 
 
 def _network() -> bytes:
