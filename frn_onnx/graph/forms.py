@@ -19,7 +19,7 @@ from onnx import TensorProto
 
 from frn_onnx import op, op_body
 from frn_onnx.errors import ArgumentError, ModelError
-from frn_onnx.graph import inputs, protos
+from frn_onnx.graph import bodies, inputs, protos
 from frn_onnx.graph.edit import FreeNames, raise_ir_version, take_over
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.operands import Operands, operands
@@ -66,9 +66,11 @@ def set_form(model: ir.Model, form: Form, shapes: Shapes | None = None) -> list[
         What is known of the inputs of each FRN node.
 
     Raises:
-        ModelError: an FRN node is invalid, or the model's opset is too old for the form.
+        ModelError: an FRN node, or a function that is its body, is invalid, or the model's opset
+            is too old for the form.
     """
     for function in frn_functions(model):
+        bodies.check(function)
         del model.functions[function.identifier()]
     sites = frn_sites(model)
     _check(model, sites)

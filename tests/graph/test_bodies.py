@@ -1,0 +1,92 @@
+"""A function under the name of an op is only replaced by the op where it computes the same."""
+
+import graph_models
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper
+
+from frn_onnx import op, op_body
+from frn_onnx.errors import ModelError
+from frn_onnx.graph import bodies, convert, fuse, inspect, lower
+
+TYPES = [
+    {TensorProto.FLOAT},
+    {TensorProto.FLOAT16},
+    {TensorProto.BFLOAT16},
+    {TensorProto.DOUBLE},
+    {TensorProto.FLOAT, TensorProto.FLOAT16},
+]
+
+
+@pytest.fixture
+def portable(rng):
+    return lower(graph_models.parse(graph_models.CNN, rng), "portable")
+
+
+def change(model: onnx.ModelProto, op_type: str, new: str) -> None:
+    """Puts another op in the place of one of the body."""
+    (function,) = (f for f in model.functions if f.name == op.OP_TYPE)
+    next(node for node in function.node if node.op_type == op_type).op_type = new
+
+
+@pytest.mark.parametrize("op_type", op.SIGNATURES)
+@pytest.mark.parametrize(
+    ("opset", "types"),
+    # Before opset 15 there is no CastLike, which several types take.
+    [(n, types) for n in (8, 13, 18) for types in TYPES if n > 14 or len(types) == 1],
+)
+def test_every_body_that_is_written(op_type, opset, types):
+    least, most = op.required_inputs(op_type), len(op.SIGNATURES[op_type])
+    for count in range(least if opset >= 12 else most, most + 1):
+        for param_types in (types, {TensorProto.FLOAT}):
+            proto = op_body.function_proto(
+                opset=opset, inputs=count, x_types=types, param_types=param_types, op_type=op_type
+            )
+            function = ir.serde.deserialize_function(proto)
+            bodies.check(function)
+            # It was tried, and not left.
+            assert bodies._run(function, bodies._feeds(function)) is not None
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        fuse,
+        inspect,
+        lambda model: lower(model, "custom"),
+        lambda model: lower(model, "primitives"),
+        convert,
+    ],
+)
+def test_another_body_is_refused(portable, work):
+    """Without the root it is another norm, that nobody asked to be replaced by FRN."""
+    change(portable, "Sqrt", "Identity")
+    before = portable.SerializeToString()
+    with pytest.raises(ModelError, match="computes something else than the op of that name"):
+        work(portable)
+    assert portable.SerializeToString() == before
+
+
+def test_what_cannot_be_tried_is_not_told(portable):
+    change(portable, "Sqrt", "NoSuchOp")
+    assert [node.op_type for node in lower(portable, "custom").graph.node].count(op.OP_TYPE) == 2
+
+
+def test_a_function_that_no_node_can_call():
+    node = helper.make_node("Identity", ["X"], ["Y"])
+    imports = [helper.make_opsetid("", 18)]
+    proto = helper.make_function(op.DOMAIN, op.OP_TYPE, ["X"], ["Y"], [node], imports)
+    bodies.check(ir.serde.deserialize_function(proto))
+
+
+def test_each_input_counts():
+    """A body that leaves an input, or an attribute, out."""
+    for left_out, put_in in (("beta", "gamma"), ("tau", "beta"), ("epsilon", "gamma")):
+        proto = op_body.function_proto(
+            opset=18, inputs=5, x_types={TensorProto.FLOAT}, param_types={TensorProto.FLOAT}
+        )
+        for node in proto.node:
+            node.input[:] = [put_in if name == left_out else name for name in node.input]
+        with pytest.raises(ModelError, match=op.OP_TYPE):
+            bodies.check(ir.serde.deserialize_function(proto))
