@@ -1,12 +1,18 @@
-"""bfloat16 where ONNX Runtime has no kernels for it: in float32, rounded after every operation.
+"""Models in bfloat16: made of those in float16, and run where there are no kernels.
 
-That is what processors do, too: they add up in float32, and round what they store.
+ONNX Runtime has few on the CPU. There a model runs in float32, rounded after every operation, as
+processors do it: they add up in float32, and round what they store.
 """
 
+import itertools
+
+import ml_dtypes
 import numpy as np
+import onnx
 import onnx_ir as ir
 
-from frn_onnx.graph import functions, sites, tensors
+from frn_onnx.errors import ModelError
+from frn_onnx.graph import functions, protos, sites, tensors
 from frn_onnx.graph.edit import FreeNames, take_over
 from frn_onnx.graph.matcher.shapes import Shapes
 
@@ -28,6 +34,40 @@ def is_in(model: ir.Model) -> bool:
             if name in node.attributes
         )
     )
+
+
+def take_place(converted: ir.Model, original: ir.Model) -> None:
+    """Makes bfloat16 of what a converter made float16, in place, of the values it began with."""
+    for scope, twin in zip(sites.scopes(original), sites.scopes(converted), strict=True):
+        for value in (*twin.graph.inputs, *(v for node in twin.graph for v in node.outputs)):
+            value.type = retyped(value.type, ir.DataType.FLOAT16, NARROW)
+        # The converter adds its own nodes behind all others.
+        for node, old in itertools.zip_longest(twin.graph, scope.graph):
+            for name, attribute in list(node.attributes.items()):
+                if attribute.type == ir.AttributeType.TENSOR:
+                    tensor = attribute.as_tensor()
+                    if tensor.dtype == ir.DataType.FLOAT16:
+                        source = old.attributes.get_tensor(name, tensor) if old else tensor
+                        values = source.numpy().astype(ml_dtypes.bfloat16)
+                        node.attributes[name] = ir.AttrTensor(name, ir.Tensor(values))
+                elif name in TYPE_ATTRIBUTES and attribute.value == ir.DataType.FLOAT16:
+                    node.attributes[name] = ir.AttrInt64(name, NARROW.value)
+
+
+def check(model: ir.Model) -> None:
+    """Which ops take bfloat16 depends on the opset.
+
+    Raises:
+        ModelError: one of the model's does not.
+    """
+    try:
+        light = protos.light_proto(model)
+        onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(
+            f"an op of the model does not take bfloat16 at opset {sites.opset(model)}: {error}; "
+            "many take it from opset 22 on: convert the model with onnx.version_converter first"
+        ) from error
 
 
 def emulated(model: ir.Model) -> ir.Model:

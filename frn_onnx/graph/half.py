@@ -6,13 +6,12 @@ ops is fused first, since the square of a float16 overflows from 256), functions
 Constant nodes that hold a plain number, and bfloat16.
 """
 
-import itertools
 import os
 import warnings
 from collections.abc import Collection
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, get_args
 
-import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -20,6 +19,7 @@ from onnx import TensorProto
 
 from frn_onnx.errors import ArgumentError, FrnWarning, ModelError, missing_dependency
 from frn_onnx.graph import (
+    bfloat16,
     functions,
     half_parameters,
     infer,
@@ -30,7 +30,6 @@ from frn_onnx.graph import (
     weight_files,
 )
 from frn_onnx.graph.batch import set_batch
-from frn_onnx.graph.bfloat16 import TYPE_ATTRIBUTES, retyped
 from frn_onnx.graph.conv_transpose import fix_conv_transpose
 from frn_onnx.graph.edit import FreeNames, raise_ir_version, sort, take_over
 from frn_onnx.graph.forms import set_form
@@ -43,23 +42,17 @@ Provider = Literal["cuda"]
 _IR_VERSION = 4
 # From here on, scales of quantisation may be of half precision.
 _HALF_SCALES_OPSET = 19
+# ONNX Runtime draws these in float32 and float64 alone on the CPU.
+_DRAWING = ("RandomNormal", "RandomUniform")
 _CHUNK = 1 << 18
 _LARGEST_HALF = 65504.0
 
 
-def convert(
-    model: model_io.Source,
-    to: HalfType = "float16",
-    *,
-    keep_io_types: bool | Collection[str] = True,
-    provider: Provider | None = None,
-    batch: int | None = None,
-) -> onnx.ModelProto:
-    """A portable file that computes in half precision, but for the statistics of FRN.
+@dataclass(frozen=True)
+class Conversion:
+    """What a model becomes: the arguments that :func:`convert` has beside the model.
 
-    Args:
-        model: path of an ONNX file, ``onnx.ModelProto`` or ``onnx_ir.Model`` in float32, in any
-            form; FRN in standard ops is fused first. Left as it is.
+    Attributes:
         to: ``"float16"`` or ``"bfloat16"``.
         keep_io_types: True leaves the types of inputs and outputs as they are, False makes
             float32 ones half as well; names leave only those inputs and outputs.
@@ -67,6 +60,32 @@ def convert(
             one-sided pads are taken out of every ConvTranspose.
         batch: the size of the first axis of every input, which is open otherwise; CUDA graphs
             need one.
+
+    Raises:
+        ArgumentError: there is no such type or provider.
+    """
+
+    to: HalfType
+    _: KW_ONLY
+    keep_io_types: bool | Collection[str] = True
+    provider: Provider | None = None
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.to not in get_args(HalfType):
+            expected = ", ".join(get_args(HalfType))
+            raise ArgumentError(f"to must be one of {expected}, received {self.to!r}")
+        if self.provider not in (None, *get_args(Provider)):
+            raise ArgumentError(f"provider must be 'cuda' or None, received {self.provider!r}")
+
+
+def convert(model: model_io.Source, to: HalfType = "float16", **options: Any) -> onnx.ModelProto:
+    """A portable file that computes in half precision, but for the statistics of FRN.
+
+    Args:
+        model: path of an ONNX file, ``onnx.ModelProto`` or ``onnx_ir.Model`` in float32, in any
+            form; FRN in standard ops is fused first. Left as it is.
+        to, options: keep_io_types, provider and batch, as :class:`Conversion` has them.
 
     Returns:
         A new model. gamma, beta, tau and per-channel epsilons are float32, all other float32
@@ -81,49 +100,37 @@ def convert(
     Example:
         >>> onnx.save(frn_onnx.graph.convert("model.onnx", "float16"), "half.onnx")
     """
-    graph = model_io.load(model)
-    return protos.to_proto(convert_loaded(graph, to, keep_io_types, provider, batch))
+    conversion = Conversion(to, **options)
+    return protos.to_proto(convert_loaded(model_io.load(model), conversion))
 
 
 def convert_file(
     source: str | os.PathLike,
     path: str | os.PathLike,
     to: HalfType = "float16",
-    *,
-    keep_io_types: bool | Collection[str] = True,
-    provider: Provider | None = None,
-    batch: int | None = None,
+    **options: Any,
 ) -> None:
     """:func:`convert` from file to file, which need not fit into memory.
 
     Raises:
         ModelError: also where ``path`` cannot be written.
     """
+    conversion = Conversion(to, **options)
     model_io.check_output(path, source)
     graph = model_io.load(source)
     external_data = weight_files.are_in(graph)
-    converted = convert_loaded(graph, to, keep_io_types, provider, batch)
-    model_io.save(converted, path, external_data=external_data)
+    model_io.save(convert_loaded(graph, conversion), path, external_data=external_data)
 
 
-def convert_loaded(
-    model: ir.Model,
-    to: HalfType,
-    keep_io_types: bool | Collection[str] = True,
-    provider: Provider | None = None,
-    batch: int | None = None,
-) -> ir.Model:
+def convert_loaded(model: ir.Model, conversion: Conversion) -> ir.Model:
     """:func:`convert` for a model that it changes; weights are converted when they are written."""
-    if to not in get_args(HalfType):
-        raise ArgumentError(f"to must be one of {', '.join(get_args(HalfType))}, received {to!r}")
-    if provider not in (None, *get_args(Provider)):
-        raise ArgumentError(f"provider must be 'cuda' or None, received {provider!r}")
-    kept = _kept(model, keep_io_types)
+    to = conversion.to
+    kept = _kept(model, conversion.keep_io_types)
     if model.functions:
         set_form(model, "custom")
         functions.inline(model)
-    if batch is not None:
-        set_batch(model, batch)
+    if conversion.batch is not None:
+        set_batch(model, conversion.batch)
     fuse_in_place(model)
     set_form(model, "custom")  # states the types behind FRN nodes
     raise_ir_version(model, _IR_VERSION)
@@ -157,12 +164,12 @@ def convert_loaded(
     converted.graph.meta.update(model.graph.meta)
     _fill(converted, model, to)
     if to == "bfloat16":
-        _to_bfloat16(converted, model)
+        bfloat16.take_place(converted, model)
     half_parameters.give_back(converted)
     converted.graph.sort()
     if to == "bfloat16":
-        _check_types(converted)
-    if provider == "cuda":
+        bfloat16.check(converted)
+    if conversion.provider == "cuda":
         fix_conv_transpose(converted)
     set_form(converted, "portable")
     return converted
@@ -193,7 +200,7 @@ def _float16() -> Any:
 def _blocked(opset: int) -> list[str]:
     """Ops that stay float32, by what the converter knows and by their own specification."""
     quantising = ["QuantizeLinear", "DequantizeLinear"] if opset < _HALF_SCALES_OPSET else []
-    return [*_float16().DEFAULT_OP_BLOCK_LIST, "DynamicQuantizeLinear", *quantising]
+    return [*_float16().DEFAULT_OP_BLOCK_LIST, "DynamicQuantizeLinear", *_DRAWING, *quantising]
 
 
 def _with_types(model: ir.Model) -> onnx.ModelProto:
@@ -214,12 +221,10 @@ def _with_types(model: ir.Model) -> onnx.ModelProto:
 
 
 def _types(model: ir.Model) -> set[ir.DataType | None]:
-    types = {value.dtype for scope in sites.scopes(model) for value in _values(scope.graph)}
-    return types | {tensor.dtype for tensor in sites.tensors(model)}
-
-
-def _values(graph: ir.Graph) -> list[ir.Value]:
-    return [*graph.inputs, *(value for node in graph for value in node.outputs)]
+    graphs = [scope.graph for scope in sites.scopes(model)]
+    values = [v for graph in graphs for v in graph.inputs]
+    values += [v for graph in graphs for node in graph for v in node.outputs]
+    return {value.dtype for value in values} | {tensor.dtype for tensor in sites.tensors(model)}
 
 
 def _spell_out_constants(model: ir.Model) -> None:
@@ -290,33 +295,3 @@ def _half(tensor: ir.TensorProtocol, to: HalfType) -> ir.LazyTensor:
     lazy = tensors.lazy(tensor, convert_values, dtype)
     lazy.meta[half_parameters.ORIGINAL] = tensor
     return lazy
-
-
-def _to_bfloat16(converted: ir.Model, original: ir.Model) -> None:
-    """Makes what the converter made float16 bfloat16, in place, from the values it began with."""
-    for scope, twin in zip(sites.scopes(original), sites.scopes(converted), strict=True):
-        for value in _values(twin.graph):
-            value.type = retyped(value.type, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-        # The converter adds its own nodes behind all others.
-        for node, old in itertools.zip_longest(twin.graph, scope.graph):
-            for name, attribute in list(node.attributes.items()):
-                if attribute.type == ir.AttributeType.TENSOR:
-                    tensor = attribute.as_tensor()
-                    if tensor.dtype == ir.DataType.FLOAT16:
-                        source = old.attributes.get_tensor(name, tensor) if old else tensor
-                        values = source.numpy().astype(ml_dtypes.bfloat16)
-                        node.attributes[name] = ir.AttrTensor(name, ir.Tensor(values))
-                elif name in TYPE_ATTRIBUTES and attribute.value == ir.DataType.FLOAT16:
-                    node.attributes[name] = ir.AttrInt64(name, ir.DataType.BFLOAT16.value)
-
-
-def _check_types(model: ir.Model) -> None:
-    """Which ops take bfloat16 depends on the opset."""
-    try:
-        light = protos.light_proto(model)
-        onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True)
-    except onnx.shape_inference.InferenceError as error:
-        raise ModelError(
-            f"an op of the model does not take bfloat16 at opset {sites.opset(model)}: {error}; "
-            "many take it from opset 22 on: convert the model with onnx.version_converter first"
-        ) from error

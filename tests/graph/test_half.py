@@ -19,7 +19,7 @@ from frn_onnx.graph.forms import FORMS, form_of
 from frn_onnx.graph.half import convert
 from frn_onnx.graph.lowering import lower
 
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 
 ONE = """
 <ir_version: 8, opset_import: ["": 22, "frn_onnx": 1]>
@@ -306,3 +306,19 @@ def test_a_model_of_float64_is_not_said_to_be_converted():
     )
     with pytest.raises(ModelError, match="nothing in it is float32"):
         convert(model, "float16")
+
+
+@pytest.mark.parametrize("op_type", ["RandomNormal", "RandomUniform"])
+@pytest.mark.parametrize("named", [True, False])
+def test_what_onnx_runtime_draws_in_float32_alone(rng, op_type, named):
+    dtype = "dtype = 1, " if named else ""
+    noise = f"noise = {op_type} <{dtype}shape = [2, 1, 1], seed = 1.0> ()"
+    text = ONE.replace('"": 22', '"": 17').replace(
+        "y = frn", f"{noise}\n  z = Add (x, noise)\n  y = frn"
+    )
+    half = convert(graph_models.parse(text.replace("(x, gamma", "(z, gamma"), rng))
+    session = onnxruntime.InferenceSession(
+        half.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (y,) = session.run(None, {"x": rng.normal(size=(1, 2, 3, 4)).astype(np.float32)})
+    assert np.isfinite(y).all()
