@@ -1,7 +1,7 @@
 // FRN of planes of a few elements, of which rows are adjacent: all of it, vector by vector of
 // columns. Included by kernels_inl.h alone, which says how.
 
-// kLanes columns of samples, or fewer.
+// kLanes columns of samples, or fewer. x and y are of T, or widened.
 template <class V, class T, bool kPart>
 struct FewRows {
   using Reg = typename V::Reg;
@@ -11,12 +11,14 @@ struct FewRows {
   int part;  // columns
   Reg inverse, gamma, beta, tau, epsilon;
 
-  Reg Load(const T* x) const {
+  template <class X>
+  Reg Load(const X* x) const {
     if constexpr (kPart) return V::LoadPart(x, part);
     return V::Load(x);
   }
 
-  Reg Mean(const T* x, Reg factor) const {
+  template <class X>
+  Reg Mean(const X* x, Reg factor) const {
     auto sum = V::Zero();
     for (int64_t r = 0; r < rows; ++r) {
       const auto v = V::Mul(Load(x + r * stride), factor);
@@ -25,8 +27,8 @@ struct FewRows {
     return V::Mul(sum, inverse);
   }
 
-  template <class In, class From>
-  void Apply(In in, Reg scale, From from, T* y) const {
+  template <class In, class From, class Y>
+  void Apply(In in, Reg scale, From from, Y* y) const {
     const Affine<V, In> map = {in, scale, beta, tau};
     for (int64_t r = 0; r < rows; ++r, from = from + stride, y += stride) {
       if constexpr (kPart) {
@@ -38,16 +40,16 @@ struct FewRows {
   }
 
   // One sample whose scale is not to be relied on.
-  template <class From>
-  [[gnu::noinline]] void ApplyScaled(Reg mean, Reg scale, From from, T* y) const {
+  template <class From, class Y>
+  [[gnu::noinline]] void ApplyScaled(Reg mean, Reg scale, From from, Y* y) const {
     auto factor = SumFactor<V, T>(mean, epsilon);
     if (!AllOf<V>(factor, 1)) mean = Mean(from.x, factor);
     Rescale<V, T>(mean, gamma, epsilon, &factor, &scale);
     Apply(Factor<V, 2>{factor}, scale, from, y);
   }
 
-  template <class From>
-  void Samples(From from, T* y, int64_t samples) const {
+  template <class From, class Y>
+  void Samples(From from, Y* y, int64_t samples) const {
     for (int64_t n = 0; n < samples; ++n, from = from + rows * stride, y += rows * stride) {
       const auto mean = Mean(from.x, V::Set(1)), radicand = V::Add(mean, epsilon);
       const auto scale = V::Div(gamma, V::Sqrt(radicand));
@@ -60,6 +62,75 @@ struct FewRows {
   }
 };
 
+// Of samples whose pixels are less than a vector, kLanes are taken at once, one in each lane.
+// Theirs are tiles: element i of all of them is at i * kLanes.
+
+constexpr int64_t kTileSize = 256;  // the most elements of such a sample
+
+// f(i) for vectors that cover `size` >= kLanes elements; the last one may overlap.
+template <class V, class F>
+void ForVectors(int64_t size, F&& f) {
+  int64_t i = 0;
+  for (; i + V::kLanes < size; i += V::kLanes) f(i);
+  f(size - V::kLanes);
+}
+
+template <class V, class T>
+void LoadTile(const T* x, int64_t size, typename V::Elem* tile) {
+  ForVectors<V>(size, [=](int64_t i) {
+    typename V::Reg r[V::kLanes];
+    for (int64_t n = 0; n < V::kLanes; ++n) r[n] = V::Load(x + n * size + i);
+    V::Transpose(r);
+    for (int64_t k = 0; k < V::kLanes; ++k) V::Store(tile + (i + k) * V::kLanes, r[k]);
+  });
+}
+template <class V, class T>
+void StoreTile(const typename V::Elem* tile, int64_t size, T* y) {
+  ForVectors<V>(size, [=](int64_t i) {
+    typename V::Reg r[V::kLanes];
+    for (int64_t k = 0; k < V::kLanes; ++k) r[k] = V::Load(tile + (i + k) * V::kLanes);
+    V::Transpose(r);
+    for (int64_t n = 0; n < V::kLanes; ++n) V::Store(y + n * size + i, r[n]);
+  });
+}
+
+// Loads what there is; room is for two tiles.
+template <class V, class T, class Elem>
+XAlone<V, Elem> LoadTiles(XAlone<V, T> from, int64_t size, Elem* room) {
+  LoadTile<V>(from.x, size, room);
+  return {room};
+}
+template <class V, class T, class Elem>
+XAndResidual<V, Elem> LoadTiles(XAndResidual<V, T> from, int64_t size, Elem* room) {
+  Elem* const residual = room + size * V::kLanes;
+  LoadTile<V>(from.x, size, room);
+  LoadTile<V>(from.residual, size, residual);
+  return {room, residual};
+}
+
+// As many times kLanes samples as there are: how many that is.
+template <class V, class From, class T>
+int64_t ApplyByTiles(From from, T* y, int64_t samples, int64_t rows, int64_t cols,
+                     typename V::Reg inverse, const typename V::Elem* gamma,
+                     const typename V::Elem* beta, const typename V::Elem* tau,
+                     const typename V::Elem* epsilon) {
+  constexpr int64_t kW = V::kLanes;
+  const int64_t size = rows * cols;
+  alignas(64) typename V::Elem room[2 * kTileSize * kW];
+  int64_t n = 0;
+  for (; n + kW <= samples; n += kW, from = from + kW * size, y += kW * size) {
+    const auto tiles = LoadTiles(from, size, room);
+    for (int64_t c = 0; c < cols; ++c) {
+      const FewRows<V, T, false> few = {rows,           cols * kW,         0,
+                                        inverse,        V::Set(gamma[c]),  V::Set(beta[c]),
+                                        V::Set(tau[c]), V::Set(epsilon[c])};
+      few.Samples(tiles + c * kW, room + c * kW, 1);
+    }
+    StoreTile<V>(room, size, y);
+  }
+  return n;
+}
+
 template <class V, class T>
 void ApplyFewRows(const T* x, const T* residual, T* y, int64_t samples, int64_t rows, int64_t cols,
                   const typename V::Elem* gamma, const typename V::Elem* beta,
@@ -68,6 +139,16 @@ void ApplyFewRows(const T* x, const T* residual, T* y, int64_t samples, int64_t 
   constexpr int64_t kW = V::kLanes;
   const auto inverse = V::Set(static_cast<Elem>(1) / static_cast<Elem>(rows));
   WithOperands<V>(x, residual, [&](auto from) {
+    if constexpr (sizeof(Elem) == sizeof(float)) {
+      const int64_t size = rows * cols;
+      if (cols < kW && size >= kW && size <= kTileSize) {
+        const int64_t done =
+            ApplyByTiles<V>(from, y, samples, rows, cols, inverse, gamma, beta, tau, epsilon);
+        from = from + done * size;
+        y += done * size;
+        samples -= done;
+      }
+    }
     int64_t c = 0;
     for (; c + kW <= cols; c += kW) {
       const FewRows<V, T, false> few = {rows,
