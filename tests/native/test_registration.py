@@ -24,7 +24,6 @@ def test_new_options_at_a_used_address():
         options.register_custom_ops_library(frn_onnx.get_library_path())
         ort.InferenceSession(MODEL.SerializeToString(), options)
         del options
-        gc.collect()
 
 
 def test_session_outlives_its_options(rng):
