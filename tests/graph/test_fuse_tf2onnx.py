@@ -25,8 +25,11 @@ def test_exported_by_keras():
     exporter_files.check(fuse_tensorflow.keras_forms())
 
 
-@pytest.mark.parametrize("inputs_as_nchw", [False, True], ids=["NHWC", "NCHW"])
-@pytest.mark.parametrize("norm", ["frn", "keras-frn"])
+@pytest.mark.parametrize(
+    ("norm", "inputs_as_nchw"),
+    [("frn", False), ("keras-frn", True)],
+    ids=["frn-NHWC", "keras-frn-NCHW"],
+)
 def test_unet(norm, inputs_as_nchw):
     model = fuse_tensorflow.unet(norm, inputs_as_nchw=inputs_as_nchw)
     result = fuse(model)

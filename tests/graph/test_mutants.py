@@ -13,7 +13,7 @@ TESTS = Path(__file__).parents[1]
 
 
 def test_a_sample_is_noticed():
-    sample = ("--only", "matcher/form.py", "--tests", "tests/graph/matcher", "--sample", "40")
+    sample = ("--only", "matcher/form.py", "--tests", "tests/graph/matcher", "--sample", "16")
     done = subprocess.run(
         [sys.executable, "-m", "mutants", *sample],
         env=os.environ | {"PYTHONPATH": str(TESTS)},
