@@ -16,7 +16,7 @@ from frn_onnx.errors import ArgumentError, FrnWarning, ModelError
 from frn_onnx.graph import model_io, protos
 from frn_onnx.graph.comparison import verify
 from frn_onnx.graph.forms import FORMS, form_of
-from frn_onnx.graph.half import convert
+from frn_onnx.graph.half import convert, convert_file
 from frn_onnx.graph.lowering import lower
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -235,6 +235,16 @@ class TestBfloat16:
 def test_unknown_types(cnn):
     with pytest.raises(ArgumentError, match="one of float16, bfloat16, received 'int8'"):
         convert(cnn, "int8")
+
+
+def test_arguments_are_judged_before_the_model_is_read(tmp_path):
+    missing = tmp_path / "missing.onnx"
+    with pytest.raises(ArgumentError, match="to must be one of"):
+        convert(missing, "int8")
+    with pytest.raises(ArgumentError, match="provider must be"):
+        convert_file(missing, tmp_path / "half.onnx", provider="rocm")
+    with pytest.raises(TypeError, match="keep_types"):
+        convert(missing, keep_types=False)
 
 
 @pytest.mark.parametrize("keep", [True, False])
