@@ -13,7 +13,7 @@ import tf2onnx.convert
 from frn_onnx import models, op
 from frn_onnx.export import export_model
 from frn_onnx.export.conversion import NEWEST_OPSET
-from frn_onnx.graph import verify
+from frn_onnx.graph import lower, verify
 
 FORMS = ("portable", "custom", "primitives")
 
@@ -33,8 +33,7 @@ def test_transposes_of_a_resnet(resnet, opset, left):
     assert result.nodes[op.OP_TYPE] == 10
     assert result.report.ok
     # The standard ops profit too: the Transposes were moved before the nodes were written out.
-    primitives = export_model(resnet, opset=opset, form="primitives").model
-    assert transposes(primitives) == left
+    assert transposes(lower(result.model, "primitives")) == left
 
 
 @pytest.mark.parametrize("form", FORMS)
