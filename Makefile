@@ -51,7 +51,7 @@ format: setup
 
 # Every benchmark, about half an hour; the tables and plots come from the JSON it writes.
 bench: setup
-	cd benchmarks && for name in op model fuse serving; do $(BIN)/python bench_$$name.py || exit 1; done
+	cd benchmarks && for name in op model start fuse serving; do $(BIN)/python bench_$$name.py || exit 1; done
 	$(BIN)/python benchmarks/report.py
 
 # Graphs of FRN, changed at random, before and after fuse: new ones each time, the seed is printed.

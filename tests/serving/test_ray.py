@@ -310,11 +310,8 @@ def replicas(server) -> set[int]:
 @pytest.mark.ray
 def test_shutdown_answers_what_is_in_flight(tmp_path):
     path = tmp_path / "app.yaml"
-    path.write_text(
-        ray_config.render(
-            [options(example_models.slow(tmp_path))], Scale(), port=processes.free_port()
-        )
-    )
+    slow = options(example_models.slow(tmp_path), max_wait=60)
+    path.write_text(ray_config.render([slow], Scale(), port=processes.free_port()))
     answers = []
     with serve(path, tmp_path / "log") as running:
         clients = [
