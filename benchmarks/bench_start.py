@@ -123,8 +123,8 @@ def render(results: dict) -> str:
     ]
     about = (
         f"Seconds, medians; {machine['cpu']}, {machine['cores']} cores, ONNX Runtime "
-        f"{machine['versions']['onnxruntime']}, `{machine['command']}`, {machine['commit']}. First: "
-        "the first session of a process, with all imports."
+        f"{machine['versions']['onnxruntime']}, `{machine['command']}`, {machine['commit']}. "
+        "First: the first session of a process, with all imports."
     )
     figures = table(head, rows)
     write_sections(PAGE, {"bench_start": f"{about}\n\n{figures}"})

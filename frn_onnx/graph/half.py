@@ -79,13 +79,20 @@ class Conversion:
             raise ArgumentError(f"provider must be 'cuda' or None, received {self.provider!r}")
 
 
-def convert(model: model_io.Source, to: HalfType = "float16", **options: Any) -> onnx.ModelProto:
+def convert(
+    model: model_io.Source,
+    to: HalfType = "float16",
+    *,
+    keep_io_types: bool | Collection[str] = True,
+    provider: Provider | None = None,
+    batch: int | None = None,
+) -> onnx.ModelProto:
     """A portable file that computes in half precision, but for the statistics of FRN.
 
     Args:
         model: path of an ONNX file, ``onnx.ModelProto`` or ``onnx_ir.Model`` in float32, in any
             form; FRN in standard ops is fused first. Left as it is.
-        to, options: keep_io_types, provider and batch, as :class:`Conversion` has them.
+        to, keep_io_types, provider, batch: as :class:`Conversion` has them.
 
     Returns:
         A new model. gamma, beta, tau and per-channel epsilons are float32, all other float32
@@ -100,7 +107,7 @@ def convert(model: model_io.Source, to: HalfType = "float16", **options: Any) ->
     Example:
         >>> onnx.save(frn_onnx.graph.convert("model.onnx", "float16"), "half.onnx")
     """
-    conversion = Conversion(to, **options)
+    conversion = Conversion(to, keep_io_types=keep_io_types, provider=provider, batch=batch)
     return protos.to_proto(convert_loaded(model_io.load(model), conversion))
 
 
@@ -110,7 +117,7 @@ def convert_file(
     to: HalfType = "float16",
     **options: Any,
 ) -> None:
-    """:func:`convert` from file to file, which need not fit into memory.
+    """:func:`convert`, with its options, from file to file, which need not fit into memory.
 
     Raises:
         ModelError: also where ``path`` cannot be written.
