@@ -20,12 +20,28 @@ def find(model: ir.Model, path: Path) -> None:
         if isinstance(tensor, ir.ExternalTensor):
             tensor.base_dir = path.parent
             _check(tensor, path)
+    for value in sites.initializers(model):
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor):
+            value.const_value = _unlinked(tensor)
+
+
+def _unlinked(tensor: ir.ExternalTensor) -> ir.ExternalTensor:
+    """Of one in a file that is a link, the file itself: ``onnx_ir`` reads no links elsewhere."""
+    real = os.path.realpath(tensor.path)
+    if os.path.dirname(real) == os.path.realpath(os.path.dirname(tensor.path)):
+        return tensor
+    found = tensors.external(tensor, os.path.basename(real), tensor.offset or 0)
+    found.base_dir = os.path.dirname(real)
+    return found
 
 
 def _check(tensor: ir.ExternalTensor, path: Path) -> None:
     file = Path(tensor.path)
-    real, folder = os.path.realpath(file), os.path.join(os.path.realpath(path.parent), "")
-    if real != os.path.realpath(path) and not real.startswith(folder):
+    real, model = os.path.realpath(file), os.path.realpath(path)
+    # Of a model that is a link, the folder that it is in itself, too: as in Hugging Face's cache.
+    folders = os.path.realpath(path.parent), os.path.dirname(model)
+    if not any(real.startswith(os.path.join(folder, "")) for folder in folders):
         raise ModelError(
             f"{path}: the external data of tensor {tensor.name!r} cannot be read from {file}, "
             "which is outside of the model's folder; move it there"

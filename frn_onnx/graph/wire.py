@@ -12,13 +12,22 @@ import mmap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from google.protobuf.message import Message
 from onnx import GraphProto, ModelProto, TensorProto
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES = {_FIXED64: 8, _FIXED32: 4}
-_GRAPH = ModelProto.DESCRIPTOR.fields_by_name["graph"].number
-_INITIALIZER = GraphProto.DESCRIPTOR.fields_by_name["initializer"].number
-_RAW_DATA = TensorProto.DESCRIPTOR.fields_by_name["raw_data"].number
+
+
+def _tag(message: type[Message], field: str, kind: int = _BYTES) -> int:
+    return message.DESCRIPTOR.fields_by_name[field].number << 3 | kind
+
+
+# Of another kind, a field of the same number is one that protobuf does not know.
+_GRAPH = _tag(ModelProto, "graph")
+_INITIALIZER = _tag(GraphProto, "initializer")
+_RAW_DATA = _tag(TensorProto, "raw_data")
+_ELSEWHERE = {_tag(TensorProto, "external_data"), _tag(TensorProto, "data_location", _VARINT)}
 
 
 def without_weights(path: Path, larger_than: int) -> bytes | None:
@@ -58,40 +67,40 @@ class _Message:
         return self._changed(begin, end, _INITIALIZER, self._tensor)
 
     def _tensor(self, begin: int, end: int) -> bytes:
-        pieces, place = [], None
-        for number, start, value, stop in self._fields(begin, end):
-            if number == _RAW_DATA and stop - value > self._larger_than:
-                place = value, stop - value
-            else:
-                pieces.append(self._content[start:stop])
-        if place is not None:
-            outside = TensorProto(data_location=TensorProto.EXTERNAL)
-            offset, length = place
-            outside.external_data.add(key="location", value=self._location)
-            outside.external_data.add(key="offset", value=str(offset))
-            outside.external_data.add(key="length", value=str(length))
-            pieces.append(outside.SerializeToString())
-        return b"".join(pieces)
+        fields = list(self._fields(begin, end))
+        data = [field for field in fields if field[0] == _RAW_DATA]
+        # One that says itself where its data are, or says twice what they are, stays as it is.
+        if len(data) != 1 or any(tag in _ELSEWHERE for tag, *_ in fields):
+            return self._content[begin:end]
+        ((_, start, value, stop),) = data
+        if stop - value <= self._larger_than:
+            return self._content[begin:end]
+        outside = TensorProto(data_location=TensorProto.EXTERNAL)
+        outside.external_data.add(key="location", value=self._location)
+        outside.external_data.add(key="offset", value=str(value))
+        outside.external_data.add(key="length", value=str(stop - value))
+        around = self._content[begin:start], self._content[stop:end]
+        return b"".join((*around, outside.SerializeToString()))
 
     def _changed(
         self, begin: int, end: int, changed: int, change: Callable[[int, int], bytes]
     ) -> bytes:
-        """The fields of a message, each of one number made another."""
+        """The fields of a message, each of one tag made another."""
         pieces = []
-        for number, start, value, stop in self._fields(begin, end):
-            if number == changed:
+        for tag, start, value, stop in self._fields(begin, end):
+            if tag == changed:
                 inner = change(value, stop)
-                pieces += [_varint(number << 3 | _BYTES), _varint(len(inner)), inner]
+                pieces += [_varint(tag), _varint(len(inner)), inner]
             else:
                 pieces.append(self._content[start:stop])
         return b"".join(pieces)
 
     def _fields(self, begin: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-        """Of each field its number, and where it, its value and what follows begin."""
+        """Of each field its tag, and where it, its value and what follows begin."""
         at = begin
         while at < end:
             tag, value = self._read_varint(at, end)
-            number, kind = tag >> 3, tag & 7
+            kind = tag & 7
             if kind == _VARINT:
                 stop = self._read_varint(value, end)[1]
             elif kind == _BYTES:
@@ -103,7 +112,7 @@ class _Message:
                 raise ValueError(f"a field at byte {at} is of an unknown kind: {kind}")
             if stop > end:
                 raise ValueError(f"a field at byte {at} ends beyond what holds it")
-            yield number, at, value, stop
+            yield tag, at, value, stop
             at = stop
 
     def _read_varint(self, at: int, end: int) -> tuple[int, int]:

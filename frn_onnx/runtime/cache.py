@@ -80,16 +80,18 @@ class Cache:
         kept = self._folder / _DIGESTS / hashlib.sha256(os.fsencode(path)).hexdigest()
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             known = json.loads(kept.read_bytes())
-            if all(_state(file) == state for file, state in known["files"].items()):
+            if all(state(file) == before for file, before in known["files"].items()):
                 return bytes.fromhex(known["sha256"])
         from frn_onnx.graph import model_io
 
         files = [path, *sorted(map(os.fspath, model_io.external_files(path)))]
-        states = {file: _state(file) for file in files}
+        states = {file: state(file) for file in files}
         digest = hashlib.sha256()
-        for file in files:
+        for file in files:  # each its own: what moves from one to the next is another content
+            content = hashlib.sha256()
             for chunk in _chunks(Path(file)):
-                digest.update(chunk)
+                content.update(chunk)
+            digest.update(content.digest())
         self._note(kept, {"files": states, "sha256": digest.hexdigest()})
         return digest.digest()
 
@@ -102,9 +104,7 @@ class Cache:
             if sum(1 for _ in kept.parent.iterdir()) >= _MOST_DIGESTS:
                 shutil.rmtree(kept.parent, ignore_errors=True)
                 kept.parent.mkdir(exist_ok=True)
-            unfinished = kept.with_name(f"{_UNFINISHED}{os.getpid()}-{threading.get_ident()}")
-            unfinished.write_text(json.dumps(known))
-            os.replace(unfinished, kept)
+            _write(kept, known)
 
     def get(self, key: str) -> tuple[dict[str, Any], Path] | None:
         """What was said of an entry, and its folder; None where there is none, or a damaged one."""
@@ -112,16 +112,22 @@ class Cache:
         try:
             said = json.loads((folder / _SAID).read_bytes())
             sums, states = said.pop("crc32"), said.pop("states")
-            if states != _states(folder) and sums != _sums(folder):
+            moved = states != _states(folder)
+            if moved and sums != _sums(folder):
                 raise ValueError("a checksum is another")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        except OSError as error:  # nothing of it says that the entry is damaged
+            logger.warning("the cached model %s cannot be read: %s", folder, error)
+            return None
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             logger.warning("the cached model %s is of no use and is made again: %s", folder, error)
             shutil.rmtree(folder, ignore_errors=True)
             return None
         with contextlib.suppress(OSError):  # somebody else's, or read-only
             os.utime(folder)
+            if moved:  # the folder was copied: the next start need not read it
+                _write(folder / _SAID, {**said, "crc32": sums, "states": _states(folder)})
         return said, folder
 
     def put(self, key: str, said: dict[str, Any], files: Path) -> None:
@@ -134,13 +140,16 @@ class Cache:
             self._make_room(size)
             with tempfile.TemporaryDirectory(dir=self._folder, prefix=_UNFINISHED) as made:
                 entry = Path(made, key)
-                shutil.copytree(files, entry)
-                head = json.dumps({**said, "crc32": _sums(entry), "states": _states(entry)})
-                (entry / _SAID).write_text(head)
-                with contextlib.suppress(FileExistsError):  # another process was faster
-                    os.rename(entry, self._folder / key)
+                entry.mkdir()  # for whoever may read the folder; a temporary one is its owner's
+                for path in files.iterdir():
+                    shutil.copyfile(path, entry / path.name)
+                head = {**said, "crc32": _sums(entry), "states": _states(entry)}
+                (entry / _SAID).write_text(json.dumps(head))
+                if not (self._folder / key / _SAID).exists():
+                    shutil.rmtree(self._folder / key, ignore_errors=True)  # half removed
+                os.rename(entry, self._folder / key)
         except OSError as error:
-            if not (self._folder / key).is_dir():
+            if not (self._folder / key / _SAID).exists():  # else another process was faster
                 logger.warning("the model could not be cached in %s: %s", self._folder, error)
 
     def _make_room(self, wanted: int) -> None:
@@ -157,6 +166,12 @@ class Cache:
                 return
             shutil.rmtree(path, ignore_errors=True)
             total -= size
+
+
+def _write(path: Path, said: dict[str, Any]) -> None:
+    unfinished = path.with_name(f"{_UNFINISHED}{os.getpid()}-{threading.get_ident()}")
+    unfinished.write_text(json.dumps(said))
+    os.replace(unfinished, path)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
@@ -178,17 +193,17 @@ def _sums(folder: Path) -> dict[str, int]:
 
 
 def _states(folder: Path) -> dict[str, list[int]]:
-    return {path.name: _state(path) for path in folder.iterdir() if path.name != _SAID}
+    return {path.name: state(path) for path in folder.iterdir() if path.name != _SAID}
 
 
-def _state(file: str | os.PathLike) -> list[int]:
+def state(file: str | os.PathLike) -> list[int]:
     """What becomes another when a file is written to, or another takes its place."""
     status = os.stat(file)
     return [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())
+    return sum(path.lstat().st_size for path in folder.rglob("*"))
 
 
 def _runtime() -> str:

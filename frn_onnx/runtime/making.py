@@ -2,12 +2,14 @@
 
 import contextlib
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnx_ir as ir
 
+from frn_onnx.errors import ModelError
 from frn_onnx.graph import model_io, protos, sites
 from frn_onnx.runtime.blocked import trial
 from frn_onnx.runtime.blocked.errors import TrialError, UnfitError
@@ -18,7 +20,7 @@ from frn_onnx.runtime.preparation import Prepared
 
 logger = logging.getLogger("frn_onnx.runtime")
 
-# Weights are written once more, to a temporary folder.
+# Files of weights are copied to a temporary folder, and what is made of them is written there.
 _LARGEST_BYTES = 2 << 30
 
 
@@ -28,9 +30,8 @@ def make(
     """What :func:`frn_onnx.runtime.preparation.prepare` says, anew."""
     loaded, lasting = _fused(model) if fuse else None, True
     if folder is None:
-        if loaded is not None:
-            model = protos.to_proto(loaded).SerializeToString()
-        return Prepared(model, Report(reason=reason or "there is no temporary folder to write to"))
+        reason = reason or "there is no temporary folder to write to"
+        return Prepared(model if loaded is None else _content(loaded), Report(reason=reason), False)
     if reason is None:
         try:
             return _blocked(loaded or _load(model), options, folder)
@@ -43,15 +44,30 @@ def make(
                 path.unlink()
     if loaded is not None:
         model = folder / "fused.onnx"
-        model_io.save(loaded, model)
+        try:
+            model_io.save(loaded, model)
+        except ModelError:  # the folder is full
+            model, lasting = _content(loaded), False
     return Prepared(model, Report(reason=reason), lasting)
 
 
 def _blocked(model: ir.Model, options: Any, folder: Path) -> Prepared:
-    if sum(value.const_value.nbytes for value in sites.initializers(model)) > _LARGEST_BYTES:
-        raise UnfitError("its weights are larger than 2 GiB")
+    if _size(model) > _LARGEST_BYTES:
+        raise UnfitError("its weights, or the files that they are in, are larger than 2 GiB")
     report = transform(model, options, trial.block(), folder)
     return Prepared(folder / FILE, report)
+
+
+def _size(model: ir.Model) -> int:
+    """Bytes of the weights, and of all that is in the files of those that are in files."""
+    weights = [value.const_value for value in sites.initializers(model)]
+    files = {os.path.realpath(w.path) for w in weights if isinstance(w, ir.ExternalTensor)}
+    inside = sum(w.nbytes for w in weights if not isinstance(w, ir.ExternalTensor))
+    return inside + sum(map(os.path.getsize, files))
+
+
+def _content(model: ir.Model) -> bytes:
+    return protos.to_proto(model).SerializeToString()
 
 
 def _fused(model: Model) -> ir.Model:

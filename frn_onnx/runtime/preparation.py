@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any, cast
 
 from frn_onnx import op
-from frn_onnx.errors import FrnError
+from frn_onnx.errors import FrnError, ModelError
 from frn_onnx.runtime import library
 from frn_onnx.runtime.blocked import trial
 from frn_onnx.runtime.blocked.errors import TrialError
 from frn_onnx.runtime.blocked.optimised import weights_in_one_file
 from frn_onnx.runtime.blocked.report import Report
-from frn_onnx.runtime.cache import Cache, Model
+from frn_onnx.runtime.cache import Cache, Model, state
 from frn_onnx.runtime.session_options import changed
 
 ort: Any = library.onnxruntime()
 logger = logging.getLogger("frn_onnx.runtime")
 
 _ALL = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+# How often a file may become another while a model is made of it.
+_MOST_TRIALS = 3
 _NONE = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
 
 
@@ -87,6 +89,7 @@ def _through(
     cache: Cache, model: Model, options: Any, folder: Path, fuse: bool, reason: str | None
 ) -> Prepared:
     """What the cache has, or what is made, and kept in there."""
+    before = _state(model)
     try:
         key = cache.key(model, fuse=fuse, block=trial.size() if reason is None else 0)
     except TrialError as error:
@@ -97,13 +100,15 @@ def _through(
         said, kept = entry
         with contextlib.suppress(KeyError, TypeError):  # damaged where no checksum looks
             found = model if said["file"] is None else kept / said["file"]
-            return Prepared(found, Report(**said["report"]))
+            # With a reason, whatever it was when the entry was made.
+            report = Report(**said["report"]) if reason is None else Report(reason=reason)
+            return Prepared(found, report)
     if reason is None:
         # What is kept is for whoever comes: nothing of the caller's options may be in it.
         options = ort.SessionOptions()
         library.register(options)
     made = _make(model, options, folder, fuse, reason)
-    if made.lasting:
+    if made.lasting and _state(model) == before:  # else the key is that of another model
         file = None if made.model is model else Path(cast(Path, made.model)).name
         cache.put(key, {"file": file, "report": dataclasses.asdict(made.report)}, folder)
     return made
@@ -115,7 +120,25 @@ def _make(
     # Only now: with all that changes graphs, it takes longer to import than a session to make.
     from frn_onnx.runtime import making
 
-    return making.make(model, options, folder, fuse, reason)
+    for _ in range(_MOST_TRIALS):
+        before = _state(model)
+        made = making.make(model, options, folder, fuse, reason)
+        if _state(model) == before:
+            return made
+        # Weights that were left in the file may be those of the one that took its place.
+    if fuse:
+        raise ModelError(f"{os.fspath(model)!r}: the file changes all the time while it is read")
+    return Prepared(model, Report(reason="its file changes all the time"), False)
+
+
+def _state(model: Model) -> list[int] | None:
+    """What tells a file from the one that takes its place."""
+    if isinstance(model, bytes):
+        return None
+    try:
+        return state(model)
+    except OSError:  # which is told by whoever loads it
+        return None
 
 
 def _against(model: Model, options: Any, fuse: bool) -> str | None:

@@ -101,7 +101,7 @@ class InferenceSession(ort.InferenceSession):
         on_cpu = set(names or ort.get_available_providers()) <= providers_.CPU_ONLY
         reason = _not_blocked(blocked, bool(plugin), on_cpu, kwargs)
         folder = os.environ.get("FRN_ONNX_CACHE") if cache is None else cache
-        cached = Cache(folder) if folder else None
+        cached = Cache(os.path.expanduser(folder)) if folder else None
         with exclusive(), contextlib.ExitStack() as stack:
             made = _temporary_folder(stack) if fuse or reason is None else None
             while True:

@@ -144,3 +144,30 @@ def test_errors_are_those_of_any_model(tmp_path):
     for missing in (tmp_path / "none.onnx", tmp_path / "folder"):
         with pytest.raises(ModelError, match=r"no such file|this is a folder"):
             model_io.load(missing, in_place=True)
+
+
+def test_a_tensor_that_says_where_its_data_are_stays_as_it_is(tmp_path):
+    """Those count, and not the raw data beside them; of raw data that are there twice the last."""
+    path = tmp_path / "model.onnx"
+    large = numpy_helper.from_array(np.ones(100, np.float32), "both")
+    large.data_location = TensorProto.EXTERNAL
+    large.external_data.add(key="location", value="elsewhere")
+    twice = numpy_helper.from_array(np.ones(100, np.float32), "twice").SerializeToString()
+    twice += TensorProto(dims=[10], raw_data=bytes(40)).SerializeToString()
+    whole = model([large])
+    graph = b"\x2a" + _length(twice) + twice
+    path.write_bytes(whole.SerializeToString() + b"\x3a" + _length(graph) + graph)
+    light = wire.without_weights(path, LARGER_THAN)
+    assert ModelProto.FromString(light) == ModelProto.FromString(path.read_bytes())
+
+
+def test_a_field_of_another_kind_stays_as_it_is(tmp_path):
+    path = tmp_path / "model.onnx"
+    unknown = b"\x39\x12\x06abcdef"  # graph's number, as eight bytes
+    path.write_bytes(model(weights()).SerializeToString() + unknown)
+    light = wire.without_weights(path, LARGER_THAN)
+    assert light.endswith(unknown)
+
+
+def _length(content):
+    return bytes([len(content) & 0x7F | 0x80, len(content) >> 7])

@@ -17,7 +17,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import frn_onnx
 from frn_onnx import op
+from frn_onnx.errors import ModelError
+from frn_onnx.graph import model_io, tensors
 from frn_onnx.graph.lowering import lower
+from frn_onnx.runtime import making
 from frn_onnx.runtime.blocked import rewriting, trial
 
 CPU = ["CPUExecutionProvider"]
@@ -361,6 +364,99 @@ def test_no_temporary_folder_is_no_error(monkeypatch):
         session = frn_onnx.InferenceSession(cnn(), providers=CPU, fuse=fuse)
         assert "temporary folder" in session.blocked.reason
         run(session, IMAGE)
+
+
+def test_a_full_temporary_folder_is_no_error(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ModelError("no space left on device")
+
+    monkeypatch.setattr(rewriting, "optimise", fail)
+    monkeypatch.setattr(model_io, "save", fail)
+    expected = run(frn_onnx.InferenceSession(cnn(), providers=CPU, blocked=False), IMAGE)[0]
+    for cache in (None, tmp_path):
+        session = frn_onnx.InferenceSession(cnn(), providers=CPU, fuse=True, cache=cache)
+        assert "no space" in session.blocked.reason
+        np.testing.assert_array_equal(run(session, IMAGE)[0], expected)
+
+
+@pytest.mark.parametrize("fuse", [False, True])
+def test_a_model_that_is_replaced_while_it_is_read(tmp_path, monkeypatch, fuse):
+    """Weights that were left in the file are not those of the other one."""
+    path, other, cache = tmp_path / "model.onnx", tmp_path / "other.onnx", tmp_path / "cache"
+    before = lower(cnn(), "primitives" if fuse else "portable")
+    after = onnx.ModelProto()
+    after.CopyFrom(before)
+    for tensor in after.graph.initializer:
+        if len(tensor.dims) > 1:
+            array = -numpy_helper.to_array(tensor)
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    onnx.save(before, path)
+    onnx.save(after, other)
+    expected = [
+        run(frn_onnx.InferenceSession(model, providers=CPU, blocked=False), IMAGE)[0]
+        for model in (before, after)
+    ]
+    load = making._load
+
+    def replaced(model):
+        loaded = load(model)
+        if other.exists():
+            os.replace(other, path)
+        return loaded
+
+    monkeypatch.setattr(making, "_load", replaced)
+    for y in (expected[1], expected[0]):
+        session = frn_onnx.InferenceSession(path, providers=CPU, fuse=fuse, cache=cache)
+        assert session.blocked.blocked == 2
+        np.testing.assert_allclose(run(session, IMAGE)[0], y, rtol=1e-4, atol=1e-4)
+        onnx.save(before, path)  # taken back: the cache has nothing of the other under its name
+
+
+def test_the_reason_is_of_this_session(tmp_path):
+    """And not that of the one that wrote the entry."""
+    session = frn_onnx.InferenceSession(cnn(), fuse=True, blocked=False, cache=tmp_path)
+    assert "blocked=False" in session.blocked.reason
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    session = frn_onnx.InferenceSession(cnn(), options, CPU, fuse=True, cache=tmp_path)
+    assert "less than all" in session.blocked.reason
+
+
+def test_a_large_file_is_not_copied_for_few_weights(tmp_path, monkeypatch):
+    path = tmp_path / "model.onnx"
+    model = cnn()
+    onnx.save(model, path, save_as_external_data=True, location="weights", size_threshold=0)
+    monkeypatch.setattr(making, "_LARGEST_BYTES", (tmp_path / "weights").stat().st_size + 5000)
+    assert frn_onnx.InferenceSession(path, providers=CPU).blocked.reason is None
+    os.truncate(tmp_path / "weights", making._LARGEST_BYTES + 1)
+    assert "larger than" in frn_onnx.InferenceSession(path, providers=CPU).blocked.reason
+
+
+def test_links_to_a_model_and_its_weights(tmp_path, monkeypatch):
+    """As in Hugging Face's cache: both are links to files of other names in one folder."""
+    blobs, folder = tmp_path / "blobs", tmp_path / "snapshots" / "main"
+    blobs.mkdir()
+    folder.mkdir(parents=True)
+    onnx.save(cnn(), blobs / "1", save_as_external_data=True, location="weights", size_threshold=0)
+    os.rename(blobs / "weights", blobs / "2")
+    onnx.save(lower(cnn(), "primitives"), blobs / "3")
+    (folder / "model.onnx").symlink_to("../../blobs/1")
+    (folder / "weights").symlink_to("../../blobs/2")
+    (folder / "alone.onnx").symlink_to("../../blobs/3")
+    expected = run(frn_onnx.InferenceSession(cnn(), providers=CPU), IMAGE)[0]
+    monkeypatch.setattr(tensors, "SMALL_BYTES", 16)  # parameters, too, stay in the file
+    for name, fuse in (("model.onnx", False), ("model.onnx", True), ("alone.onnx", True)):
+        session = frn_onnx.InferenceSession(folder / name, providers=CPU, fuse=fuse)
+        assert session.blocked.blocked == 2
+        np.testing.assert_allclose(run(session, IMAGE)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_cache_of_a_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("FRN_ONNX_CACHE", "~/cache")
+    frn_onnx.InferenceSession(cnn(), providers=CPU)
+    assert (tmp_path / "cache").is_dir()
 
 
 def test_providers_can_be_set_anew(tmp_path):

@@ -1,6 +1,7 @@
 """The folder of prepared models."""
 
 import os
+import shutil
 import threading
 
 import numpy as np
@@ -126,6 +127,30 @@ def test_a_file_that_is_another_is_read_again(cache, tmp_path, read, monkeypatch
         cache.key(path)
 
 
+def test_what_moves_between_files_is_another_content(cache, tmp_path):
+    """Although all bytes, one after the other, are the same."""
+    first, second = (numpy_helper.from_array(np.zeros(40, np.float32), name) for name in "ab")
+    model = _model(1)
+    model.graph.initializer.extend([first, second])
+    for tensor in (first, second):
+        location = f"{tensor.name}.data"
+        stored = next(t for t in model.graph.initializer if t.name == tensor.name)
+        stored.ClearField("raw_data")
+        stored.data_location = TensorProto.EXTERNAL
+        stored.external_data.add(key="location", value=location)
+        stored.external_data.add(key="offset", value="0")
+        stored.external_data.add(key="length", value="160")
+    keys = set()
+    for name, pieces in {"one": (b"12", b"3"), "other": (b"1", b"23")}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+        for piece, file in zip(pieces, "ab", strict=True):
+            (folder / f"{file}.data").write_bytes(b"".join(bytes([c]) * 160 for c in piece))
+        keys.add(cache.key(folder / "model.onnx"))
+    assert len(keys) == 2
+
+
 def test_a_young_file_is_read_again(cache, tmp_path, read):
     """It may change within the time that its file system counts in."""
     path = _saved(tmp_path / "model.onnx")
@@ -161,6 +186,45 @@ def test_keys_follow_the_runtime(cache, monkeypatch):
     assert cache.key(b"model") != before
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs modes of files")
+def test_an_entry_is_for_whoever_may_read_the_folder(cache, tmp_path):
+    source = tmp_path / "temporary"
+    source.mkdir(mode=0o700)
+    cache.put("key", {}, source)
+    (entry,) = entries(tmp_path)
+    assert entry.stat().st_mode == entry.parent.stat().st_mode
+
+
+def test_a_copied_entry_is_read_once(cache, tmp_path, read):
+    put(cache, tmp_path, "key", {"blocked": 3}, b"content")
+    shutil.copytree(tmp_path / "made", tmp_path / "copied")
+    copied = Cache(tmp_path / "copied" / "cache")
+    read.clear()
+    for _ in range(2):
+        assert copied.get("key")[0] == {"blocked": 3}
+        assert read == ["model"]
+
+
+def test_what_cannot_be_read_now_is_kept(cache, tmp_path, monkeypatch):
+    put(cache, tmp_path, "key", {"blocked": 3}, b"content")
+
+    def fail(_):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_module.Path, "read_bytes", fail)
+        assert cache.get("key") is None
+    assert cache.get("key")[0] == {"blocked": 3}
+
+
+def test_an_entry_that_is_half_removed_is_replaced(cache, tmp_path):
+    put(cache, tmp_path, "key", {"blocked": 3}, b"content")
+    (tmp_path / "made" / "cache" / "key" / "frn_onnx.json").unlink()
+    assert cache.get("key") is None
+    put(cache, tmp_path, "key", {"blocked": 4}, b"content")
+    assert cache.get("key")[0] == {"blocked": 4}
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "empty", "text", "list", "number"])
 def test_a_damaged_entry_is_none_and_is_replaced(cache, tmp_path, caplog, damage):
     key = cache.key(b"model")
@@ -191,6 +255,16 @@ def test_what_was_not_used_goes_first(tmp_path):
     assert cache.get("key0") is not None  # used now
     put(cache, tmp_path, "new", {}, bytes(800))
     assert [path.name for path in entries(tmp_path)] == ["key0", "key2", "new"]
+
+
+def test_what_killed_processes_left_counts(tmp_path):
+    folder = tmp_path / "made" / "cache"
+    for number in range(5):
+        left = folder / f".frn_onnx-{number}" / "key"
+        left.mkdir(parents=True)
+        (left / "model").write_bytes(bytes(100_000))
+    put(Cache(folder, largest=250_000), tmp_path, "new", {}, bytes(800))
+    assert len(entries(tmp_path)) == 3
 
 
 def test_what_is_not_ours_stays(tmp_path):
