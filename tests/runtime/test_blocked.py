@@ -22,6 +22,7 @@ from frn_onnx.graph import model_io, tensors
 from frn_onnx.graph.lowering import lower
 from frn_onnx.runtime import making
 from frn_onnx.runtime.blocked import rewriting, trial
+from frn_onnx.runtime.blocked.errors import TrialError
 
 CPU = ["CPUExecutionProvider"]
 
@@ -596,6 +597,18 @@ def test_a_failure_that_passes_is_not_kept(tmp_path, monkeypatch):
         session = frn_onnx.InferenceSession(cnn(), providers=CPU, cache=tmp_path)
         assert session.blocked.reason
     assert frn_onnx.InferenceSession(cnn(), providers=CPU, cache=tmp_path).blocked.reason is None
+
+
+def test_a_failed_trial_that_passes_is_tried_again(monkeypatch):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    trial._tried.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(trial.tempfile, "TemporaryDirectory", fail)
+        with pytest.raises(TrialError, match="No space left"):
+            trial.block()
+    trial.block()
 
 
 def test_importing_the_class_imports_no_graph_tools():

@@ -59,8 +59,10 @@ def _tried(trial: Callable[[Path], int]) -> tuple[int, str | None]:
             return trial(Path(folder)), None
     except UnfitError as error:
         return 0, str(error)
-    except Exception as error:  # whatever it is, the plain session will do
-        return 0, f"a small network could not be run blocked: {type(error).__name__}: {error}"
+    except Exception as error:  # whatever it is, the plain session will do, and it may pass
+        raise TrialError(
+            f"a small network could not be run blocked: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _options() -> Any:
