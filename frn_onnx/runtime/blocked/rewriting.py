@@ -71,6 +71,8 @@ def _optimise(model: ir.Model, path: Path, options: Any) -> None:
     def beside(weight: ir.TensorProtocol) -> ir.TensorProtocol:
         if not isinstance(weight, ir.ExternalTensor):
             return weight
+        if not tensors.is_large(weight):  # as shapes are, which are not inferred from files
+            return tensors.in_memory(weight)
         file = os.path.realpath(weight.path)
         if file not in made:
             made[file] = path.with_name(f"given_{len(made)}.data")
