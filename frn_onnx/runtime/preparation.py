@@ -24,9 +24,9 @@ ort: Any = library.onnxruntime()
 logger = logging.getLogger("frn_onnx.runtime")
 
 _ALL = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+_NONE = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
 # How often a file may become another while a model is made of it.
 _MOST_TRIALS = 3
-_NONE = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
 
 
 @dataclass(frozen=True)
