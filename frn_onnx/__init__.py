@@ -10,6 +10,8 @@ TensorFlow nor Keras nor ONNX Runtime.
 import importlib
 from typing import Any
 
+from frn_onnx import lazy
+
 __version__ = "0.1.0"
 
 # Public name -> the module it lives in.
@@ -34,13 +36,9 @@ __all__ = ["__version__", *sorted(_PUBLIC), *_SUBMODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        value = getattr(importlib.import_module(_PUBLIC[name]), name)
-        globals()[name] = value
-        return value
     if name in _SUBMODULES:
         return importlib.import_module(f"frn_onnx.{name}")
-    raise AttributeError(f"module 'frn_onnx' has no attribute {name!r}")
+    return lazy.load(__name__, _PUBLIC, name)
 
 
 def __dir__() -> list[str]:

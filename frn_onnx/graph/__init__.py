@@ -4,8 +4,9 @@ Public names are loaded when they are first used: sessions need a few of these m
 them take longer to import than a session to make.
 """
 
-import importlib
 from typing import Any
+
+from frn_onnx import lazy
 
 # Public name -> the module it lives in.
 _PUBLIC = {
@@ -25,11 +26,7 @@ __all__ = sorted(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'frn_onnx.graph' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_PUBLIC[name]), name)
-    globals()[name] = value
-    return value
+    return lazy.load(__name__, _PUBLIC, name)
 
 
 def __dir__() -> list[str]:
