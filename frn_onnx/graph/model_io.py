@@ -156,16 +156,17 @@ def check_output(path: str | os.PathLike, *sources: object) -> None:
 def external_files(source: str | os.PathLike) -> set[Path]:
     """The files that an ONNX file stores weights in; none for any other file."""
     try:
-        proto = _parse(Path(source))
+        proto = _parse(Path(source), in_place=True)
     except ModelError:
         return set()
     folder = Path(source).parent
-    return {
+    found = {
         folder / entry.value
         for tensor in protos.tensor_protos(proto)
         for entry in tensor.external_data
         if entry.key == "location"
     }
+    return found - {Path(source)}  # which has those that were left in place
 
 
 def byte_size(model: ir.Model | onnx.ModelProto) -> int:
