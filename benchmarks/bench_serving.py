@@ -38,7 +38,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import environments  # noqa: E402
 from serving import example_models, processes, soak  # noqa: E402
-from serving_report import render  # noqa: E402
+from serving_report import CLIENTS, render  # noqa: E402
 
 from frn_onnx.serving import ray_config  # noqa: E402
 from frn_onnx.serving.metrics import Metrics  # noqa: E402
@@ -49,7 +49,6 @@ RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
 MODEL = ROOT / ".cache" / "bench" / "resnet20_224.onnx"
 INPUT, SHAPE = "image", [1, 224, 224, 3]
 THREADS = 2
-CLIENTS = (1, 4, 16, 64)
 JSON_CLIENTS = 16
 # Longer than 64 clients wait for their turn on any machine: what is refused is not timed.
 MAX_WAIT = 600

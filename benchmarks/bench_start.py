@@ -10,6 +10,7 @@ Writes benchmarks/results/start.json and the table in docs/sessions.md.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -43,12 +45,10 @@ NETWORKS = {
 WAYS = ("plain", "blocked", "cached")
 # Prints what the first session of a process takes, with the package's import.
 FIRST = """
-import sys, time
+import json, sys, time
 begin = time.perf_counter()
 import frn_onnx
-model, way, cache = sys.argv[1:]
-how = {"plain": {"blocked": False}, "blocked": {}, "cached": {"cache": cache}}[way]
-frn_onnx.InferenceSession(model, providers=["CPUExecutionProvider"], **how)
+frn_onnx.InferenceSession(sys.argv[1], **json.loads(sys.argv[2]))
 print(time.perf_counter() - begin)
 """
 
@@ -59,16 +59,21 @@ def make(title: str) -> Path:
     if not path.exists():
         import models
 
-        name, arguments, shape = NETWORKS[title]
+        name, options, shape = NETWORKS[title]
         path.parent.mkdir(parents=True, exist_ok=True)
-        network = models.randomize(getattr(models, name)(shape, **arguments))
+        network = models.randomize(getattr(models, name)(shape, **options))
         frn_onnx.export(network, path, form="custom", verify=False)
     return path
 
 
+def arguments(way: str, cache: Path) -> dict[str, Any]:
+    """Of the session that is made in this way."""
+    how = {"plain": {"blocked": False}, "blocked": {}, "cached": {"cache": str(cache)}}[way]
+    return {"providers": CPU, **how}
+
+
 def session(path: Path, way: str, cache: Path):
-    how = {"plain": {"blocked": False}, "blocked": {}, "cached": {"cache": cache}}[way]
-    return frn_onnx.InferenceSession(path, providers=CPU, **how)
+    return frn_onnx.InferenceSession(path, **arguments(way, cache))
 
 
 def check(path: Path, shape: tuple[int, ...], cache: Path) -> None:
@@ -94,7 +99,8 @@ def measure(title: str, repeat: int, folder: Path) -> dict:
             taken[way].append(time.perf_counter() - begin)
     for _ in range(max(3, repeat // 2)):
         for way in WAYS:
-            command = [sys.executable, "-c", FIRST, str(path), way, str(cache)]
+            how = json.dumps(arguments(way, cache))
+            command = [sys.executable, "-c", FIRST, str(path), how]
             first[way].append(float(subprocess.check_output(command, text=True)))
     return {
         "network": title,
