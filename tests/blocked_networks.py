@@ -253,3 +253,39 @@ class Network:
             coordinate_transformation_mode="asymmetric",
             nearest_mode="floor",
         )
+
+
+IMAGE = np.random.default_rng(0).normal(size=(2, 3, 12, 11)).astype(np.float32)
+
+
+def cnn(channels=16, *, opset=17, dtype=np.float32, frn=(2, 3), middle=()):
+    """image -> Conv -> FRN -> Conv -> FRN -> y."""
+    rng = np.random.default_rng(3)
+    type_ = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    weights = {
+        "w1": rng.normal(size=(channels, 3, 3, 3)),
+        "w2": rng.normal(size=(channels, channels, 3, 3)) / channels,
+        **{name: rng.normal(size=(channels, 1, 1)) for name in ("gamma", "beta", "tau")},
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "w1"], ["a"], name="conv1"),
+        op.node(["a", "gamma", "beta", "tau"], "b", axes=frn, name="frn1", epsilon=0.01),
+        *middle,
+        helper.make_node("Conv", ["b", "w2"], ["c"], name="conv2"),
+        op.node(["c", "gamma", "beta"], "y", axes=frn, name="frn2", epsilon=0.01),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "cnn",
+        [helper.make_tensor_value_info("image", type_, ("n", 3, "h", "w"))],
+        [helper.make_tensor_value_info("y", type_, ("n", channels, "oh", "ow"))],
+        [numpy_helper.from_array(value.astype(dtype), name) for name, value in weights.items()],
+    )
+    imports = [helper.make_opsetid("", opset), helper.make_opsetid(op.DOMAIN, 1)]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=8)
+    helper.set_model_props(model, {"owner": "somebody"})
+    return model
+
+
+def run(session, x):
+    return session.run(None, {session.get_inputs()[0].name: x})

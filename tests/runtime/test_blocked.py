@@ -13,16 +13,14 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from blocked_networks import IMAGE, cnn, run
 from onnx import TensorProto, helper, numpy_helper
 
 import frn_onnx
 from frn_onnx import op
-from frn_onnx.errors import ModelError
-from frn_onnx.graph import model_io, tensors
 from frn_onnx.graph.lowering import lower
 from frn_onnx.runtime import making
 from frn_onnx.runtime.blocked import rewriting, trial
-from frn_onnx.runtime.blocked.errors import TrialError
 
 CPU = ["CPUExecutionProvider"]
 
@@ -34,10 +32,6 @@ def block():
 
 def test_the_trial_holds(block):
     assert block in (8, 16)
-
-
-def run(session, x):
-    return session.run(None, {session.get_inputs()[0].name: x})
 
 
 def assert_same(network, **arguments):
@@ -75,35 +69,6 @@ def test_random_networks():
     assert reports["phases"] > 0.01 * count
 
 
-def cnn(channels=16, *, opset=17, dtype=np.float32, frn=(2, 3), middle=()):
-    """image -> Conv -> FRN -> Conv -> FRN -> y."""
-    rng = np.random.default_rng(3)
-    type_ = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    weights = {
-        "w1": rng.normal(size=(channels, 3, 3, 3)),
-        "w2": rng.normal(size=(channels, channels, 3, 3)) / channels,
-        **{name: rng.normal(size=(channels, 1, 1)) for name in ("gamma", "beta", "tau")},
-    }
-    nodes = [
-        helper.make_node("Conv", ["image", "w1"], ["a"], name="conv1"),
-        op.node(["a", "gamma", "beta", "tau"], "b", axes=frn, name="frn1", epsilon=0.01),
-        *middle,
-        helper.make_node("Conv", ["b", "w2"], ["c"], name="conv2"),
-        op.node(["c", "gamma", "beta"], "y", axes=frn, name="frn2", epsilon=0.01),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "cnn",
-        [helper.make_tensor_value_info("image", type_, ("n", 3, "h", "w"))],
-        [helper.make_tensor_value_info("y", type_, ("n", channels, "oh", "ow"))],
-        [numpy_helper.from_array(value.astype(dtype), name) for name, value in weights.items()],
-    )
-    imports = [helper.make_opsetid("", opset), helper.make_opsetid(op.DOMAIN, 1)]
-    model = helper.make_model(graph, opset_imports=imports, ir_version=8)
-    helper.set_model_props(model, {"owner": "somebody"})
-    return model
-
-
 def one_frn():
     """No convolution at all."""
     model = cnn(channels=3)
@@ -111,9 +76,6 @@ def one_frn():
     frn = op.node(["image", "gamma", "beta", "tau"], "y", axes=(2, 3), epsilon=0.01)
     model.graph.node.append(frn)
     return model
-
-
-IMAGE = np.random.default_rng(0).normal(size=(2, 3, 12, 11)).astype(np.float32)
 
 
 def test_a_cnn_is_blocked_and_says_so(caplog):
@@ -228,7 +190,6 @@ def test_whatever_fails_leaves_the_plain_session(monkeypatch):
 
 
 def test_a_model_that_does_not_load_leaves_the_plain_session(monkeypatch):
-    from frn_onnx.runtime import making
     from frn_onnx.runtime.preparation import Prepared
 
     made = Prepared(b"no model", rewriting.Report(blocked=2))
@@ -281,65 +242,6 @@ def test_subgraphs():
             np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_cache_makes_the_second_start_without_the_optimiser(tmp_path, monkeypatch):
-    model = cnn()
-    folder = tmp_path / "cache"
-    first = frn_onnx.InferenceSession(model, providers=CPU, cache=folder)
-    assert first.blocked.blocked == 2
-
-    def fail(*_):
-        raise AssertionError("the optimiser ran again")
-
-    monkeypatch.setattr(rewriting, "optimise", fail)
-    monkeypatch.setenv("FRN_ONNX_CACHE", str(folder))
-    second = frn_onnx.InferenceSession(model, providers=CPU)
-    assert second.blocked == first.blocked
-    np.testing.assert_array_equal(run(second, IMAGE)[0], run(first, IMAGE)[0])
-
-
-def test_what_a_start_imports(tmp_path):
-    """Imports take longer than all else: nothing that only other work needs is among them."""
-    path, folder = tmp_path / "model.onnx", tmp_path / "cache"
-    onnx.save(cnn(), path)
-    code = f"""
-    import sys, frn_onnx
-    from frn_onnx.runtime import cache
-    cache._SETTLED_SECONDS = 0
-    session = frn_onnx.InferenceSession({str(path)!r}, providers={CPU!r}, cache={str(folder)!r})
-    assert session.blocked.blocked == 2, session.blocked
-    print(*sys.modules)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    for cached in (False, True):
-        modules = set(subprocess.check_output(command, text=True).split())
-        assert not {"frn_onnx.graph.fusion", "frn_onnx.graph.matcher"} & modules
-        assert ("onnx_ir" in modules) is not cached
-
-
-def test_fuse_when_it_is_opened(tmp_path, caplog):
-    caplog.set_level(logging.INFO, "frn_onnx.runtime")
-    path = tmp_path / "exported.onnx"
-    onnx.save(lower(cnn(), "primitives"), path)
-    before = path.read_bytes()
-    session = frn_onnx.InferenceSession(path, providers=CPU, fuse=True)
-    assert session.blocked.blocked == 2
-    assert "in place of 8 nodes" in caplog.text
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-    plain = ort.InferenceSession(before, providers=CPU)
-    np.testing.assert_allclose(run(session, IMAGE)[0], run(plain, IMAGE)[0], rtol=1e-4, atol=1e-5)
-    for arguments in ({"plugin": False}, {"blocked": False}):
-        session = frn_onnx.InferenceSession(path, providers=CPU, fuse=True, **arguments)
-        y = run(session, IMAGE)[0]
-        np.testing.assert_allclose(y, run(plain, IMAGE)[0], rtol=1e-4, atol=1e-5)
-
-
-def test_fuse_leaves_what_is_no_frn_and_says_so(tmp_path, caplog):
-    caplog.set_level(logging.INFO, "frn_onnx.runtime")
-    session = frn_onnx.InferenceSession(cnn(), providers=CPU, fuse=True, cache=tmp_path / "cache")
-    assert session.blocked.blocked == 2  # which were FRN nodes already
-
-
 def test_bad_arguments():
     with pytest.raises(ValueError, match="blocked must be False or 'auto', received 'yes'"):
         frn_onnx.InferenceSession(cnn(), blocked="yes")
@@ -352,112 +254,6 @@ def test_doctor_says_where_frn_works(tmp_path):
     onnx.save(cnn(), path)
     checks = {check.name: check.detail for check in doctor.examine(str(path)).checks}
     assert checks["layout of FRN"] == "2 nodes in ONNX Runtime's blocked layout"
-
-
-def test_no_temporary_folder_is_no_error(monkeypatch):
-    from frn_onnx.runtime import session as sessions
-
-    def fail(*_, **__):
-        raise PermissionError("read-only")
-
-    monkeypatch.setattr(sessions.tempfile, "TemporaryDirectory", fail)
-    for fuse in (False, True):
-        session = frn_onnx.InferenceSession(cnn(), providers=CPU, fuse=fuse)
-        assert "temporary folder" in session.blocked.reason
-        run(session, IMAGE)
-
-
-def test_a_full_temporary_folder_is_no_error(tmp_path, monkeypatch):
-    def fail(*_, **__):
-        raise ModelError("no space left on device")
-
-    monkeypatch.setattr(rewriting, "optimise", fail)
-    monkeypatch.setattr(model_io, "save", fail)
-    expected = run(frn_onnx.InferenceSession(cnn(), providers=CPU, blocked=False), IMAGE)[0]
-    for cache in (None, tmp_path):
-        session = frn_onnx.InferenceSession(cnn(), providers=CPU, fuse=True, cache=cache)
-        assert "no space" in session.blocked.reason
-        np.testing.assert_array_equal(run(session, IMAGE)[0], expected)
-
-
-@pytest.mark.parametrize("fuse", [False, True])
-def test_a_model_that_is_replaced_while_it_is_read(tmp_path, monkeypatch, fuse):
-    """Weights that were left in the file are not those of the other one."""
-    path, other, cache = tmp_path / "model.onnx", tmp_path / "other.onnx", tmp_path / "cache"
-    before = lower(cnn(), "primitives" if fuse else "portable")
-    after = onnx.ModelProto()
-    after.CopyFrom(before)
-    for tensor in after.graph.initializer:
-        if len(tensor.dims) > 1:
-            array = -numpy_helper.to_array(tensor)
-            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
-    onnx.save(before, path)
-    onnx.save(after, other)
-    expected = [
-        run(frn_onnx.InferenceSession(model, providers=CPU, blocked=False), IMAGE)[0]
-        for model in (before, after)
-    ]
-    load = making._load
-
-    def replaced(model):
-        loaded = load(model)
-        if other.exists():
-            os.replace(other, path)
-        return loaded
-
-    monkeypatch.setattr(making, "_load", replaced)
-    for y in (expected[1], expected[0]):
-        session = frn_onnx.InferenceSession(path, providers=CPU, fuse=fuse, cache=cache)
-        assert session.blocked.blocked == 2
-        np.testing.assert_allclose(run(session, IMAGE)[0], y, rtol=1e-4, atol=1e-4)
-        onnx.save(before, path)  # taken back: the cache has nothing of the other under its name
-
-
-def test_the_reason_is_of_this_session(tmp_path):
-    """And not that of the one that wrote the entry."""
-    session = frn_onnx.InferenceSession(cnn(), fuse=True, blocked=False, cache=tmp_path)
-    assert "blocked=False" in session.blocked.reason
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    session = frn_onnx.InferenceSession(cnn(), options, CPU, fuse=True, cache=tmp_path)
-    assert "less than all" in session.blocked.reason
-
-
-def test_a_large_file_is_not_copied_for_few_weights(tmp_path, monkeypatch):
-    path = tmp_path / "model.onnx"
-    model = cnn()
-    onnx.save(model, path, save_as_external_data=True, location="weights", size_threshold=0)
-    monkeypatch.setattr(making, "_LARGEST_BYTES", (tmp_path / "weights").stat().st_size + 5000)
-    assert frn_onnx.InferenceSession(path, providers=CPU).blocked.reason is None
-    os.truncate(tmp_path / "weights", making._LARGEST_BYTES + 1)
-    assert "larger than" in frn_onnx.InferenceSession(path, providers=CPU).blocked.reason
-
-
-def test_links_to_a_model_and_its_weights(tmp_path, monkeypatch):
-    """As in Hugging Face's cache: both are links to files of other names in one folder."""
-    blobs, folder = tmp_path / "blobs", tmp_path / "snapshots" / "main"
-    blobs.mkdir()
-    folder.mkdir(parents=True)
-    onnx.save(cnn(), blobs / "1", save_as_external_data=True, location="weights", size_threshold=0)
-    os.rename(blobs / "weights", blobs / "2")
-    onnx.save(lower(cnn(), "primitives"), blobs / "3")
-    (folder / "model.onnx").symlink_to("../../blobs/1")
-    (folder / "weights").symlink_to("../../blobs/2")
-    (folder / "alone.onnx").symlink_to("../../blobs/3")
-    expected = run(frn_onnx.InferenceSession(cnn(), providers=CPU), IMAGE)[0]
-    monkeypatch.setattr(tensors, "SMALL_BYTES", 16)  # parameters, too, stay in the file
-    for name, fuse in (("model.onnx", False), ("model.onnx", True), ("alone.onnx", True)):
-        session = frn_onnx.InferenceSession(folder / name, providers=CPU, fuse=fuse)
-        assert session.blocked.blocked == 2
-        np.testing.assert_allclose(run(session, IMAGE)[0], expected, rtol=1e-5, atol=1e-6)
-
-
-def test_the_cache_of_a_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    monkeypatch.setenv("FRN_ONNX_CACHE", "~/cache")
-    frn_onnx.InferenceSession(cnn(), providers=CPU)
-    assert (tmp_path / "cache").is_dir()
 
 
 def test_providers_can_be_set_anew(tmp_path):
@@ -572,54 +368,3 @@ def test_another_layout_in_front_of_a_convolution(axes, parameter):
     assert session.blocked.blocked >= 2
     y, expected = session.run(None, feeds)[0], plain.run(None, feeds)[0]
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_a_file_that_is_asked_for_holds_its_weights(tmp_path):
-    options = ort.SessionOptions()
-    frn_onnx.InferenceSession(cnn(), options, CPU)
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    frn_onnx.InferenceSession(cnn(), options, CPU)
-    assert [path.name for path in tmp_path.iterdir()] == ["optimised.onnx"]
-
-
-def test_a_missing_model_is_told_by_onnx_runtime(tmp_path):
-    for cache in (None, tmp_path / "cache"):
-        with pytest.raises(Exception, match=r"ONNXRuntimeError.*nothing.onnx"):
-            frn_onnx.InferenceSession(tmp_path / "nothing.onnx", providers=CPU, cache=cache)
-
-
-def test_a_failure_that_passes_is_not_kept(tmp_path, monkeypatch):
-    def fail(*_):
-        raise MemoryError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(rewriting, "optimise", fail)
-        session = frn_onnx.InferenceSession(cnn(), providers=CPU, cache=tmp_path)
-        assert session.blocked.reason
-    assert frn_onnx.InferenceSession(cnn(), providers=CPU, cache=tmp_path).blocked.reason is None
-
-
-def test_a_failed_trial_that_passes_is_tried_again(monkeypatch):
-    def fail(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    trial._tried.cache_clear()
-    with monkeypatch.context() as patch:
-        patch.setattr(trial.tempfile, "TemporaryDirectory", fail)
-        with pytest.raises(TrialError, match="No space left"):
-            trial.block()
-    trial.block()
-
-
-def test_importing_the_class_imports_no_graph_tools():
-    """They take longer than most sessions; only those that change their model need them."""
-    code = """
-    import sys
-    import frn_onnx
-    frn_onnx.InferenceSession
-    print(sorted({"onnx_ir", "sympy", "frn_onnx.graph"} & set(sys.modules)))
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\n"
