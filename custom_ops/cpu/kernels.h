@@ -5,6 +5,7 @@
 #define FRN_ONNX_CPU_KERNELS_H_
 
 #include <cstdint>
+#include <type_traits>
 
 #include "cpu/element.h"
 
@@ -103,11 +104,7 @@ constexpr double kTiny = 0x1p96;
 
 // Whether no square of a T over- or underflows in the compute type, as far as there is a wider one.
 template <class T>
-constexpr bool kSquaresFit = false;
-template <>
-constexpr bool kSquaresFit<F16> = true;
-template <>
-constexpr bool kSquaresFit<double> = true;
+constexpr bool kSquaresFit = std::is_same_v<T, F16> || std::is_same_v<T, double>;
 
 template <class List>
 struct KernelsOfTypes;
