@@ -17,9 +17,12 @@ from frn_onnx import op
 from frn_onnx.graph import inputs, sites
 from frn_onnx.graph.edit import FreeNames, add_initializer, remove_unused, take_over
 from frn_onnx.graph.evaluator import evaluator_of
+from frn_onnx.graph.matcher.axes import Frame
 from frn_onnx.graph.matcher.constants import Constants
+from frn_onnx.graph.matcher.form import Form
+from frn_onnx.graph.matcher.rules import evaluate
 from frn_onnx.graph.matcher.shapes import Shapes
-from frn_onnx.graph.matcher.values import clips_from_below_alone, number
+from frn_onnx.graph.matcher.values import Context, Known
 from frn_onnx.graph.probe import widened
 
 logger = logging.getLogger("frn_onnx.graph")
@@ -118,35 +121,28 @@ def _block(
     (channels, *_) = shapes.of(site.parameters()["gamma"]) or [None]
     if not isinstance(channels, int):
         return None
-    threshold = _only_user(addition.outputs[0], _THRESHOLDS)
-    tau = None if threshold is None else _tau(site, threshold, channels, constants)
+    axes, _ = site.attributes()
+    frame = Frame(dims, op.channel_axis(axes)).with_channels(channels)
+    total = addition.outputs[0]
+    threshold = _only_user(total, _THRESHOLDS)
+    tau = None if threshold is None else _tau(total, threshold, frame, constants, shapes)
     if tau is None:
         threshold = None
     return _Block(site, addition, residual, channels, threshold, tau)
 
 
 def _tau(
-    site: sites.Site, threshold: ir.Node, channels: int, constants: Constants
+    total: ir.Value, threshold: ir.Node, frame: Frame, constants: Constants, shapes: Shapes
 ) -> np.ndarray | None:
-    """The bound of Max(v, bound), Relu or Clip from below: one value, or one per channel."""
-    values = [constants.get(value) for value in threshold.inputs]
-    bounds: list[np.ndarray] = []
-    if threshold.op_type == "Relu":
-        bounds = [np.zeros(())]
-    elif threshold.op_type == "Clip":
-        lower = number(threshold, values, 1, "min")
-        if isinstance(lower, np.ndarray) and clips_from_below_alone(threshold, values):
-            bounds = [lower]
-    elif len(values) == 2:  # of three operands, one more may be no constant
-        bounds = [value for value in values if value is not None]
-    if len(bounds) != 1 or np.isnan(bound := bounds[0]).any():
+    """What a node bounds a sum from below by, in the matcher's algebra; None: something else."""
+    form = Form(axes=frame.full, scale=np.ones(()), x_power=1)
+    args: list[Known | None] = [
+        form if value is total else constants.get(value) for value in threshold.inputs
+    ]
+    bounded = evaluate(Context(frame, constants, shapes), threshold, args)
+    if not isinstance(bounded, Form) or not frame.same(bounded.axes, frame.full):
         return None
-    axes, _ = site.attributes()
-    channel, rank = op.channel_axis(axes), len(axes) + 2
-    wide = (1,) * (rank - bound.ndim) + bound.shape
-    single, whole = [1] * rank, [1] * rank
-    whole[channel] = channels
-    return bound.reshape(-1) if list(wide) in (single, whole) else None
+    return bounded.threshold
 
 
 def _replace(block: _Block, shapes: Shapes, names: FreeNames) -> Taken:

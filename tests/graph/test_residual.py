@@ -60,6 +60,7 @@ def assert_same(rng, before, after):
         "[relu] y = Relu (s)",
         "[max] y = Max (tau, s)",
         "[max] y = Max (s, zero)",
+        "[max] y = Max (zero, s, tau)",
         "[clip] y = Clip (s, epsilon1)",
         "[none] y = Identity (s)",
     ],
@@ -119,7 +120,6 @@ def test_what_is_no_block_stays(rng, case, left):
     [
         "[clip] y = Clip (s, low, high)",
         "[max] y = Max (s, r)",
-        "[max] y = Max (s, tau, zero)",
         "[max] y = Max (s, r, zero)",
         "[elu] y = Elu (s)",
         "[relu] t = Relu (s)\n [more] y = Mul (t, s)",
