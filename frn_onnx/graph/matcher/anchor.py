@@ -5,6 +5,7 @@ the search starts there and walks back, over squares, casts, transposes and cons
 tensors that x may be. Whether one of them is x is proved later (``match.py``).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -14,13 +15,19 @@ from frn_onnx.graph.matcher.shapes import Shapes
 
 # Sums of products of two tensors.
 _CONTRACTIONS = frozenset({"Einsum", "MatMul"})
-REDUCTIONS = _CONTRACTIONS | frozenset(
-    {"AveragePool", "GlobalAveragePool", "GlobalLpPool", "RMSNormalization", "ReduceL2"}
-    | {"ReduceMean", "ReduceSum", "ReduceSumSquare"}
+# Norms: what they give is as large as what they reduce.
+_NORMS = frozenset({"LpNormalization", "RMSNormalization"})
+_POOLS = frozenset({"AveragePool", "GlobalAveragePool", "GlobalLpPool", "LpPool"})
+REDUCTIONS = (
+    _CONTRACTIONS
+    | _NORMS
+    | _POOLS
+    | {"ReduceL1", "ReduceL2", "ReduceMean", "ReduceSum", "ReduceSumSquare"}
 )
 _MOVES = frozenset({"Identity", "Transpose", "Cast", "Abs"})
 _RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand"})
 _ARITHMETIC = frozenset({"Mul", "Div", "Add", "Sub", "Neg", "Pow", "Max"})
+_ANY = _MOVES | _RESHAPES | _ARITHMETIC
 _LONGEST = 64
 _WIDENING = frozenset(
     {
@@ -66,24 +73,16 @@ class AnchorFinder:
             self._furthest(start, _MOVES | _RESHAPES),
             self._furthest(start, _MOVES),
             start,
-            self._furthest(start, _MOVES | _RESHAPES | _ARITHMETIC),
+            self._furthest(start, _ANY),
         )
         # What is constant is a parameter, whatever is computed of it.
         varying = [root for root in dict.fromkeys(roots) if self._constants.get(root) is None]
         return Anchor(node, tuple(varying)) if varying else None
 
-    def _squared_behind(self, reduced: ir.Value | None) -> ir.Value | None:
+    def _squared_behind(self, reduced: ir.Value) -> ir.Value:
         """What was squared to give a tensor; the tensor itself where nothing was."""
-        value = reduced
-        for _ in range(_LONGEST):
-            if value is None:
-                return None
-            if (base := self._square(value)) is not None:
-                return base
-            if (behind := self._behind(value, _MOVES | _RESHAPES | _ARITHMETIC)) is None:
-                break
-            value = behind
-        return reduced
+        squares = (self._square(value) for value in self._chain(reduced))
+        return next((base for base in squares if base is not None), reduced)
 
     def _square(self, value: ir.Value) -> ir.Value | None:
         """v for v * v and v ** 2."""
@@ -100,36 +99,32 @@ class AnchorFinder:
         """The tensor that both inputs of a node come from."""
         if len(node.inputs) != 2 or node.inputs[0] is None or node.inputs[1] is None:
             return None
-        first = self._chain(node.inputs[0])
+        first = set(self._chain(node.inputs[0]))
         return next((v for v in self._chain(node.inputs[1]) if v in first), None)
 
-    def _chain(self, value: ir.Value) -> dict[ir.Value, None]:
+    def _chain(self, value: ir.Value, through: frozenset[str] = _ANY) -> Iterator[ir.Value]:
         """The value, and what it was moved and scaled from."""
-        chain = {value: None}
-        while len(chain) < _LONGEST:
-            behind = self._behind(value, _MOVES | _RESHAPES | _ARITHMETIC)
+        behind: ir.Value | None = value
+        for _ in range(_LONGEST + 1):
             if behind is None:
-                break
-            chain[value := behind] = None
-        return chain
+                return
+            yield behind
+            behind = self._behind(behind, through)
 
     def _furthest(self, value: ir.Value, through: frozenset[str]) -> ir.Value:
-        for _ in range(_LONGEST):
-            # What a narrowing cast lost, x never had; behind the square it is only rounding.
-            if self._narrows(value):
-                break
-            behind = self._behind(value, through)
-            if behind is None:
-                break
-            value = behind
-        return value
+        """The last value of a chain, and of those the first that a cast has narrowed.
+
+        What a narrowing cast lost, x never had; behind the square it is only rounding.
+        """
+        chain = list(self._chain(value, through))
+        return next(filter(self._narrows, chain), chain[-1])
 
     def _behind(self, value: ir.Value, through: frozenset[str]) -> ir.Value | None:
         """The input that a node moves, or scales by a constant, to give ``value``."""
         node = value.producer()
         if node is None or node.domain != "":
             return None
-        if node.op_type in REDUCTIONS and node.op_type != "RMSNormalization":
+        if node.op_type in REDUCTIONS - _NORMS:
             # A mean over H of a mean over W.
             return node.inputs[0] if through >= _ARITHMETIC else None
         if node.op_type not in through:

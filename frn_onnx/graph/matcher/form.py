@@ -98,8 +98,9 @@ class Form:
 
     @property
     def looks_like_frn(self) -> bool:
-        """It is FRN, or would be without its flaw."""
-        count_left = bool(self.sizes.powers) and self.flaw is None
+        """It is FRN, or would be without its flaw or with an epsilon."""
+        exact = self.flaw is None and self.epsilon is not None
+        count_left = bool(self.sizes.powers) and exact
         return self.x_power == 1 and self.nu_power == -0.5 and not count_left
 
     def floor(self) -> np.ndarray:

@@ -29,8 +29,6 @@ _ROUNDED = (
     "is divided by its root"
 )
 _ROLES = {"Mul": "its gamma", "Add": "its beta", "Max": "its tau", "Sub": "its tau"}
-# A GDN layer divides by the root of a convolution.
-_GATHERING = REDUCTIONS | {"Conv"}
 
 
 class LeftoverFinder:
@@ -61,7 +59,7 @@ class LeftoverFinder:
             if not self._is_root(node):
                 continue
             behind = self._behind(node.inputs[0])
-            if any(maker.op_type in _GATHERING for maker in behind):
+            if any(map(_gathers, behind)):
                 yield from self._outline(node, behind, understood.get(node.outputs[0]))
 
     def parameters(self, match: Match) -> Iterator[Miss]:
@@ -85,7 +83,7 @@ class LeftoverFinder:
         if node.op_type == "Pow" and node.domain == "" and len(node.inputs) == 2:
             exponent = self._constants.get(node.inputs[1])
             return exponent is not None and exponent.size == 1 and abs(exponent.item()) == 0.5
-        return node.op_type == "Sqrt" and node.domain == ""
+        return node.op_type in ("Sqrt", "Exp") and node.domain == ""
 
     def _behind(self, value: ir.Value | None) -> dict[ir.Node, None]:
         """The nodes that compute a value, the nearest first."""
@@ -162,6 +160,15 @@ class LeftoverFinder:
             f"x is divided by a root of a mean, but the proof that it is FRN ends at "
             f"{name_of(stop)!r} ({stop.op_type})"
         )
+
+
+def _gathers(node: ir.Node) -> bool:
+    """Whether a node may make one number of many; a GDN layer has a convolution for that."""
+    return (
+        node.op_type in REDUCTIONS | {"Conv", "Gemm"}
+        or node.op_type.startswith("Reduce")
+        or node.op_type.endswith("Pool")
+    )
 
 
 def _only_user(value: ir.Value) -> ir.Node | None:

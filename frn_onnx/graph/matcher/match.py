@@ -119,6 +119,10 @@ class _Search:
         if first.magnitude:
             return Miss(cone, MAGNITUDE)
         if first.epsilon is None:
+            # The op says so by its name, unless it is used as FRN is.
+            scaled = any(self._trace.form(value).scale.ndim for value in chain)
+            if chain[0].producer().op_type == "LpNormalization" and not scaled:
+                return None
             return Miss(cone, "nothing is added to the mean square: this is L2 normalisation")
         for y in reversed(chain):
             cone = self._cone(y)

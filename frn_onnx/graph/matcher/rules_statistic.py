@@ -16,8 +16,10 @@ def reduced_positions(
     context: Context, node: ir.Node, args: list[Known | None], rank: int
 ) -> tuple[int, ...] | None:
     """The axes of its input that a reduction runs over; None if they are not known."""
-    if node.op_type in ("GlobalAveragePool", "AveragePool", "GlobalLpPool"):
+    if node.op_type.endswith("Pool"):
         return tuple(range(2, rank))
+    if node.op_type == "LpNormalization":
+        return (from_front(node.attributes.get_int("axis", -1), rank),)
     if node.op_type == "RMSNormalization":
         first = node.attributes.get_int("axis", -1)
         return tuple(range(from_front(first, rank), rank))
@@ -57,8 +59,6 @@ def _statistic(
     """mean(x ** before) ** after, or the same with the sum."""
 
     def rule(context, node, args):
-        if not isinstance(args[0], Form):
-            return None
         frame = context.frame
         found = _reduce(context, node, args)
         raised = fm.power(frame, args[0], before)
@@ -67,39 +67,54 @@ def _statistic(
         reduced, left = found
         result = fm.mean(raised, reduced, left)
         if result is not None and summed:
-            count = frame.size(reduced)
-            result = fm.multiply_by_size(result, count)
+            result = fm.multiply_by_size(result, frame.size(reduced))
         return result and fm.power(frame, result, after)
 
     return rule
 
 
-def _average_pool(context, node, args):
-    """An average over a window is a mean over the plane if the window is the plane."""
-    if not isinstance(args[0], Form):
-        return None
-    dims = context.shapes.of(node.inputs[0])
-    kernel = node.attributes["kernel_shape"].as_ints()
-    padding = node.attributes.get_string("auto_pad", "NOTSET")
-    if (
-        dims is None
-        or tuple(dims[2:]) != tuple(kernel)
-        or any(node.attributes.get_ints("pads", ()))
-        or padding not in ("NOTSET", "VALID")
-    ):
-        return None
-    return _statistic()(context, node, args)
+_l2 = _statistic(before=2, after=0.5, summed=True)
 
 
-def _global_lp_pool(context, node, args):
-    order = node.attributes.get_int("p", 2)
-    return _statistic(before=2, after=0.5, summed=True)(context, node, args) if order == 2 else None
+def _l1(context, node, args):
+    """Of squares, which have no sign, it is the sum."""
+    return _statistic(summed=True)(context, node, [fm.absolute(context.frame, args[0]), *args[1:]])
+
+
+def _lp(context, node, args):
+    rule = {1: _l1, 2: _l2}[node.attributes.get_int("p", 2)]
+    return rule(context, node, args)
+
+
+def _windowed(rule: Rule) -> Rule:
+    """What is taken over a window is taken over the plane if the window is the plane."""
+
+    def windowed(context, node, args):
+        dims = context.shapes.of(node.inputs[0])
+        kernel = node.attributes["kernel_shape"].as_ints()
+        padding = node.attributes.get_string("auto_pad", "NOTSET")
+        if (
+            dims is None
+            or tuple(dims[2:]) != tuple(kernel)
+            or any(node.attributes.get_ints("pads", ()))
+            or padding not in ("NOTSET", "VALID")
+        ):
+            return None
+        return rule(context, node, args)
+
+    return windowed
+
+
+def _lp_normalization(context, node, args):
+    """x / sqrt(sum(x**2)) along an axis, which may hold the plane."""
+    x, order = args[0], node.attributes.get_int("p", 2)
+    root = fm.power(context.frame, _l2(context, node, [x]), -1) if order == 2 else None
+    # Over other axes it is another norm, and says so by its name.
+    return None if root is None or root.flaw else fm.multiply(context.frame, x, root, x.axes)
 
 
 def _rms_normalization(context, node, args):
     """Opset 23: x / sqrt(mean(x**2, axis...) + epsilon) * scale."""
-    if not isinstance(args[0], Form):
-        return None
     frame, x = context.frame, args[0]
     nu2 = _statistic(before=2)(context, node, [x])
     epsilon = node.attributes.get_float("epsilon", 1e-5)
@@ -108,8 +123,7 @@ def _rms_normalization(context, node, args):
     shifted = fm.add(nu2, fm.constant(np.asarray(epsilon), ()), nu2.axes)
     root = shifted and fm.power(frame, shifted, -0.5)
     if root is None or root.flaw is not None:
-        # Over other axes it is another norm, and says so by its name.
-        return None
+        return None  # another norm, as above
     normal = fm.multiply(frame, x, root, x.axes)
     scale = args[1]
     dims = context.shapes.of(node.inputs[0])
@@ -140,8 +154,6 @@ def contraction(node: ir.Node, ranks: Sequence[int]) -> list[str] | None:
 
 def _contract(context, node, args):
     """A product of two tensors whose axes are matched by name, summed over those that end there."""
-    if not all(isinstance(arg, Form | np.ndarray) for arg in args):
-        return None
     ranks = [arg.ndim if isinstance(arg, np.ndarray) else len(arg.axes) for arg in args]
     labels = contraction(node, ranks)
     if labels is None or [len(part) for part in labels[:-1]] != ranks:
@@ -178,13 +190,16 @@ def _aligned(arg: Form | np.ndarray, labels: str, everything: str) -> Form | np.
 
 
 STATISTICS: dict[str, Rule] = {
-    "AveragePool": _average_pool,
+    "AveragePool": _windowed(_statistic()),
     "Einsum": _contract,
     "GlobalAveragePool": _statistic(),
-    "GlobalLpPool": _global_lp_pool,
+    "GlobalLpPool": _lp,
+    "LpNormalization": _lp_normalization,
+    "LpPool": _windowed(_lp),
     "MatMul": _contract,
     "RMSNormalization": _rms_normalization,
-    "ReduceL2": _statistic(before=2, after=0.5, summed=True),
+    "ReduceL1": _l1,
+    "ReduceL2": _l2,
     "ReduceMean": _statistic(),
     "ReduceSum": _statistic(summed=True),
     "ReduceSumSquare": _statistic(before=2, summed=True),

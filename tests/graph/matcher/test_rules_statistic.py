@@ -100,8 +100,16 @@ class TestSums:
         assert (found.nu_power, found.sizes, found.axes) == (0.5, (H * W) ** 0.5, KEPT)
         assert found.flaw is None
 
+    @pytest.mark.parametrize("node", ["ReduceL1(q, hw)", "GlobalLpPool<p = 1>(q)"])
+    def test_the_first_norm_of_squares_is_their_sum(self, node):
+        found = form(SQUARE + f"m = {node}")
+        assert (found.x_power, found.sizes, found.over) == (2, H * W, {2, 3})
+
+    def test_the_first_norm_of_x_is_a_mean_of_its_magnitude(self):
+        found = form("m = ReduceL1(x, hw)")
+        assert (found.x_power, found.magnitude, found.over) == (1, True, {2, 3})
+
     def test_another_norm_is_none(self):
-        assert form("m = GlobalLpPool<p = 1>(x)") is None
         assert form("m = GlobalLpPool<p = 3>(x)") is None
 
     def test_a_norm_of_a_square_is_none(self):
@@ -137,6 +145,12 @@ class TestAveragePool:
     )
     def test_of_other_windows_is_none(self, attributes):
         assert self.pool(attributes) is None
+
+    @pytest.mark.parametrize("order", [1, 2])
+    def test_a_norm_over_a_window(self, order):
+        body = SQUARE + f"m = LpPool<p = {order}, kernel_shape = [5, 4]>({'_qx'[order]})"
+        assert form(body, x=FIXED).scale == (20 if order == 1 else 20**0.5)
+        assert form(body.replace("[5, 4]", "[5, 3]"), x=FIXED) is None
 
     def test_of_a_plane_of_open_size_is_none(self):
         assert self.pool("kernel_shape = [5, 4]", "float[N,3,H,W]") is None
