@@ -33,8 +33,6 @@ def _divide(context, node, args):
 
 def _power(context, node, args):
     base, exponent = args
-    if not isinstance(base, Form) or not isinstance(exponent, np.ndarray) or exponent.size != 1:
-        return None
     axes = context.frame.broadcast(base.axes, ((),) * exponent.ndim)
     return fm.power(context.frame, base.but(axes=axes), float(exponent.item()))
 
@@ -53,13 +51,12 @@ def _unary(operate: Callable[[Frame, Form], Form | None]) -> Rule:
     return rule
 
 
-def _of_form(operate: Callable[[Frame, Form], Form | None]) -> Rule:
-    """What integers have, too: theirs stay shape arithmetic, for integers divide otherwise."""
+def _absolute(context, node, args):
+    return fm.absolute(context.frame, args[0])
 
-    def rule(context, node, args):
-        return operate(context.frame, args[0]) if isinstance(args[0], Form) else None
 
-    return rule
+def _negate(context, node, args):
+    return fm.negate(args[0])
 
 
 def _variadic(operate: Callable[[Form, Form, Axes], Form | None]) -> Rule:
@@ -85,7 +82,7 @@ def _relu(context, node, args):
 
 
 def _clip(context, node, args):
-    if not isinstance(args[0], Form) or not clips_from_below_alone(node, args):
+    if not clips_from_below_alone(node, args):
         return None
     if not is_given(node, 1, "min"):
         return args[0]
@@ -116,10 +113,8 @@ def _where(context, node, args):
     The first gives t for a NaN, the op NaN: a network's NaN is a fault, not a value it relies on.
     """
     condition, yes, no = args
-    if not isinstance(condition, Comparison):
-        return None
     kept, other = (yes, no) if condition.greater else (no, yes)
-    if not isinstance(kept, Form) or not kept.same(condition.form):
+    if not kept.same(condition.form):
         return None
     if not context.frame.same(kept.axes, condition.form.axes):
         return None
@@ -132,7 +127,7 @@ def _where(context, node, args):
 
 
 ELEMENTWISE: dict[str, Rule] = {
-    "Abs": _of_form(fm.absolute),
+    "Abs": _absolute,
     "Add": _variadic(fm.add),
     "Clip": _clip,
     "Div": _divide,
@@ -142,7 +137,7 @@ ELEMENTWISE: dict[str, Rule] = {
     "LessOrEqual": _compare(False),
     "Max": _maximum,
     "Mul": _multiply,
-    "Neg": _of_form(lambda frame, a: fm.negate(a)),
+    "Neg": _negate,
     "Pow": _power,
     "Reciprocal": _unary(lambda frame, a: fm.power(frame, a, -1)),
     "Relu": _relu,

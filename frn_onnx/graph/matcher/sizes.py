@@ -5,6 +5,8 @@ of Shape, Gather, Mul, Cast, Concat ... Here such a tensor is a list of products
 axes, so the division above is known to turn the sum into the mean whatever H and W are.
 """
 
+import math
+
 import numpy as np
 import onnx_ir as ir
 
@@ -57,27 +59,19 @@ def _size(context, node, args):
 
 def _gather(context, node, args):
     data, index = args
-    if not isinstance(data, Sizes) or not isinstance(index, np.ndarray) or index.ndim > 1:
+    if index.ndim > 1:
         return None
     return _simple([data.entries[int(i)] for i in index.reshape(-1)], index.ndim)
 
 
 def _slice(context, node, args):
-    data = args[0]
-    bounds = [
-        int(a.item()) if isinstance(a, np.ndarray) and a.size == 1 else None for a in args[1:]
-    ]
-    if len(bounds) < 2 or None in bounds:
-        return None
-    step = bounds[3] if len(bounds) > 3 else 1
-    return _simple(data.entries[bounds[0] : bounds[1] : step], 1)
+    start, end, *rest = (int(bound.item()) for bound in args[1:])
+    step = rest[1] if len(rest) > 1 else 1
+    return _simple(args[0].entries[start:end:step], 1)
 
 
 def _concat(context, node, args):
-    parts = [_as_sizes(arg) for arg in args]
-    if any(part is None for part in parts):
-        return None
-    return _simple([size for part in parts for size in part.entries], 1)
+    return _simple([size for arg in args for size in _as_sizes(arg).entries], 1)
 
 
 def _to_scalar(context, node, args):
@@ -116,8 +110,6 @@ def _divide(context, node, args):
 def _elementwise(operate):
     def rule(context, node, args):
         a, b = (_as_sizes(arg) for arg in args)
-        if a is None or b is None:
-            return None
         count = max(len(a.entries), len(b.entries))
         left = a.entries * (count if len(a.entries) == 1 else 1)
         right = b.entries * (count if len(b.entries) == 1 else 1)
@@ -133,19 +125,13 @@ def _elementwise(operate):
 
 
 def _product(context, node, args):
-    result = Size()
-    for size in args[0].entries:
-        if size is None:
-            return None
-        result *= size
+    result = math.prod(args[0].entries, start=Size())
     return _simple([result], int(bool(node.attributes.get_int("keepdims", 1))))
 
 
 def _equal(context, node, args):
     """No size is negative, so a size never equals -1; the one thing exporters ask."""
     a, b = (_as_sizes(arg) for arg in args)
-    if a is None or b is None or len(a.entries) != len(b.entries):
-        return None
     result = []
     for p, q in zip(a.entries, b.entries, strict=True):
         if p is None or q is None:
@@ -158,14 +144,9 @@ def _equal(context, node, args):
 
 
 def _where(context, node, args):
-    condition, yes, no = args[0], _as_sizes(args[1]), _as_sizes(args[2])
-    if not isinstance(condition, np.ndarray) or yes is None or no is None:
-        return None
-    chosen = [
-        p if c else q
-        for c, p, q in zip(condition.reshape(-1), yes.entries, no.entries, strict=False)
-    ]
-    return _simple(chosen, 1) if len(chosen) == condition.size else None
+    yes, no = (_as_sizes(arg).entries for arg in args[1:])
+    pairs = zip(args[0].reshape(-1), yes, no, strict=True)
+    return _simple([p if chosen else q for chosen, p, q in pairs], 1)
 
 
 SIZE_RULES: dict[str, Rule] = {

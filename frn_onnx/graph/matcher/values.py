@@ -70,10 +70,12 @@ Rule = Callable[[Context, ir.Node, list[Known | None]], Known | None]
 
 
 def apply(rule: Rule, context: Context, node: ir.Node, args: list[Known | None]) -> Known | None:
-    """What a rule gives; None for a node that breaks its own specification.
+    """What a rule gives; None where it cannot do its work with what it got.
 
-    A perm of another rank, an index out of range, a division by zero, an attribute that was of
-    another type in another opset: whether the model is valid at all is not the matcher's to say.
+    A rule takes each input for what it is made for, a form or a number, and need not ask: another
+    one lacks what it reads. Nor does it ask whether a node keeps to its specification. A perm of
+    another rank, an index out of range, a division by zero, an attribute that was of another type
+    in another opset: whether the model is valid at all is not the matcher's to say.
     """
     try:
         return rule(context, node, args)
