@@ -69,11 +69,11 @@ def set_form(model: ir.Model, form: Form, shapes: Shapes | None = None) -> list[
         ModelError: an FRN node, or a function that is its body, is invalid, or the model's opset
             is too old for the form.
     """
-    for function in frn_functions(model):
-        bodies.check(function)
-        del model.functions[function.identifier()]
     sites = frn_sites(model)
     _check(model, sites)
+    for function in frn_functions(model):
+        bodies.check(function, sites)
+        del model.functions[function.identifier()]
     inputs.canonicalise(sites)
     known = operands(model, sites, shapes)
     _check_types(sites, known)

@@ -44,9 +44,11 @@ def test_every_body_that_is_written(op_type, opset, types):
                 opset=opset, inputs=count, x_types=types, param_types=param_types, op_type=op_type
             )
             function = ir.serde.deserialize_function(proto)
-            bodies.check(function)
-            # It was tried, and not left.
-            assert bodies._run(function, bodies._feeds(function)) is not None
+            for attributes in ({"axes": (2, 3), "epsilon": 0.25}, {"axes": (1,), "epsilon": 1e-6}):
+                assert bodies._agrees(function, attributes)
+                # It was tried, and not left.
+                feeds = bodies._feeds(function, attributes["axes"], attributes["epsilon"])
+                assert bodies._run(function, feeds, attributes) is not None
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_a_function_that_no_node_can_call():
     node = helper.make_node("Identity", ["X"], ["Y"])
     imports = [helper.make_opsetid("", 18)]
     proto = helper.make_function(op.DOMAIN, op.OP_TYPE, ["X"], ["Y"], [node], imports)
-    bodies.check(ir.serde.deserialize_function(proto))
+    bodies.check(ir.serde.deserialize_function(proto), [])
 
 
 def test_each_input_counts():
@@ -88,5 +90,53 @@ def test_each_input_counts():
         )
         for node in proto.node:
             node.input[:] = [put_in if name == left_out else name for name in node.input]
-        with pytest.raises(ModelError, match=op.OP_TYPE):
-            bodies.check(ir.serde.deserialize_function(proto))
+        function = ir.serde.deserialize_function(proto)
+        assert not bodies._agrees(function, {"axes": (2, 3), "epsilon": 0.25})
+
+
+def fix(model: onnx.ModelProto, attribute) -> None:
+    """Lets the body have an attribute that is no more given to it."""
+    (function,) = (f for f in model.functions if f.name == op.OP_TYPE)
+    for node in function.node:
+        for old in node.attribute:
+            if old.ref_attr_name == attribute.name:
+                name = old.name
+                old.CopyFrom(attribute)
+                old.name = name
+
+
+@pytest.mark.parametrize(
+    ("attribute", "given", "fits"),
+    [
+        (helper.make_attribute("epsilon", 0.25), 0.25, True),
+        (helper.make_attribute("epsilon", 0.25), 0.1, False),
+        (helper.make_attribute("epsilon", 0.0), 1e-6, False),
+        (helper.make_attribute("axes", [2, 3]), 0.1, True),
+        (helper.make_attribute("axes", [1, 2]), 0.1, False),
+    ],
+)
+def test_it_is_tried_as_it_is_called(portable, attribute, given, fits):
+    fix(portable, attribute)
+    for node in graph_models.frn_nodes(portable):
+        (epsilon,) = (a for a in node.attribute if a.name == "epsilon")
+        epsilon.f = given
+    if fits:
+        assert len(inspect(portable).frn) == 2
+    else:
+        with pytest.raises(ModelError, match="computes something else"):
+            inspect(portable)
+
+
+@pytest.mark.parametrize("default", [op.DEFAULT_EPSILON, 0.5])
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_default_of_its_own(portable, stated, default):
+    (function,) = (f for f in portable.functions if f.name == op.OP_TYPE)
+    function.attribute.remove("epsilon")
+    function.attribute_proto.append(helper.make_attribute("epsilon", default))
+    for node in graph_models.frn_nodes(portable) if not stated else ():
+        node.attribute.remove(next(a for a in node.attribute if a.name == "epsilon"))
+    if stated or default == op.DEFAULT_EPSILON:
+        assert len(inspect(portable).frn) == 2
+    else:
+        with pytest.raises(ModelError, match="computes something else"):
+            inspect(portable)
