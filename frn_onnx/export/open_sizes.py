@@ -32,7 +32,7 @@ def name(model: ir.Model, source: Source) -> None:
     set_form(model, "custom")
     known = infer.types(model)
     for value in stated:
-        sizes = (value in known and infer.dims(known[value])) or infer.sizes(value.shape)
+        sizes = (value in known and known[value].dims) or infer.sizes(value.shape)
         names = [
             size if isinstance(size, str) and _tells(size) else f"{value.name}_{axis}"
             for axis, size in enumerate(sizes)

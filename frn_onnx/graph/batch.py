@@ -42,12 +42,12 @@ def set_batch(model: ir.Model, size: int) -> None:
     symbols -= {None, size}
     scopes = list(sites.scopes(model))
     for scope in scopes:
-        for value in (*scope.graph.inputs, *(v for node in scope.graph for v in node.outputs)):
+        for value in scope.values():
             if value.shape is not None:
                 known = infer.sizes(value.shape)
                 value.shape = ir.Shape([size if dim in symbols else dim for dim in known])
     types = infer.types(model)
     for scope in scopes:
         for value in scope.graph.outputs:
-            if value in types and (dims := infer.dims(types[value])) is not None:
+            if value in types and (dims := types[value].dims) is not None:
                 value.shape = ir.Shape(dims)

@@ -28,8 +28,7 @@ def is_in(model: ir.Model) -> bool:
         or any(tensor.dtype == NARROW for tensor in sites.tensors(model))
         or any(
             node.attributes[name].value == NARROW
-            for scope in sites.scopes(model)
-            for node in scope.graph
+            for node in sites.nodes(model)
             for name in TYPE_ATTRIBUTES
             if name in node.attributes
         )
@@ -39,7 +38,7 @@ def is_in(model: ir.Model) -> bool:
 def take_place(converted: ir.Model, original: ir.Model) -> None:
     """Makes bfloat16 of what a converter made float16, in place, of the values it began with."""
     for scope, twin in zip(sites.scopes(original), sites.scopes(converted), strict=True):
-        for value in (*twin.graph.inputs, *(v for node in twin.graph for v in node.outputs)):
+        for value in twin.values():
             value.type = retyped(value.type, ir.DataType.FLOAT16, NARROW)
         # The converter adds its own nodes behind all others.
         for node, old in itertools.zip_longest(twin.graph, scope.graph):
@@ -78,10 +77,10 @@ def emulated(model: ir.Model) -> ir.Model:
     copy = model.clone()
     functions.inline(copy)
     shapes = Shapes(copy)
-    values = (v for scope in sites.scopes(copy) for node in scope.graph for v in node.outputs)
+    values = (value for node in sites.nodes(copy) for value in node.outputs)
     rounded = [value for value in values if shapes.dtype(value) == NARROW]
-    for scope in list(sites.scopes(copy)):
-        _widen(scope.graph)
+    for scope in sites.scopes(copy):
+        _widen(scope)
     names = FreeNames(copy)
     for value in rounded:
         _round(value, names)
@@ -91,38 +90,36 @@ def emulated(model: ir.Model) -> ir.Model:
 def retyped(
     type_: ir.TypeProtocol | None, old: ir.DataType, new: ir.DataType
 ) -> ir.TypeProtocol | None:
-    """The type of a tensor or a sequence with another type of elements."""
+    """The type of a tensor, a sequence, or an optional one, with another type of elements."""
     if isinstance(type_, ir.TensorType) and type_.dtype == old:
         return ir.TensorType(new, denotation=type_.denotation)
-    if isinstance(type_, ir.SequenceType):
-        return ir.SequenceType(retyped(type_.elem_type, old, new), denotation=type_.denotation)
+    if isinstance(type_, ir.SequenceType | ir.OptionalType):
+        return type(type_)(retyped(type_.elem_type, old, new), denotation=type_.denotation)
     return type_
 
 
-def _widen(graph: ir.Graph) -> None:
+def _widen(scope: sites.Scope) -> None:
     """Makes float32 of all that is stated to be bfloat16."""
-    for value in (*graph.inputs, *graph.initializers.values()):
+    constants = scope.graph.initializers.values()
+    for value in (*scope.values(), *constants):
         value.type = retyped(value.type, NARROW, WIDE)
-    for value in graph.initializers.values():
-        if value.const_value is not None and value.const_value.dtype == NARROW:
+    for value in constants:
+        if value.const_value is not None:
             value.const_value = _wide(value.const_value)
-    for node in graph:
-        for value in node.outputs:
-            value.type = retyped(value.type, NARROW, WIDE)
-        for name, attribute in list(node.attributes.items()):
-            if attribute.type == ir.AttributeType.TENSOR:
-                tensor = attribute.as_tensor()
-                if tensor.dtype == NARROW:
-                    node.attributes[name] = ir.AttrTensor(name, _wide(tensor))
-            elif name in TYPE_ATTRIBUTES and attribute.value == NARROW:
+    for node in scope.graph:
+        sites.change_tensors(node, _wide)
+        for name in TYPE_ATTRIBUTES:
+            if name in node.attributes and node.attributes[name].value == NARROW:
                 node.attributes[name] = ir.AttrInt64(name, WIDE.value)
 
 
-def _wide(tensor: ir.TensorProtocol) -> ir.LazyTensor:
+def _wide(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    """A tensor that is no bfloat16."""
+
     def values() -> ir.Tensor:
         return ir.Tensor(tensors.read(tensor).numpy().astype(np.float32))
 
-    return tensors.lazy(tensor, values, WIDE)
+    return tensors.lazy(tensor, values, WIDE) if tensor.dtype == NARROW else tensor
 
 
 def _round(value: ir.Value, names: FreeNames) -> None:

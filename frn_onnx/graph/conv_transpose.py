@@ -34,8 +34,7 @@ def fix_conv_transpose(model: ir.Model | onnx.ModelProto) -> int:
     if sites.opset(model) < _SLICE_INPUTS_OPSET:
         return 0
     names = FreeNames(model)
-    nodes = [node for scope in sites.scopes(model) for node in scope.graph]
-    padded = [(node, pads) for node in nodes if (pads := _one_sided_pads(node))]
+    padded = [(node, pads) for node in sites.nodes(model) if (pads := _one_sided_pads(node))]
     for node, pads in padded:
         _split(node, pads, names)
     return len(padded)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
 from frn_onnx.graph import sites
 
@@ -21,11 +22,12 @@ class FreeNames:
     """
 
     def __init__(self, model: ir.Model) -> None:
-        self._taken: set[str] = set()
+        self._taken = {""}
         self._counts: dict[str, int] = {}
         for scope in sites.scopes(model):
-            for name in _names(scope.graph):
-                self._take(name)
+            values = (*scope.values(), *scope.graph.initializers.values())
+            for name in (*(node.name for node in scope.graph), *(v.name for v in values)):
+                self._take(name or "")
 
     def free(self, wanted: str) -> str:
         """``wanted``, or with a number behind it where that is taken."""
@@ -80,9 +82,7 @@ def keep_annotated(model: ir.Model) -> None:
     """Keeps :func:`remove_unused` from the scales and zero points that annotations name."""
     for scope in sites.scopes(model):
         constants = scope.graph.initializers
-        values = [*scope.graph.inputs, *constants.values()]
-        values += [value for node in scope.graph for value in node.outputs]
-        for value in values:
+        for value in (*scope.values(), *constants.values()):
             for name in (value.meta.get(_ANNOTATION) or {}).values():
                 if name in constants:
                     constants[name].meta[_NAMED] = True
@@ -120,31 +120,11 @@ def raise_ir_version(model: ir.Model, version: int = 0) -> None:
     if old < _INITIALIZERS_ALONE and not all(value.is_graph_input() for value in constants):
         version = max(version, _INITIALIZERS_ALONE)
     if old < _INITIALIZERS_ALONE <= version:
-        for value in constants:
-            if value.is_graph_input():
-                model.graph.inputs.remove(value)
+        RemoveInitializersFromInputsPass()(model)
     model.ir_version = max(old, version)
 
 
 def sort(model: ir.Model) -> None:
     """Puts nodes behind those they read from, in place; what is in order stays in order."""
     for graph in (model.graph, *(function.graph for function in model.functions.values())):
-        if not _in_order(graph):
-            graph.sort()
-
-
-def _in_order(graph: ir.Graph) -> bool:
-    """Whether every node comes behind those it takes its inputs from."""
-    seen: set[ir.Node | None] = {None}
-    for node in graph.all_nodes():
-        if any(value is not None and value.producer() not in seen for value in node.inputs):
-            return False
-        seen.add(node)
-    return True
-
-
-def _names(graph: ir.Graph) -> list[str]:
-    values = [*graph.inputs, *graph.initializers.values()]
-    names = [node.name for node in graph]
-    values += [value for node in graph for value in node.outputs]
-    return [name for name in (*names, *(value.name for value in values)) if name]
+        graph.sort()

@@ -166,6 +166,9 @@ def convert_loaded(model: ir.Model, conversion: Conversion) -> ir.Model:
         op_block_list=_blocked(sites.opset(model)),
     )
     converted = ir.from_proto(proto)
+    for value in (value for scope in sites.scopes(converted) for value in scope.values()):
+        if isinstance(value.type, ir.OptionalType):  # which the converter leaves
+            value.type = bfloat16.retyped(value.type, ir.DataType.FLOAT, ir.DataType.FLOAT16)
     by_name = {v.name: v for v in (*converted.graph.inputs, *converted.graph.outputs)}
     converted.graph.outputs[:] = [by_name[name] for name in outputs]
     converted.graph.meta.update(model.graph.meta)
@@ -228,9 +231,7 @@ def _with_types(model: ir.Model) -> onnx.ModelProto:
 
 
 def _types(model: ir.Model) -> set[ir.DataType | None]:
-    graphs = [scope.graph for scope in sites.scopes(model)]
-    values = [v for graph in graphs for v in graph.inputs]
-    values += [v for graph in graphs for node in graph for v in node.outputs]
+    values = (value for scope in sites.scopes(model) for value in scope.values())
     return {value.dtype for value in values} | {tensor.dtype for tensor in sites.tensors(model)}
 
 

@@ -5,6 +5,8 @@ is an Identity, which is what the op is to types and shapes. The message holds n
 that it fits into memory and below protobuf's limit.
 """
 
+from typing import NamedTuple
+
 import onnx
 import onnx_ir as ir
 from onnx import GraphProto
@@ -20,7 +22,14 @@ Dims = tuple[int | str | None, ...]
 _LONGEST_SHAPE = 1 << 16
 
 
-def types(model: ir.Model, copy: ir.Model | None = None) -> dict[ir.Value, onnx.TypeProto]:
+class Known(NamedTuple):
+    """What is known of a tensor: its element type and the size of each axis, or None."""
+
+    dtype: ir.DataType | None = None
+    dims: Dims | None = None
+
+
+def types(model: ir.Model, copy: ir.Model | None = None) -> dict[ir.Value, Known]:
     """The types of the values in a model's graphs, as far as ONNX infers them.
 
     Args:
@@ -36,30 +45,30 @@ def types(model: ir.Model, copy: ir.Model | None = None) -> dict[ir.Value, onnx.
             if op.is_frn(node):
                 node.domain, node.op_type = "", "Identity"
                 del node.attribute[:], node.input[1:]
-    found: dict[ir.Value, onnx.TypeProto] = {}
+    found: dict[ir.Value, Known] = {}
     for scope, body in zip(scopes(model), protos.bodies(inferred(proto)), strict=True):
         values = list(body.value_info)
         if isinstance(body, GraphProto):
             values += [*body.input, *body.output]
         known = {value.name: value.type for value in values}
-        for value in (*scope.graph.inputs, *(v for node in scope.graph for v in node.outputs)):
+        for value in scope.values():
             if value.name in known:
-                found[value] = known[value.name]
+                found[value] = _known(known[value.name].tensor_type)
     return found
 
 
-def dims(type_: onnx.TypeProto) -> Dims | None:
-    """The size of each axis of a tensor: a number, a symbol, or None where it is open."""
-    if not type_.tensor_type.HasField("shape"):
-        return None
-    return tuple(
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
-        for dim in type_.tensor_type.shape.dim
+def _known(stated: onnx.TypeProto.Tensor) -> Known:
+    dtype = ir.DataType(stated.elem_type) if stated.elem_type else None
+    if not stated.HasField("shape"):
+        return Known(dtype)
+    dims = stated.shape.dim
+    return Known(
+        dtype, tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in dims)
     )
 
 
 def sizes(shape: ir.Shape) -> Dims:
-    """As :func:`dims`, of a shape."""
+    """The size of each axis: a number, a symbol, or None where it is open."""
     return tuple(dim if isinstance(dim, int) else dim.value for dim in shape)
 
 

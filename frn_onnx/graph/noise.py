@@ -31,8 +31,7 @@ Key = tuple[str, str]
 
 def keys(model: ir.Model) -> list[Key]:
     """One for each random node, in functions and subgraphs too, in the order of the file."""
-    nodes = (node for scope in sites.scopes(model) for node in scope.graph)
-    if not any(map(_is_random, nodes)):
+    if not any(map(_is_random, sites.nodes(model))):
         return []
     return [_key(node) for node in _nodes(_inlined(model))]
 

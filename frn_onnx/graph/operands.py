@@ -88,11 +88,6 @@ def _note(found: Operands, node: ir.Node, shapes: Shapes, symbols: set[str]) -> 
 
 def _symbols(model: ir.Model) -> set[str | None]:
     """The symbols that the model itself uses for sizes."""
-    values = [
-        value
-        for scope in scopes(model)
-        for values in (scope.graph.inputs, *(node.outputs for node in scope.graph))
-        for value in values
-    ]
+    values = (value for scope in scopes(model) for value in scope.values())
     shapes = [sizes(value.shape) for value in values if value.shape is not None]
     return {dim for shape in shapes for dim in shape if not isinstance(dim, int)}

@@ -3,9 +3,9 @@
 A model's weights may be on disk (external data) or still to be computed (``ir.LazyTensor``). They
 are read one at a time, into the message that is made, or left out of it.
 
-``onnx_ir`` lacks sparse initializers, and what a file says of training. The former are here
-tensors that are made dense when they are looked into, and written as they came; the latter waits
-beside the graph.
+``onnx_ir`` lacks sparse tensors, and what a file says of training. Sparse initializers are here
+tensors that are made dense when they are looked into, and written as they came; those in Constant
+nodes are dense from here on. What is said of training waits beside the graph.
 """
 
 import contextlib
@@ -31,29 +31,23 @@ def from_proto(proto: onnx.ModelProto) -> ir.Model:
     Raises:
         ModelError: the message holds what ``onnx_ir`` lacks, such as maps.
     """
-    found: list[onnx.SparseTensorProto] = []
-    if any(graph.sparse_initializer for graph in graph_protos(proto)):
+    if any(
+        getattr(body, "sparse_initializer", ()) or any(_sparse_attributes(body))
+        for body in bodies(proto)
+    ):
         original, proto = proto, onnx.ModelProto()
         proto.CopyFrom(original)
-        for graph in graph_protos(proto):
-            for sparse in graph.sparse_initializer:
-                placeholder = graph.initializer.add()
-                placeholder.CopyFrom(sparse.values)
-                placeholder.ClearField("raw_data")
-                placeholder.dims[:] = sparse.dims
-                placeholder.data_location = TensorProto.EXTERNAL
-                placeholder.external_data.add(key="location", value=f"{_SPARSE}{len(found)}")
-                found.append(sparse)
+        for body in bodies(proto):
+            _hide_sparse(body)
     try:
         model = ir.from_proto(proto)
     except (ir.serde.SerdeError, NotImplementedError) as error:
         raise ModelError(
             f"the model holds what onnx_ir {ir.__version__} does not: {_first_cause(error)}"
         ) from error
-    for value in sites.initializers(model) if found else ():
-        tensor = value.const_value
-        if isinstance(tensor, ir.ExternalTensor) and str(tensor.location).startswith(_SPARSE):
-            value.const_value = _sparse_tensor(found[int(str(tensor.location)[len(_SPARSE) :])])
+    for scope, body in zip(sites.scopes(model), bodies(proto), strict=True):
+        for sparse in getattr(body, "sparse_initializer", ()):
+            scope.graph.initializers[sparse.values.name].const_value = _sparse_tensor(sparse)
     if proto.training_info:
         used = set().union(*map(_training_names, proto.training_info)) & _names(proto.graph)
         model.graph.meta[_TRAINING] = list(proto.training_info), used
@@ -85,24 +79,17 @@ def with_stand_ins(
     model: ir.Model, stand_in: Callable[[ir.TensorProtocol], ir.TensorProtocol]
 ) -> onnx.ModelProto:
     """The model as a message, with ``stand_in(tensor)`` in the place of each initializer."""
-    kept: list[onnx.SparseTensorProto] = []
 
     def sparse_or(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-        sparse = getattr(tensor, "meta", {}).get(_SPARSE)
-        if sparse is None:
-            return stand_in(tensor)
-        kept.append(sparse)
-        return tensors.external(tensor, f"{_SPARSE}{len(kept) - 1}")
+        return tensors.external(tensor, "sparse") if _is_sparse(tensor) else stand_in(tensor)
 
     with _replaced(model, sparse_or):
         proto = _written(model)
-    for graph in graph_protos(proto) if kept else ():
-        for tensor in list(graph.initializer):
-            location = tensor.external_data[0].value if tensor.external_data else ""
-            if location.startswith(_SPARSE):
-                sparse = graph.sparse_initializer.add()
-                sparse.CopyFrom(kept[int(location[len(_SPARSE) :])])
-                graph.initializer.remove(tensor)
+    for scope, body in zip(sites.scopes(model), bodies(proto), strict=True):
+        for name, value in scope.graph.initializers.items():
+            if _is_sparse(value.const_value):
+                body.sparse_initializer.append(value.const_value.meta[_SPARSE])
+                body.initializer.remove(next(t for t in body.initializer if t.name == name))
     if training := model.graph.meta.get(_TRAINING):
         infos, used = training
         if lost := sorted(used - _names(proto.graph)):
@@ -202,21 +189,57 @@ def _written(model: ir.Model) -> onnx.ModelProto:
     return proto
 
 
+def _sparse_attributes(
+    body: GraphProto | FunctionProto,
+) -> Iterator[tuple[onnx.NodeProto, AttributeProto]]:
+    for node in body.node:
+        for attribute in node.attribute:
+            if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
+                yield node, attribute
+
+
+def _hide_sparse(body: GraphProto | FunctionProto) -> None:
+    """Puts an initializer without values beside each sparse one, and makes Constants dense."""
+    for sparse in getattr(body, "sparse_initializer", ()):
+        body.initializer.add(
+            name=sparse.values.name, data_type=sparse.values.data_type, dims=sparse.dims
+        )
+    for node, attribute in list(_sparse_attributes(body)):
+        if (node.domain, node.op_type, attribute.name) != ("", "Constant", "sparse_value"):
+            raise ModelError(
+                f"node {node.name or node.output[0]!r} ({node.op_type}) has a sparse tensor in its "
+                f"attribute {attribute.name!r}; expected them in initializers and Constant nodes "
+                "alone, from where the node may take it as an input"
+            )
+        dense = numpy_helper.from_array(_dense(attribute.sparse_tensor))
+        attribute.CopyFrom(onnx.helper.make_attribute("value", dense))
+
+
+def _is_sparse(tensor: ir.TensorProtocol) -> bool:
+    return _SPARSE in getattr(tensor, "meta", {})
+
+
 def _sparse_tensor(sparse: onnx.SparseTensorProto) -> ir.TensorProtocol:
     """The same tensor with its zeros."""
-
-    def dense() -> ir.TensorProtocol:
-        values, indices = map(numpy_helper.to_array, (sparse.values, sparse.indices))
-        array = np.zeros(sparse.dims, values.dtype)
-        # A row of indices for each value, or its place in the flattened tensor.
-        places = tuple(indices.T) if indices.ndim == 2 else np.unravel_index(indices, array.shape)
-        array[places] = values
-        return ir.tensor(array)
-
     dtype, shape = ir.DataType(sparse.values.data_type), ir.Shape(sparse.dims)
-    tensor = ir.LazyTensor(dense, dtype, shape, name=sparse.values.name)
+    tensor = ir.LazyTensor(lambda: ir.tensor(_dense(sparse)), dtype, shape, name=sparse.values.name)
     tensor.meta[_SPARSE] = sparse
     return tensor
+
+
+def _dense(sparse: onnx.SparseTensorProto) -> np.ndarray:
+    values, indices = map(numpy_helper.to_array, (sparse.values, sparse.indices))
+    array = np.zeros(sparse.dims, values.dtype)
+    # A row of indices for each value, or its place in the flattened tensor.
+    try:
+        places = tuple(indices.T) if indices.ndim == 2 else np.unravel_index(indices, array.shape)
+        array[places] = values
+    except (IndexError, ValueError) as error:
+        raise ModelError(
+            f"the places of the values of the sparse tensor {sparse.values.name!r} do not fit its "
+            f"shape {tuple(sparse.dims)}: {error}"
+        ) from error
+    return array
 
 
 def _names(graph: GraphProto) -> set[str]:

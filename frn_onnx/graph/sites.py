@@ -1,6 +1,6 @@
 """Where FRN nodes are: in the main graph, its subgraphs, and model-local functions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -22,6 +22,12 @@ class Scope:
     graph: ir.Graph
     function: ir.Function | None
     where: str
+
+    def values(self) -> Iterator[ir.Value]:
+        """What the graph is given, and what its nodes make."""
+        yield from self.graph.inputs
+        for node in self.graph:
+            yield from node.outputs
 
     def within(self, name: str) -> str:
         """What a message calls something of that name in here."""
@@ -107,6 +113,11 @@ def frn_sites(model: ir.Model) -> list[Site]:
     return [Site(node, scope) for scope in scopes(model) for node in scope.graph if op.is_frn(node)]
 
 
+def nodes(model: ir.Model) -> Iterator[ir.Node]:
+    """Every node: in the main graph, subgraphs and functions."""
+    return (node for scope in scopes(model) for node in scope.graph)
+
+
 def frn_functions(model: ir.Model) -> list[ir.Function]:
     """The model-local functions that are bodies of FRN ops; a portable file has one for each."""
     return [
@@ -130,12 +141,24 @@ def initializers(model: ir.Model) -> Iterator[ir.Value]:
 def tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     """Every tensor stored in the model: initializers and attributes."""
     yield from (value.const_value for value in initializers(model))
-    for scope in scopes(model):
-        for node in scope.graph:
-            for attribute in node.attributes.values():
-                if attribute.is_ref():
-                    continue
-                if attribute.type == ir.AttributeType.TENSOR:
-                    yield attribute.as_tensor()
-                elif attribute.type == ir.AttributeType.TENSORS:
-                    yield from attribute.as_tensors()
+    for node in nodes(model):
+        for attribute in node.attributes.values():
+            if not attribute.is_ref() and attribute.type == ir.AttributeType.TENSOR:
+                yield attribute.as_tensor()
+            elif not attribute.is_ref() and attribute.type == ir.AttributeType.TENSORS:
+                yield from attribute.as_tensors()
+
+
+def change_tensors(node: ir.Node, change: Callable[[ir.TensorProtocol], ir.TensorProtocol]) -> None:
+    """Puts ``change(tensor)`` in the place of each tensor in a node's attributes."""
+    for name, attribute in list(node.attributes.items()):
+        if attribute.is_ref():
+            continue
+        if attribute.type == ir.AttributeType.TENSOR:
+            changed = ir.AttrTensor(name, change(attribute.as_tensor()), attribute.doc_string)
+        elif attribute.type == ir.AttributeType.TENSORS:
+            all_changed = list(map(change, attribute.as_tensors()))
+            changed = ir.AttrTensors(name, all_changed, attribute.doc_string)
+        else:
+            continue
+        node.attributes[name] = changed

@@ -11,9 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import onnx
+import onnx_ir as ir
 from onnx import AttributeProto, GraphProto
 
 from frn_onnx.graph.protos import subgraph_protos
+
+_ELEMENT_TYPES = {kind.value for kind in ir.DataType} - {ir.DataType.UNDEFINED.value}
 
 
 def problem(model: onnx.ModelProto) -> str | None:
@@ -76,6 +79,9 @@ def _graph_problem(
         return f"the initializer {twice!r} is defined twice in {graph.name!r}"
     # Up to IR version 3 every initializer is an input, too.
     given += set(constants).difference(given)
+    for tensor in graph.initializer:
+        if tensor.data_type not in _ELEMENT_TYPES:
+            return f"the initializer {tensor.name!r} of {graph.name!r} {_untyped(tensor)}"
     outputs = [value.name for value in graph.output]
     return _body_problem(list(graph.node), given, outputs, outer, graph.name, versions)
 
@@ -113,6 +119,8 @@ def _body_problem(
     for name in outputs:
         if name not in visible:
             return f"the output {name!r} of {where!r} is defined by nothing"
+    if all(max(read, default=-1) < index for index, read in enumerate(reads)):
+        return None
     try:
         graphlib.TopologicalSorter(dict(enumerate(reads))).prepare()
     except graphlib.CycleError as error:
@@ -131,6 +139,9 @@ def _node_problem(node: onnx.NodeProto, versions: Mapping[str, int]) -> str | No
 
     What it has beyond that is not asked: exporters write inputs that only a later opset has.
     """
+    for attribute in node.attribute:
+        if attribute.HasField("t") and attribute.t.data_type not in _ELEMENT_TYPES:
+            return f"has a tensor, {attribute.name!r}, that {_untyped(attribute.t)}"
     domain = _domain(node.domain)
     schema = _schema(node.op_type, domain, versions.get(domain, 0))
     if schema is None:
@@ -150,6 +161,10 @@ def _node_problem(node: onnx.NodeProto, versions: Mapping[str, int]) -> str | No
     given = [attribute.name for attribute in node.attribute] if schema.required else ()
     lacking = next((name for name in schema.required if name not in given), None)
     return f"lacks its attribute {lacking!r}" if lacking else None
+
+
+def _untyped(tensor: onnx.TensorProto) -> str:
+    return f"is of element type {tensor.data_type}, which ONNX does not have"
 
 
 class _Schema(NamedTuple):

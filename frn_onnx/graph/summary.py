@@ -206,8 +206,9 @@ def _is_foreign(domain: str) -> bool:
 
 def _type_text(value: ir.Value) -> str:
     type_ = value.type
-    if not isinstance(type_, ir.TensorType):
+    if not isinstance(type_, ir.TensorType) or type_.dtype == ir.DataType.UNDEFINED:
         kind = type(type_).__name__.removesuffix("Type").lower()
-        return "unknown" if type_ is None else {"sparsetensor": "sparse_tensor"}.get(kind, kind)
+        unknown = type_ is None or isinstance(type_, ir.TensorType)
+        return "unknown" if unknown else {"sparsetensor": "sparse_tensor"}.get(kind, kind)
     shape = None if value.shape is None else infer.sizes(value.shape)
     return f"{type_.dtype.numpy().name} {shape_text(shape)}"

@@ -35,6 +35,12 @@ def read(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
             f"{error.strerror or error}; they are read when they are needed, and have to stay "
             "where they were until then"
         ) from error
+    if array.size < count:
+        raise ModelError(
+            f"the external data of tensor {tensor.name!r} are not whole any more in {tensor.path}, "
+            "which has become shorter; they are read when they are needed, and have to stay as "
+            "they were until then"
+        )
     shape = ir.Shape(tensor.shape.numpy())
     if packed:
         return ir.PackedTensor(array, tensor.dtype, shape=shape, name=tensor.name)

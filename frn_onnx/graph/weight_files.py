@@ -11,8 +11,6 @@ import onnx_ir as ir
 from frn_onnx.errors import ModelError
 from frn_onnx.graph import sites, tensors
 
-_CHUNK_BYTES = 1 << 20
-
 
 def find(model: ir.Model, path: Path) -> None:
     """Tells external tensors where their files are, and looks whether they are in there."""
@@ -69,18 +67,8 @@ def own_attributes(model: ir.Model) -> None:
     ``onnx_ir`` names a Constant's tensor when it is looked into, and writes only initializers to
     files of their own.
     """
-    nodes = (node for scope in sites.scopes(model) for node in scope.graph)
-    for node in nodes:
-        for name, attribute in node.attributes.items():
-            if attribute.is_ref():
-                continue
-            if attribute.type == ir.AttributeType.TENSOR:
-                node.attributes[name] = ir.AttrTensor(
-                    name, _own(attribute.as_tensor()), attribute.doc_string
-                )
-            elif attribute.type == ir.AttributeType.TENSORS:
-                own = list(map(_own, attribute.as_tensors()))
-                node.attributes[name] = ir.AttrTensors(name, own, attribute.doc_string)
+    for node in sites.nodes(model):
+        sites.change_tensors(node, _own)
 
 
 def _own(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
@@ -126,11 +114,4 @@ def write(weights: Sequence[ir.TensorProtocol], file: Path) -> None:
     """Writes the weights one after another."""
     with file.open("wb") as stream:
         for tensor in weights:
-            if not isinstance(tensor, ir.ExternalTensor):
-                cast(Any, tensor).tofile(stream)
-                continue
-            with open(tensor.path, "rb") as source:
-                source.seek(tensor.offset or 0)
-                left = tensor.nbytes
-                while left and (chunk := source.read(min(left, _CHUNK_BYTES))):
-                    left -= stream.write(chunk)
+            cast(Any, tensor).tofile(stream)

@@ -78,7 +78,7 @@ def _between(scope: Scope, given: Collection[str], y: str) -> list[ir.Node]:
 def _panel(model: ir.Model, scope: Scope, core: Sequence[ir.Node]) -> Panel:
     """The core nodes, and around them what feeds them and what they feed."""
     panel = Panel()
-    shapes = {value: infer.dims(type_) for value, type_ in infer.types(model).items()}
+    shapes = {value: known.dims for value, known in infer.types(model).items()}
     inside = [value for node in core for value in node.outputs]
     feeding = dict.fromkeys(v for node in core for v in node.inputs if v and v not in inside)
     sources = [value for value in feeding if constant(value) is None]

@@ -332,3 +332,15 @@ def test_what_onnx_runtime_draws_in_float32_alone(rng, op_type, named):
     )
     (y,) = session.run(None, {"x": rng.normal(size=(1, 2, 3, 4)).astype(np.float32)})
     assert np.isfinite(y).all()
+
+
+def test_a_tensor_that_may_be_missing(rng):
+    """The converter leaves the types of optional values as they were."""
+    model = graph_models.parse(
+        '<ir_version: 8, opset_import: ["": 18]> g (float[N,3] x) => (float[N,3] y) '
+        "{ h = Relu (x) o = Optional (h) y = OptionalGetElement (o) }",
+        rng,
+    )
+    x = rng.normal(size=(2, 3)).astype(np.float32)
+    (y,) = graph_models.run(convert(model), {"x": x})
+    np.testing.assert_allclose(y, np.maximum(x, 0), rtol=1e-3)

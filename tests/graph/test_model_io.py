@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from frn_onnx.errors import ArgumentError, ModelError
-from frn_onnx.graph import model_io, protos, weight_files
+from frn_onnx.graph import convert, inspect, model_io, protos, weight_files
 from frn_onnx.graph.fusion import fuse
 from frn_onnx.graph.lowering import lower
 
@@ -412,6 +412,67 @@ class TestIr:
         x = np.ones((2, 3), np.float32)
         (before,), (after,) = (graph_models.run(m, {"x": x}) for m in (model, result))
         assert np.array_equal(before, after)
+
+    @pytest.mark.parametrize("op_type", ["Constant", "Foreign"])
+    @pytest.mark.parametrize("places", [[0, 2], [0, 7]])
+    def test_sparse_attributes(self, op_type, places):
+        model = onnx.parser.parse_model(
+            '<ir_version: 8, opset_import: ["": 17]> g (float[3] x) => (float[3] y) '
+            "{ c = Constant <value_float = 1.0> () y = Add (x, c) }"
+        )
+        node = model.graph.node[0]
+        values = numpy_helper.from_array(np.array([3, 4], np.float32), "sparse")
+        sparse = helper.make_sparse_tensor(values, numpy_helper.from_array(np.array(places)), [3])
+        del node.attribute[:]
+        node.attribute.append(helper.make_attribute("sparse_value", sparse))
+        node.op_type = op_type
+        kept = model.SerializeToString()
+        if op_type == "Foreign":
+            with pytest.raises(ModelError, match=r"'c' \(Foreign\).*'sparse_value'"):
+                fuse(model)
+        elif places == [0, 7]:
+            with pytest.raises(ModelError, match=r"'sparse' do not fit its shape \(3,\)"):
+                fuse(model)
+        else:
+            (y,) = graph_models.run(fuse(model).model, {"x": np.ones(3, np.float32)})
+            assert y.tolist() == [4, 1, 5]
+        assert model.SerializeToString() == kept
+
+    @pytest.mark.parametrize("kind", [0, 99])
+    @pytest.mark.parametrize("work", [fuse, inspect, convert])
+    @pytest.mark.parametrize("where", ["initializer", "attribute"])
+    def test_types_that_there_are_not(self, where, work, kind):
+        model = onnx.parser.parse_model(
+            '<ir_version: 8, opset_import: ["": 17]> g (float[3] x) => (float[3] y) '
+            "<float[3] w = {1, 2, 3}> { c = Constant <value = float[3] {1, 2, 3}> () "
+            "s = Add (x, w) y = Add (s, c) }"
+        )
+        constant = model.graph.node[0].attribute[0].t
+        (constant if where == "attribute" else model.graph.initializer[0]).data_type = kind
+        with pytest.raises(ModelError, match=f"element type {kind}, which ONNX does not have"):
+            work(model)
+
+    def test_an_input_whose_type_is_not_said(self):
+        model = onnx.parser.parse_model(
+            '<ir_version: 8, opset_import: ["": 17]> g (float[3] x) => (float[3] y) '
+            "{ y = Relu (x) }"
+        )
+        model.graph.input[0].type.tensor_type.elem_type = 0
+        assert inspect(model).inputs == {"x": "unknown"}
+
+    def test_data_that_became_shorter(self, rng, tmp_path):
+        weights = numpy_helper.from_array(rng.normal(size=1000).astype(np.float32), "w")
+        model = onnx.parser.parse_model(
+            '<ir_version: 8, opset_import: ["": 17]> g (float[1000] x) => (float[1000] y) '
+            "{ y = Add (x, w) }"
+        )
+        model.graph.initializer.append(weights)
+        path = tmp_path / "model.onnx"
+        onnx.save(model, path, save_as_external_data=True, location="w.data")
+        loaded = model_io.load(path)
+        os.truncate(tmp_path / "w.data", 3000)
+        with pytest.raises(ModelError, match="'w' are not whole any more"):
+            protos.to_proto(loaded)
 
     def test_maps_are_refused(self):
         """As classifiers made by scikit-learn have them."""

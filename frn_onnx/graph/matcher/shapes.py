@@ -5,7 +5,6 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 
 from frn_onnx.errors import ModelError
@@ -17,6 +16,8 @@ from frn_onnx.graph.matcher.constants import Constants
 FLOATS = frozenset(
     {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE}
 )
+
+_UNKNOWN = infer.Known()
 
 # The ops whose result has a shape that depends on values of constants, beside all reductions.
 _SHAPED_BY_VALUES = frozenset(
@@ -40,37 +41,30 @@ class Shapes:
     """
 
     def __init__(self, model: ir.Model, needed: Iterable[ir.Value] | None = None) -> None:
-        self._types: dict[ir.Value, onnx.TypeProto] = {}
+        self._inferred: dict[ir.Value, infer.Known] = {}
         self.problem: ModelError | None = None
         self.is_inferred = needed is None or not all(map(_is_stated, needed))
         if self.is_inferred:
             try:
-                self._types = _inferred(model)
+                self._inferred = _inferred(model)
             except ModelError as error:
                 self.problem = error
 
     def replaced(self, old: ir.Value, new: ir.Value) -> None:
         """Lets ``new``, which took the place of ``old``, have its shape and type."""
-        if old in self._types:
-            self._types[new] = self._types[old]
+        if old in self._inferred:
+            self._inferred[new] = self._inferred[old]
 
     def moved(self, value: ir.Value, perm: Sequence[int]) -> None:
         """Puts the axes of a value into another order."""
         if value.shape is not None:
             value.shape = ir.Shape([value.shape[axis] for axis in perm])
-        if value in self._types and infer.dims(self._types[value]) is not None:
-            moved = onnx.TypeProto()
-            moved.CopyFrom(self._types[value])
-            del moved.tensor_type.shape.dim[:]
-            old = self._types[value].tensor_type.shape.dim
-            moved.tensor_type.shape.dim.extend(old[axis] for axis in perm)
-            self._types[value] = moved
+        dtype, dims = self._inferred.get(value, _UNKNOWN)
+        if dims is not None:
+            self._inferred[value] = infer.Known(dtype, tuple(dims[axis] for axis in perm))
 
     def dtype(self, value: ir.Value) -> ir.DataType | None:
-        if value.dtype is not None:
-            return value.dtype
-        kind = self._types[value].tensor_type.elem_type if value in self._types else 0
-        return ir.DataType(kind) if kind else None
+        return self._inferred.get(value, _UNKNOWN).dtype if value.dtype is None else value.dtype
 
     def cast_to(self, node: ir.Node) -> ir.DataType | None:
         """The type that a Cast gives, whatever is stated of its output; None: no such type."""
@@ -81,7 +75,7 @@ class Shapes:
 
     def of(self, value: ir.Value) -> Dims | None:
         """The size of each axis, a number, a name or None; None if not even the rank is known."""
-        inferred = infer.dims(self._types[value]) if value in self._types else None
+        inferred = self._inferred.get(value, _UNKNOWN).dims
         if value.shape is None:
             return inferred
         stated = infer.sizes(value.shape)
@@ -101,7 +95,7 @@ def _is_stated(value: ir.Value) -> bool:
     )
 
 
-def _inferred(model: ir.Model) -> dict[ir.Value, onnx.TypeProto]:
+def _inferred(model: ir.Model) -> dict[ir.Value, infer.Known]:
     """What ONNX infers, told what it does not find out by itself."""
     if not any(itertools.chain(_unseen_constants(model), _reordered(model))):
         return infer.types(model)

@@ -18,29 +18,28 @@ _REDUCTIONS = (
     "ReduceSum ReduceSumSquare"
 )
 
+_STANDARD: dict[str, Rule] = {
+    _ELEMENTWISE: moves.broadcast,
+    _REDUCTIONS: moves_axes.reduction,
+    "ArgMax ArgMin": moves_axes.place_of_extreme,
+    "Concat": moves_axes.concat,
+    "CumSum": moves_axes.cumulated,
+    "Expand": moves_axes.expand,
+    "Gather": moves_axes.gather,
+    "Pad": moves_axes.pad,
+    "QuantizeLinear DequantizeLinear": moves.quantised,
+    "Reshape": moves_axes.reshape,
+    "Slice": moves_axes.slice_,
+    "Softmax LogSoftmax Hardmax": moves_axes.softmax,
+    "Split": moves_axes.split,
+    "Squeeze": moves_axes.squeeze,
+    "Tile": moves_axes.tile,
+    "Transpose": moves.transpose,
+    "Unsqueeze": moves_axes.unsqueeze,
+}
 _RULES: dict[tuple[str, str], Rule] = {
     **dict.fromkeys(((op.DOMAIN, name) for name in op.SIGNATURES), moves.frn),
-    **dict.fromkeys((("", name) for name in _ELEMENTWISE.split()), moves.broadcast),
-    **dict.fromkeys((("", name) for name in _REDUCTIONS.split()), moves_axes.reduction),
-    **dict.fromkeys(
-        (("", name) for name in ("QuantizeLinear", "DequantizeLinear")), moves.quantised
-    ),
-    **dict.fromkeys((("", name) for name in ("ArgMax", "ArgMin")), moves_axes.place_of_extreme),
-    **dict.fromkeys(
-        (("", name) for name in ("Softmax", "LogSoftmax", "Hardmax")), moves_axes.softmax
-    ),
-    ("", "Concat"): moves_axes.concat,
-    ("", "CumSum"): moves_axes.cumulated,
-    ("", "Expand"): moves_axes.expand,
-    ("", "Gather"): moves_axes.gather,
-    ("", "Pad"): moves_axes.pad,
-    ("", "Reshape"): moves_axes.reshape,
-    ("", "Slice"): moves_axes.slice_,
-    ("", "Split"): moves_axes.split,
-    ("", "Squeeze"): moves_axes.squeeze,
-    ("", "Tile"): moves_axes.tile,
-    ("", "Transpose"): moves.transpose,
-    ("", "Unsqueeze"): moves_axes.unsqueeze,
+    **{("", name): rule for names, rule in _STANDARD.items() for name in names.split()},
 }
 
 
