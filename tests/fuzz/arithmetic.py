@@ -164,7 +164,8 @@ def _pooled(function: Callable) -> Callable:
         _floats(args)
         x = args[0].array
         _require(x.ndim >= 3 and (function is _norm or not attributes), "rank, attributes")
-        return Value(function(x, tuple(range(2, x.ndim)), True), args[0].type)
+        taken = _magnitude if attributes.get("p") == 1 else function
+        return Value(taken(x, tuple(range(2, x.ndim)), True), args[0].type)
 
     return rule
 
@@ -177,19 +178,29 @@ def _sum(x, axes, keep):
     return x.sum(axis=axes, keepdims=keep)
 
 
+def _magnitude(x, axes, keep):
+    return np.abs(x).sum(axis=axes, keepdims=keep)
+
+
 def _norm(x, axes, keep):
     return np.sqrt((x * x).sum(axis=axes, keepdims=keep))
 
 
-def _average_pool(args, attributes, opset):
-    """Of windows without strides and pads."""
-    _floats(args)
-    x, kernel = args[0].array, attributes["kernel_shape"]
-    _require(x.ndim == len(kernel) + 2, "rank")
-    _require(all(k <= size for k, size in zip(kernel, x.shape[2:], strict=True)), "window")
-    axes = tuple(range(2, x.ndim))
-    windows = np.lib.stride_tricks.sliding_window_view(x, kernel, axes)
-    return Value(windows.mean(axis=tuple(range(x.ndim, windows.ndim))), args[0].type)
+def _window(function: Callable) -> Callable:
+    """Over windows without strides and pads."""
+
+    def rule(args, attributes, opset):
+        _floats(args)
+        x, kernel = args[0].array, attributes["kernel_shape"]
+        _require(x.ndim == len(kernel) + 2, "rank")
+        _require(function is _norm or "p" not in attributes, "attributes")
+        _require(all(k <= size for k, size in zip(kernel, x.shape[2:], strict=True)), "window")
+        axes = tuple(range(2, x.ndim))
+        windows = np.lib.stride_tricks.sliding_window_view(x, kernel, axes)
+        taken = _magnitude if attributes.get("p") == 1 else function
+        return Value(taken(windows, tuple(range(x.ndim, windows.ndim)), False), args[0].type)
+
+    return rule
 
 
 def _rms_normalization(args, attributes, opset):
@@ -307,7 +318,7 @@ def _frn(args, attributes, opset, residual=0.0):
 OPS: dict[str, Callable] = {
     "Abs": _elementwise(np.abs),
     "Add": _elementwise(np.add, integers=True),
-    "AveragePool": _average_pool,
+    "AveragePool": _window(_mean),
     "Cast": _cast,
     "Clip": _clip,
     "Concat": _concat,
@@ -326,6 +337,7 @@ OPS: dict[str, Callable] = {
     "Identity": _elementwise(lambda x: x, integers=True),
     "Less": _compare(np.less),
     "LessOrEqual": _compare(np.less_equal, 12),
+    "LpPool": _window(_norm),
     "MatMul": _matmul,
     "Max": _elementwise(np.maximum),
     "Min": _elementwise(np.minimum),
@@ -334,6 +346,7 @@ OPS: dict[str, Callable] = {
     "Pow": _elementwise(np.power),
     "RMSNormalization": _rms_normalization,
     "Reciprocal": _elementwise(np.reciprocal),
+    "ReduceL1": _reduce(_magnitude, 18),
     "ReduceL2": _reduce(_norm, 18),
     "ReduceMax": _reduce(lambda x, axes, keep: x.max(axis=axes, keepdims=keep), 18),
     "ReduceMean": _reduce(_mean, 18),

@@ -123,7 +123,9 @@ class Base:
                 result = self.reduce("ReduceMean", result, [axis])
             return result
         if way in ("sum", "sumsquare"):
-            op, source = ("ReduceSum", self.square(x)) if way == "sum" else ("ReduceSumSquare", x)
+            op, source = "ReduceSumSquare", x
+            if way == "sum":
+                op, source = self.one_of("ReduceSum", "ReduceL1"), self.square(x)
             count = np.prod([g.shape[axis] for axis in self.axes])
             if any(isinstance(g.dims[axis], str) for axis in self.axes):
                 return g("Div", self.reduce(op, source, self.axes), self.size_of(x, self.axes))
@@ -143,7 +145,11 @@ class Base:
             kernel = [g.shape[axis] for axis in self.axes]
             return g("AveragePool", self.square(x), kernel_shape=kernel)
         if way == "lp":
-            norm = g("GlobalLpPool", x, p=2)
+            kernel = [g.shape[axis] for axis in self.axes]
+            op, more = self.one_of(("GlobalLpPool", {}), ("LpPool", {"kernel_shape": kernel}))
+            if self.random.random() < 0.5:
+                return g("Div", g(op, self.square(x), p=1, **more), self.size_of(x, self.axes))
+            norm = g(op, x, p=2, **more)
             return g("Div", g("Mul", norm, norm), self.size_of(x, self.axes))
         to_front = [0, self.rank - 1, *range(1, self.rank - 1)]
         mean = g("GlobalAveragePool", g("Transpose", self.square(x), perm=to_front))

@@ -12,8 +12,9 @@ from fuzz.graphs import Graph
 _SIBLINGS = (
     ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"),
     ("Sqrt", "Reciprocal", "Abs", "Neg", "Relu", "Identity", "Exp", "Sigmoid"),
-    ("ReduceMean", "ReduceSumSquare", "ReduceL2", "ReduceMax"),
+    ("ReduceMean", "ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceMax"),
     ("Greater", "Less", "GreaterOrEqual", "LessOrEqual"),
+    ("AveragePool", "LpPool"),
     ("GlobalAveragePool", "GlobalLpPool"),
 )
 

@@ -127,6 +127,16 @@ def test_it_is_tried_as_it_is_called(portable, attribute, given, fits):
             inspect(portable)
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 1e-40, 1e-12, 1.0, 1e36])
+@pytest.mark.parametrize("dtype", ["float", "float16"])
+def test_any_epsilon(rng, epsilon, dtype):
+    model = graph_models.parse(graph_models.CNN, rng, dtype=dtype)
+    for node in graph_models.frn_nodes(model):
+        (attribute,) = (a for a in node.attribute if a.name == "epsilon")
+        attribute.f = epsilon
+    assert len(inspect(lower(model, "portable")).frn) == 2
+
+
 @pytest.mark.parametrize("default", [op.DEFAULT_EPSILON, 0.5])
 @pytest.mark.parametrize("stated", [True, False])
 def test_a_default_of_its_own(portable, stated, default):
