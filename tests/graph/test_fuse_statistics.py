@@ -97,12 +97,13 @@ def test_other_roots_are_named(root, reason):
     "body",
     [
         "y = LpNormalization (x)",
+        "m = GlobalAveragePool (x) r = Exp (m) y = Mul (x, r)",
         "f = Reshape (x, flat) l = LpNormalization (f) y = Reshape (l, back)",
         "d = LpNormalization (x)" + AFFINE,
         "f = Reshape (x, flat) l = LpNormalization <p = 1> (f) d = Reshape (l, back)" + AFFINE,
     ],
 )
-def test_what_says_its_name_is_not_told(body):
+def test_other_things_are_not_told(body):
     result = fuse(model_of(body))
     assert (result.fused, result.skipped) == ([], [])
 
