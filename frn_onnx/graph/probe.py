@@ -21,7 +21,7 @@ from onnx.reference import ReferenceEvaluator
 
 from frn_onnx import op, reference
 from frn_onnx.graph.cut import Cut, cut
-from frn_onnx.graph.evaluator import evaluator_of
+from frn_onnx.graph.evaluator import evaluator_of, wide
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.match import Match, Miss
 from frn_onnx.graph.matcher.shapes import FLOATS, Dims, Shapes
@@ -136,7 +136,7 @@ class Prober:
         """How y differs from FRN of x, for a root of these sizes."""
         named = dict(zip(match.dims, sizes, strict=True))
         others = [np.zeros(self._shape(value, named)) for value in part.inputs[1:]]
-        fixed = [_wide(array) for array in (*others, *part.constants.values())]
+        fixed = [wide(array) for array in (*others, *part.constants.values())]
         for root in self._samples(match, sizes):
             feeds = dict(zip(evaluator.input_names, [root, *fixed], strict=True))
             with np.errstate(all="ignore"):
@@ -247,11 +247,6 @@ def _noise(shape: Sizes) -> np.ndarray:
     return np.random.default_rng(0).normal(0.3, 1, shape)
 
 
-def _wide(array: np.ndarray) -> np.ndarray:
-    """Numbers of any float type as float64; bfloat16 is of a kind that NumPy does not know."""
-    return array if array.dtype.kind in "biuUSO" else array.astype(np.float64)
-
-
 def _structure(node: ir.Node, names: dict[ir.Value, str]) -> tuple:
     """What two nodes must have in common to be run by one evaluator."""
     attributes = sorted((name, str(value.value)) for name, value in node.attributes.items())
@@ -268,7 +263,7 @@ def widened(node: ir.Node, names: dict[ir.Value, str]) -> onnx.NodeProto:
         if attribute.name == "to" and attribute.i in _FLOAT_TYPES:
             attribute.i = TensorProto.DOUBLE
         if attribute.type == onnx.AttributeProto.TENSOR:
-            array = _wide(numpy_helper.to_array(attribute.t))
+            array = wide(numpy_helper.to_array(attribute.t))
             attribute.t.CopyFrom(numpy_helper.from_array(array))
     if proto.op_type == "ConstantOfShape" and not proto.attribute:
         proto.attribute.append(helper.make_attribute("value", numpy_helper.from_array(np.zeros(1))))

@@ -282,3 +282,32 @@ def test_layers_of_one_kind_share_an_evaluator(rng, monkeypatch):
         graph.x = graph("Tanh", graph.y())
     assert len(fuse(graph.model(graph.x)).fused) == 3
     assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # ONNX's own evaluator counts axes from an end that is not there yet.
+        """<ir_version: 8, opset_import: ["": 11]>
+        g (float[N,2,H,W] x) => (float[N,2,H,W] y) <float c = {0.3}, float[2,1,1] gamma = {2, -1}>
+        {
+          q = Mul (x, x) r = ReduceMean <axes = [-2, 3], keepdims = 0> (q)
+          m = Unsqueeze <axes = [-2, 3]> (r) e = Add (m, c) s = Sqrt (e) d = Div (x, s)
+          y = Mul (d, gamma)
+        }""",
+        # 0.6 / 15 is no float16, and what a graph computes of sizes is known exactly.
+        """<ir_version: 8, opset_import: ["": 13]>
+        g (float16[2,3,5,4] x) => (float16[2,3,5,4] y)
+        <float c0 = {0.6}, float[4] g0 = {2, -1, 3, 1}, int64 three = {1}, int64 five = {2}>
+        {
+          c = Cast <to = 10> (c0) gamma = Cast <to = 10> (g0)
+          r = ReduceL2 <axes = [1, -2]> (x) q = Mul (r, r) sh = Shape (x) a = Gather (sh, three)
+          b = Gather (sh, five) ab = Mul (a, b) n = Cast <to = 10> (ab) v = Div (c, n)
+          e = Add (q, v) s = Sqrt (e) d = Div (x, s) y = Mul (d, gamma)
+        }""",
+    ],
+)
+def test_what_is_frn_is_not_refused(text, caplog):
+    model = onnx.parser.parse_model(text)
+    assert len(fuse(model).fused) == 1
+    assert FAULT not in caplog.text

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from frn_onnx.graph import sites
-from frn_onnx.graph.evaluator import evaluator_of
+from frn_onnx.graph.evaluator import evaluator_of, wide
 
 # Parameters of an FRN layer are one value per channel. Anything larger than this is a weight
 # or an activation, and is left unread, on disk if it is there.
@@ -65,6 +65,10 @@ class Constants:
             if args[-1] is None and given is not None:
                 return None
         return self.fold(node, args)
+
+    def fold_sizes(self, node: ir.Node, args: Sequence[Any]) -> np.ndarray | None:
+        """:meth:`fold` in float64: sizes, and what is computed of them, are known exactly."""
+        return self.fold(node, [None if arg is None else wide(arg) for arg in args])
 
     def fold(self, node: ir.Node, args: Sequence[Any]) -> np.ndarray | None:
         """The output of a node for constant inputs (None: an input left out)."""

@@ -21,7 +21,7 @@ def evaluate(context: Context, node: ir.Node, args: list[Known | None]) -> Known
         return None
     given = [a for a, value in zip(args, node.inputs, strict=True) if value is not None]
     if given and all(isinstance(arg, np.ndarray) for arg in given):
-        return context.constants.fold(node, args)
+        return context.constants.fold_sizes(node, args)
     tables = [_RULES]
     if any(isinstance(arg, Sizes) for arg in given) or node.op_type in ("Shape", "Size"):
         tables.insert(0, SIZE_RULES)

@@ -192,6 +192,6 @@ def _followed(context: Context, value: ir.Value, depth: int) -> Sizes | np.ndarr
         if any(a is None and v is not None for a, v in zip(args, node.inputs, strict=True)):
             return None
         if all(isinstance(arg, np.ndarray) for arg in args if arg is not None):
-            return context.constants.fold(node, args)
+            return context.constants.fold_sizes(node, args)
     result = apply(SIZE_RULES[node.op_type], context, node, args)
     return result if isinstance(result, Sizes | np.ndarray) else None
