@@ -12,7 +12,7 @@ NATIVE_SOURCES := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name '
 CXX_FILES := $(filter %.cc %.h %.cu %.cuh,$(NATIVE_SOURCES))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test test-bare lint format bench gpu-kit wheel test-wheel test-windows test-aarch64 sanitize cuda-check simt fuzz mutants clean
+.PHONY: setup demo test test-bare lint format bench gpu-kit wheel test-wheel test-windows test-aarch64 sanitize cuda-check simt runtimes fuzz mutants clean
 
 setup: $(VENV)/.setup
 
@@ -86,6 +86,10 @@ simt: $(VENV)/.tools
 # size. Needs no GPU.
 cuda-check: $(VENV)/.tools
 	$(BIN)/python custom_ops/tests/cuda_check.py
+
+# Each form of a file in each runtime that the registries have: the table of docs/platforms.md.
+runtimes: setup
+	PYTHONPATH=tests $(BIN)/python -m runtimes $(ARGS)
 
 # What a machine with a GPU and without a network needs: benchmarks/gpu/README.md.
 gpu-kit: setup

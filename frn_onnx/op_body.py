@@ -35,6 +35,7 @@ def body(
     epsilon: float | None = None,
     prefix: str = "",
     op_type: str = op.OP_TYPE,
+    norm: bool = False,
 ) -> list[onnx.NodeProto]:
     """An op written in standard ops, in their cheapest order.
 
@@ -52,6 +53,9 @@ def body(
             the function these nodes are the body of.
         prefix: put before the names of the values in between.
         op_type: which of the two ops.
+        norm: write the mean of squares as (ReduceL2(x) / sqrt(n)) ** 2, which passes over x once
+            in runtimes that do not compile square and mean into one loop; n comes from Shape.
+            Divided before it is squared, so that nothing overflows which a mean would not.
 
     Raises:
         ModelError: X may have several half types and the opset has no CastLike.
@@ -79,16 +83,28 @@ def body(
     def cast(value: str, name: str, types: set[int]) -> str:
         return value if types == {compute} else add("Cast", [value], name, to=compute)
 
+    def reduce(op_type: str, value: str, name: str) -> str:
+        if opset >= _AXES_INPUT_OPSET:
+            return add(op_type, [value, axes_value], name, keepdims=1)
+        out = add(op_type, [value], name, keepdims=1)
+        nodes[-1].attribute.append(_attribute("axes", axes, reference="axes"))
+        return out
+
+    def root_of_count(value: str) -> str:
+        sizes = add("Gather", [add("Shape", [value], "shape"), axes_value], "sizes")
+        count = add("ReduceProd", [sizes], "count", keepdims=0)
+        return add("Sqrt", [add("Cast", [count], "count_wide", to=compute)], "count_root")
+
     given = dict(zip(op.SIGNATURES[op_type], inputs, strict=False))
     x, tau = given["X"], given.get("tau")
     wide = cast(x, "x_wide", x_types)
-    square = add("Mul", [wide, wide], "square")
-    if opset >= _AXES_INPUT_OPSET:
-        axes_input = constant("axes", "value_ints", axes)
-        nu2 = add("ReduceMean", [square, axes_input], "nu2", keepdims=1)
+    if norm or opset >= _AXES_INPUT_OPSET:
+        axes_value = constant("axes", "value_ints", axes)
+    if norm:
+        rms = add("Div", [reduce("ReduceL2", wide, "norm"), root_of_count(wide)], "rms")
+        nu2 = add("Mul", [rms, rms], "nu2")
     else:
-        nu2 = add("ReduceMean", [square], "nu2", keepdims=1)
-        nodes[-1].attribute.append(_attribute("axes", axes, reference="axes"))
+        nu2 = reduce("ReduceMean", add("Mul", [wide, wide], "square"), "nu2")
     if per_channel := given.get("epsilon"):
         added = cast(per_channel, "epsilon_wide", {TensorProto.FLOAT})
     else:

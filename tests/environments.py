@@ -16,8 +16,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -61,6 +63,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "onnxruntime-1.23.2": (*_needs(), "onnxruntime==1.23.2"),
     "onnxruntime-gpu": (*_needs(), "onnxruntime-gpu==1.31.1"),
     "onnxruntime-openvino": (*_needs(), "onnxruntime-openvino==1.24.1"),
+    "runtimes": ("openvino", "opencv-python-headless", "tract"),
     # The CPU build, from PyTorch's own index where the registry has it.
     "torch": (*_needs(), "torch==2.13.0", "onnxscript", "onnxconverter-common", "keras"),
     "jax": (*_needs(), "jax[cpu]", "jax2onnx"),
@@ -102,6 +105,27 @@ def python(name: str) -> Path:
                 _give_up(f"the environment {name!r} cannot be made: {result.stderr.strip()[-500:]}")
             (folder(name) / ".complete").touch()
     return interpreter
+
+
+def node_modules() -> Path:
+    """The folder with npm's packages of tests/pins/node, which is made if it is not there."""
+    pins = PINS / "node"
+    lock = (pins / "package-lock.json").read_bytes()
+    made = ENVS / f"node-{hashlib.sha256(lock).hexdigest()[:8]}" / "node_modules"
+    if made.exists():
+        return made
+    if shutil.which("npm") is None:
+        _give_up("there is no npm (apt install npm)")
+    with tempfile.TemporaryDirectory(dir=ENVS) as name:
+        shutil.copytree(pins, name, dirs_exist_ok=True)
+        # Their scripts would fetch CUDA's provider.
+        command = ["npm", "ci", "--silent", "--ignore-scripts"]
+        result = subprocess.run(command, cwd=name, capture_output=True, text=True)
+        if result.returncode:
+            _give_up(f"npm's packages cannot be fetched: {result.stderr.strip()[-500:]}")
+        made.parent.mkdir(exist_ok=True)
+        Path(name, "node_modules").rename(made)
+    return made
 
 
 def run(name: str, *args: str | Path, timeout: float = 120) -> str:

@@ -1,6 +1,7 @@
-// Runs a model with FRN nodes on an input that counts 0, 0.01, 0.02 ..., and prints what comes out.
+// Runs a model with FRN nodes on an input that counts 0, 0.01, 0.02 ..., or on a file of float32,
+// and prints what comes out.
 //
-//   run_frn LIBRARY MODEL.onnx
+//   run_frn LIBRARY MODEL.onnx [INPUT]
 //
 // LIBRARY is libfrn_onnx_ops.so, frn_onnx_ops.dll or libfrn_onnx_ops.dylib: nothing else of
 // frn_onnx is needed. The model's first input is float32; open dimensions are 1.
@@ -11,13 +12,16 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <numeric>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 int main(int argc, char** argv) try {
-  if (argc != 3) {
-    std::fprintf(stderr, "usage: run_frn LIBRARY MODEL.onnx\n");
+  if (argc != 3 && argc != 4) {
+    std::fprintf(stderr, "usage: run_frn LIBRARY MODEL.onnx [INPUT]\n");
     return 2;
   }
   const std::filesystem::path library = argv[1], model = argv[2];  // wide on Windows
@@ -34,6 +38,14 @@ int main(int argc, char** argv) try {
   for (int64_t& dim : dims) dim = std::max<int64_t>(dim, 1);
   std::vector<float> x(std::accumulate(dims.begin(), dims.end(), int64_t{1}, std::multiplies<>()));
   for (size_t i = 0; i < x.size(); ++i) x[i] = 0.01f * static_cast<float>(i);
+  if (argc == 4) {
+    std::ifstream file(std::filesystem::path(argv[3]), std::ios::binary);
+    const auto bytes = static_cast<std::streamsize>(x.size() * sizeof(float));
+    if (!file.read(reinterpret_cast<char*>(x.data()), bytes)) {
+      throw std::runtime_error(std::string(argv[3]) + " does not hold " + std::to_string(bytes) +
+                               " bytes");
+    }
+  }
 
   const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
   const auto input =

@@ -27,6 +27,8 @@ from frn_onnx.graph.sites import Site, frn_functions, frn_sites, opset
 
 Form = Literal["portable", "custom", "primitives"]
 FORMS: tuple[str, ...] = get_args(Form)
+Target = Literal["onnxruntime", "openvino"]
+TARGETS: tuple[str, ...] = get_args(Target)
 
 # The oldest standard opset that the op's body is written for, the one from which on a function's
 # Constant can hold an attribute of the function (before, epsilon has to be an input), and the one
@@ -45,6 +47,17 @@ def check_form(form: str) -> None:
         raise ArgumentError(f"form must be one of {', '.join(FORMS)}, received {form!r}")
 
 
+def check_target(target: str, form: str) -> None:
+    """Raises ArgumentError unless there is such a target and the form is written for it."""
+    if target not in TARGETS:
+        raise ArgumentError(f"target must be one of {', '.join(TARGETS)}, received {target!r}")
+    if target != "onnxruntime" and form != "primitives":
+        raise ArgumentError(
+            f"only the form 'primitives' is written for {target}, which takes no other; "
+            f"received the form {form!r}"
+        )
+
+
 def form_of(model: ir.Model | onnx.ModelProto) -> str:
     """The form a model is in; a model without any FRN node is in ``primitives``."""
     if isinstance(model, onnx.ModelProto):
@@ -54,13 +67,16 @@ def form_of(model: ir.Model | onnx.ModelProto) -> str:
     return "portable" if frn_functions(model) else "custom"
 
 
-def set_form(model: ir.Model, form: Form, shapes: Shapes | None = None) -> list[Operands]:
+def set_form(
+    model: ir.Model, form: Form, shapes: Shapes | None = None, *, target: Target = "onnxruntime"
+) -> list[Operands]:
     """Brings the FRN nodes of a model into a form, in place; without any, nothing happens.
 
     Args:
         model: the model.
         form: the form.
         shapes: of the model's values, where they are known already.
+        target: the runtime that primitives are to be fastest in.
 
     Returns:
         What is known of the inputs of each FRN node.
@@ -81,7 +97,7 @@ def set_form(model: ir.Model, form: Form, shapes: Shapes | None = None) -> list[
     if form == "portable" and sites:
         _add_functions(model, sites, known)
     if form == "primitives" and sites:
-        _write_out(model, sites, known)
+        _write_out(model, sites, known, norm=target == "openvino")
     _set_imports(model)
     if sites:
         raise_ir_version(model, op.FUNCTION_IR_VERSION if form == "portable" else 0)
@@ -160,7 +176,7 @@ def _add_functions(model: ir.Model, sites: list[Site], operands: list[Operands])
     model.functions.update(others)
 
 
-def _write_out(model: ir.Model, sites: list[Site], operands: list[Operands]) -> None:
+def _write_out(model: ir.Model, sites: list[Site], operands: list[Operands], *, norm: bool) -> None:
     """Puts the op's body in standard ops in place of each FRN node."""
     names = FreeNames(model)
     version = _body_opset(model)
@@ -182,6 +198,7 @@ def _write_out(model: ir.Model, sites: list[Site], operands: list[Operands]) -> 
             epsilon=epsilon,
             prefix=names.free(node.name or y.name) + "/",
             op_type=node.op_type,
+            norm=norm,
         )
         values = {value.name: value for value in node.inputs if value is not None}
         nodes = [_node(proto, values) for proto in body]

@@ -8,12 +8,12 @@ import onnx_ir as ir
 from frn_onnx import op
 from frn_onnx.errors import ModelError
 from frn_onnx.graph import model_io, protos, weight_files
-from frn_onnx.graph.forms import Form, check_form, set_form
+from frn_onnx.graph.forms import Form, Target, check_form, check_target, set_form
 from frn_onnx.graph.fusion import fuse_loaded
 from frn_onnx.graph.sites import frn_sites
 
 
-def lower(model: model_io.Source, form: Form) -> onnx.ModelProto:
+def lower(model: model_io.Source, form: Form, *, target: Target = "onnxruntime") -> onnx.ModelProto:
     """The model in another form; only its FRN nodes change, and what says how to compute them.
 
     A model without FRN nodes is in the form ``primitives``: it is given back as it is when that
@@ -22,39 +22,51 @@ def lower(model: model_io.Source, form: Form) -> onnx.ModelProto:
     Args:
         model: path of an ONNX file, ``onnx.ModelProto`` or ``onnx_ir.Model``; left as it is.
         form: ``"portable"``, ``"custom"`` or ``"primitives"``.
+        target: the runtime that primitives are to be fastest in, ``"onnxruntime"`` or
+            ``"openvino"``, in which the mean of squares is the square of a ReduceL2. FRN that is
+            written in standard ops already stays as it is: ``fuse`` the model first.
 
     Returns:
         A new model that shares nothing with the one given.
 
     Raises:
-        ArgumentError: there is no such form.
+        ArgumentError: there is no such form or target, or no such form for the target.
         ModelError: the model cannot be read or is invalid; it holds no FRN at all and another
             form than primitives is asked for; its opset is older than 8 and the form needs
             the body in standard ops.
 
     Example:
-        >>> onnx.save(frn_onnx.lower("model.onnx", "primitives"), "for_openvino.onnx")
+        >>> plain = frn_onnx.lower("model.onnx", "primitives", target="openvino")
+        >>> onnx.save(plain, "for_openvino.onnx")
     """
     check_form(form)
+    check_target(target, form)
     graph = model_io.load(model)
-    lower_in_place(graph, form)
+    lower_in_place(graph, form, target)
     return protos.to_proto(graph)
 
 
-def lower_file(source: str | os.PathLike, path: str | os.PathLike, form: Form) -> None:
+def lower_file(
+    source: str | os.PathLike,
+    path: str | os.PathLike,
+    form: Form,
+    *,
+    target: Target = "onnxruntime",
+) -> None:
     """:func:`lower` from file to file, which need not fit into memory.
 
     Raises:
         ModelError: also where ``path`` cannot be written.
     """
     check_form(form)
+    check_target(target, form)
     model_io.check_output(path, source)
     graph = model_io.load(source)
-    lower_in_place(graph, form)
+    lower_in_place(graph, form, target)
     model_io.save(graph, path, external_data=weight_files.are_in(graph))
 
 
-def lower_in_place(model: ir.Model, form: Form) -> None:
+def lower_in_place(model: ir.Model, form: Form, target: Target = "onnxruntime") -> None:
     """:func:`lower` for a model that it changes."""
     if form != "primitives" and not frn_sites(model):
         if not fuse_loaded(model, form).fused:
@@ -64,4 +76,4 @@ def lower_in_place(model: ir.Model, form: Form) -> None:
                 "fuse(model).skipped tells what looks like FRN and why it is not"
             )
     else:
-        set_form(model, form)
+        set_form(model, form, target=target)

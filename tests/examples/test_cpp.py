@@ -1,12 +1,11 @@
-"""examples/cpp, built with the official header against this environment's ONNX Runtime, and run."""
+"""examples/cpp, built and run."""
 
 import shutil
 import subprocess
-from pathlib import Path
 
+import cpp_example
 import numpy as np
 import onnx
-import onnxruntime
 import ort_models
 import pytest
 from onnx import numpy_helper
@@ -14,7 +13,6 @@ from onnx import numpy_helper
 import frn_onnx
 from frn_onnx import op, reference
 
-ROOT = Path(__file__).parents[2]
 SHAPE, AXES = (1, 3, 5, 7), (2, 3)
 pytestmark = [
     pytest.mark.network,
@@ -23,29 +21,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
-    fetch = ["sh", ROOT / "custom_ops" / "tests" / "fetch_ort_header.sh", ROOT / "build/ort-header"]
-    fetched = subprocess.run(fetch, capture_output=True, text=True)
-    if fetched.returncode:
-        pytest.skip(fetched.stderr.strip())
-    found = sorted(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*"))
-    if not found:
-        pytest.skip("this onnxruntime has no libonnxruntime.so beside it")
-    build = tmp_path_factory.mktemp("example")
-    library = build / "libonnxruntime.so.1"  # the name by which programs look for it
-    library.symlink_to(found[0])
-    for command in (
-        [
-            *("cmake", "-G", "Ninja", "-S", ROOT / "examples" / "cpp", "-B", build),
-            f"-DONNXRUNTIME_INCLUDE={fetched.stdout.strip()}",
-            f"-DONNXRUNTIME_LIBRARY={library}",
-            "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror",
-        ],
-        ["cmake", "--build", build],
-    ):
-        result = subprocess.run(command, capture_output=True, text=True)
-        assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
-    return build / "run_frn"
+def program():
+    return cpp_example.build()
 
 
 def run(*command):

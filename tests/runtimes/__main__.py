@@ -1,0 +1,5 @@
+import sys
+
+from runtimes.run import main
+
+sys.exit(main(sys.argv[1:]))
