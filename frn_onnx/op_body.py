@@ -53,8 +53,8 @@ def body(
             the function these nodes are the body of.
         prefix: put before the names of the values in between.
         op_type: which of the two ops.
-        norm: write the mean of squares as (ReduceL2(x) / sqrt(n)) ** 2, which passes over x once
-            in runtimes that do not compile square and mean into one loop; n comes from Shape.
+        norm: write the mean of squares as (ReduceL2(x) / sqrt(n)) ** 2, which OpenVINO
+            computes faster in larger batches; n comes from Shape.
             Divided before it is squared, so that nothing overflows which a mean would not.
 
     Raises:
