@@ -4,6 +4,7 @@
 #define FRN_ONNX_CPU_FRN_CALL_H_
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 
 #include "cpu/cache_size.h"
@@ -34,6 +35,9 @@ struct FrnCall {
   const Parameters<ComputeType<T>>& params;
   Executor& executor;
   const bool large;  // as kernels.h has it
+
+  // The factor that the squares of all channels asked for last (scales.h).
+  mutable std::atomic<ComputeType<T>> guess{1};
 
   // Of the first element of segment o of channel c of sample n.
   int64_t Offset(int64_t n, int64_t o, int64_t c) const {

@@ -19,9 +19,10 @@
 //   Fence()                              what such stores need before other threads may read
 //   Fma(a, b, c) Add(a, b) Mul(a, b) Div(a, b) Sqrt(a)
 //   Max(a, t)                            NaN in a stays NaN
-//   InvSqrt(a)                           a within [kTrustedMin, kTrustedMax]; within 2 ulp
-//   InvSqrtOfAny(a)                      as InvSqrt, of any normal number; of 0 it is infinite, of
-//                                        infinity 0, NaN of what has no root
+//   InvSqrt(a)                           of normal numbers, within 2 ulp; of others as
+//                                        InvSqrtOfAny, or NaN
+//   InvSqrtOfAny(a)                      as InvSqrt; of 0 it is infinite, of infinity 0, NaN of
+//                                        what has no root
 //   AllWithin<k>(a, min, max)            no lane of a[0] to a[k - 1] is outside, and NaN is not;
 //   min
 //                                        is not negative; true for double

@@ -47,18 +47,18 @@ void OwnPlanes(const FrnCall<T>& call, int64_t bytes) {
     const int64_t count = std::min(batch, channels - c);
     double sums[kMaxBatch], spare[kMaxBatch];
     A factor[kMaxBatch], scale[kMaxBatch];
-    std::fill_n(sums, count, 0.0);
-    for (int64_t o = 0; o < shape.outer; ++o) {
-      call.kernels.sum_planes(call.x + call.Offset(n, o, c), count, inner, sums);
-    }
-    const auto sum_again = [&](const A* factor, double* sums) {
+    const auto sum = [&](const A* factor, double* sums) {
       std::fill_n(sums, count, 0.0);
       for (int64_t o = 0; o < shape.outer; ++o) {
         const T* x = call.x + call.Offset(n, o, c);
-        call.kernels.sum_planes_scaled(x, count, inner, factor, sums);
+        if (factor == nullptr) {
+          call.kernels.sum_planes(x, count, inner, sums);
+        } else {
+          call.kernels.sum_planes_scaled(x, count, inner, factor, sums);
+        }
       }
     };
-    const bool factored = ScalesOf(call, n, c, count, sums, spare, factor, scale, sum_again);
+    const bool factored = SumAndScale(call, n, c, count, sums, spare, factor, scale, sum);
     const int64_t chunk = count == 1 ? kChunkBytes / static_cast<int64_t>(sizeof(T)) : inner;
     for (int64_t o = 0; o < shape.outer; ++o) {
       Backwards(0, inner, chunk, [&](int64_t begin, int64_t size) {

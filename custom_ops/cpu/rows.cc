@@ -38,10 +38,14 @@ struct Rows {
         sample(call.shape.outer * call.shape.channels),
         chunk(std::max<int64_t>(2, kChunkBytes / (columns * static_cast<int64_t>(sizeof(T))))) {}
 
-  // Adds the squares of `count` rows of `width` columns to sums; chains of additions are kept short
-  // by summing runs of rows on their own.
-  void Sum(int64_t at, int64_t count, int64_t width, double* sums) const {
+  // Adds the squares of `count` rows of `width` columns to sums, of x times a factor per column
+  // where that is given; chains of additions are kept short by summing runs of rows on their own.
+  void Sum(int64_t at, int64_t count, int64_t width, const A* factor, double* sums) const {
     const T* x = call.x + at;
+    if (factor != nullptr) {
+      call.kernels.sum_rows_scaled(x, count, width, columns, factor, sums);
+      return;
+    }
     if (count <= kRunRows) {
       call.kernels.sum_rows(x, count, width, columns, sums, call.large);
       return;
@@ -55,45 +59,22 @@ struct Rows {
     }
   }
 
-  void SumLeftover(int64_t at, double* sums) const {
-    if (leftover > 0) call.kernels.sum_rows(call.x + at, 1, leftover, columns, sums, call.large);
+  void SumLeftover(int64_t at, const A* factor, double* sums) const {
+    if (leftover > 0) Sum(at, 1, leftover, factor, sums);
   }
 
-  // As Sum, of x times a factor per column.
-  void SumScaled(int64_t at, int64_t count, int64_t width, const A* factor, double* sums) const {
-    if (count <= 0) return;
-    call.kernels.sum_rows_scaled(call.x + at, count, width, columns, factor, sums);
+  // Where rows are folded, `width` columns are of several pixels. Adds up what belongs to a
+  // channel, and repeats it for each of them.
+  void AddUp(int64_t width, double* sums) const {
+    for (int64_t i = ChannelsOf(width); i < width; i += ChannelsOf(width)) {
+      for (int64_t c = 0; c < ChannelsOf(width); ++c) sums[c] += sums[i + c];
+    }
+  }
+  void Repeat(int64_t width, A* values) const {
+    for (int64_t i = ChannelsOf(width); i < width; ++i) values[i] = values[i - ChannelsOf(width)];
   }
 
-  void SumLeftoverScaled(int64_t at, const A* factor, double* sums) const {
-    if (leftover > 0) SumScaled(at, 1, leftover, factor, sums);
-  }
-
-  // As ScalesOf, for columns c .. c + width; where rows are folded, those are all.
-  template <class SumAgain>
-  bool Scales(int64_t n, int64_t c, int64_t width, double* sums, double* spare, A* factor, A* scale,
-              SumAgain&& sum_again) const {
-    const int64_t channels = fold == 1 ? width : call.shape.channels;
-    const auto add_up = [&](double* values) {
-      for (int64_t pixel = channels; pixel < width; pixel += channels) {
-        for (int64_t c = 0; c < channels; ++c) values[c] += values[pixel + c];
-      }
-    };
-    const auto repeat = [&](A* values) {
-      for (int64_t i = channels; i < width; ++i) values[i] = values[i - channels];
-    };
-    add_up(sums);
-    const bool factored =
-        ScalesOf(call, n, c, channels, sums, spare, factor, scale, [&](A* factor, double* again) {
-          repeat(factor);
-          std::fill_n(again, width, 0.0);
-          sum_again(factor, again);
-          add_up(again);
-        });
-    repeat(scale);
-    if (factored) repeat(factor);
-    return factored;
-  }
+  int64_t ChannelsOf(int64_t width) const { return fold == 1 ? width : call.shape.channels; }
 
   // Rows begin .. end of sample n, from column c on; its first element there is `at`. ahead: as
   // kernels.h has it. factor: nullptr where there is none.
@@ -136,6 +117,7 @@ struct Rows {
 // A task takes a strip of `width` columns of one sample.
 template <class T>
 void OwnRows(const Rows<T>& cut, int64_t width) {
+  using A = ComputeType<T>;
   const FrnCall<T>& call = cut.call;
   const int64_t strips = CeilDiv(cut.columns, width);
   const int64_t bytes = cut.sample * static_cast<int64_t>(sizeof(T)) / strips;
@@ -144,16 +126,19 @@ void OwnRows(const Rows<T>& cut, int64_t width) {
     const int64_t count = std::min(width, cut.columns - c);
     const int64_t at = n * cut.sample + c, end = at + cut.rows * cut.columns;
     double sums[kMaxColumns], spare[kMaxColumns];
-    ComputeType<T> factor[kMaxColumns], scale[kMaxColumns];
-    std::fill_n(sums, count, 0.0);
-    cut.Sum(at, cut.rows, count, sums);
-    cut.SumLeftover(end, sums);
-    const auto sum_again = [&](const ComputeType<T>* factor, double* sums) {
-      cut.SumScaled(at, cut.rows, count, factor, sums);
-      cut.SumLeftoverScaled(end, factor, sums);
+    A factor[kMaxColumns], scale[kMaxColumns];
+    const auto sum = [&](A* factor, double* sums) {
+      if (factor != nullptr) cut.Repeat(count, factor);
+      std::fill_n(sums, count, 0.0);
+      cut.Sum(at, cut.rows, count, factor, sums);
+      cut.SumLeftover(end, factor, sums);
+      cut.AddUp(count, sums);
     };
-    const bool factored = cut.Scales(n, c, count, sums, spare, factor, scale, sum_again);
-    const ComputeType<T>* factors = factored ? factor : nullptr;
+    const bool factored =
+        SumAndScale(call, n, c, cut.ChannelsOf(count), sums, spare, factor, scale, sum);
+    cut.Repeat(count, scale);
+    if (factored) cut.Repeat(count, factor);
+    const A* factors = factored ? factor : nullptr;
     cut.ApplyLeftover(n, end, factors, scale);
     cut.Apply(n, at, 0, cut.rows, c, count, cut.sample, factors, scale);
   });
@@ -172,52 +157,44 @@ void SharedRows(const Rows<T>& cut, int64_t sample_bytes) {
   std::vector<A> factor(group * columns), scale(group * columns);
   std::vector<char> factored(group);
 
-  // Sums of one slice of the sample that begins at `at`: sum(from, rows, c, width) for each strip
-  // of columns, and sum_leftover(from) where the slice is the last.
-  const auto sum_slice = [&](int64_t at, int64_t slice, auto&& sum, auto&& sum_leftover) {
-    const int64_t row = slice * length;
+  // The sums of one slice of the sample that begins at `at`.
+  const auto sum_slice = [&](int64_t at, int64_t slice, const A* factor, double* sums) {
+    const int64_t row = slice * length, count = std::min(length, rows - row);
+    std::fill_n(sums, columns, 0.0);
     for (int64_t c = 0; c < columns; c += kMaxColumns) {
-      sum(at + row * columns + c, std::min(length, rows - row), c,
-          std::min(kMaxColumns, columns - c));
+      cut.Sum(at + row * columns + c, count, std::min(kMaxColumns, columns - c),
+              factor == nullptr ? nullptr : factor + c, sums + c);
     }
-    if (row + length >= rows) sum_leftover(at + rows * columns);
+    if (row + length >= rows) cut.SumLeftover(at + rows * columns, factor, sums);
   };
-  const auto add_slices = [&](const double* slice_sums, double* sums) {
-    for (int64_t s = 0; s < slices; ++s, slice_sums += columns) {
-      for (int64_t c = 0; c < columns; ++c) sums[c] += slice_sums[c];
-    }
+  // Into those of the first.
+  const auto add_slices = [&](double* sums) {
+    for (int64_t i = columns; i < slices * columns; ++i) sums[i % columns] += sums[i];
+    cut.AddUp(columns, sums);
   };
 
   for (int64_t first = 0; first < batch; first += group) {
     const int64_t count = std::min(group, batch - first);
     call.Run(count * slices, [&](int64_t i) {
-      double* sums = &partial[i * columns];
-      std::fill_n(sums, columns, 0.0);
-      sum_slice((first + i / slices) * cut.sample, i % slices,
-                [&](int64_t from, int64_t n, int64_t c, int64_t width) {
-                  cut.Sum(from, n, width, sums + c);
-                },
-                [&](int64_t from) { cut.SumLeftover(from, sums); });
+      sum_slice((first + i / slices) * cut.sample, i % slices, nullptr, &partial[i * columns]);
     });
     for (int64_t g = 0; g < count; ++g) {
-      const auto sum_again = [&](const A* factor, double* sums) {
-        again.assign(slices * columns, 0.0);
+      const auto sum_again = [&](A* factor, double* sums) {
+        cut.Repeat(columns, factor);
+        again.resize(slices * columns);
         call.Run(slices, [&](int64_t i) {
-          double* slice_sums = &again[i * columns];
-          sum_slice((first + g) * cut.sample, i,
-                    [&](int64_t from, int64_t n, int64_t c, int64_t width) {
-                      cut.SumScaled(from, n, width, factor + c, slice_sums + c);
-                    },
-                    [&](int64_t from) { cut.SumLeftoverScaled(from, factor, slice_sums); });
+          sum_slice((first + g) * cut.sample, i, factor, &again[i * columns]);
         });
-        add_slices(again.data(), sums);
+        add_slices(again.data());
+        std::copy_n(again.data(), cut.ChannelsOf(columns), sums);
       };
       double* sums = &partial[g * slices * columns];
-      for (int64_t s = 1; s < slices; ++s) {
-        for (int64_t c = 0; c < columns; ++c) sums[c] += sums[s * columns + c];
-      }
-      factored[g] = cut.Scales(first + g, 0, columns, sums, spare.data(), &factor[g * columns],
-                               &scale[g * columns], sum_again);
+      A *factors = &factor[g * columns], *scales = &scale[g * columns];
+      add_slices(sums);
+      factored[g] = ScalesOf(call, first + g, 0, cut.ChannelsOf(columns), sums, spare.data(),
+                             factors, scales, sum_again);
+      cut.Repeat(columns, scales);
+      cut.Repeat(columns, factors);
     }
     call.Run(count * slices, [&](int64_t task) {
       const int64_t i = count * slices - 1 - task;  // what was summed last is still in cache

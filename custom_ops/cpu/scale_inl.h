@@ -136,25 +136,45 @@ typename V::Reg Lost(typename V::Reg scale, typename V::Reg g) {
                         V::Set(kMaxFloat), one, zero);
 }
 
+// Whether the mean of the squares of x * factor, kTiny or kHuge, shows that this is the factor that
+// they ask for in all lanes. NaN may be either.
+template <class V>
+bool IsFactor(typename V::Reg mean, typename V::Reg epsilon, typename V::Elem factor) {
+  constexpr typename V::Elem kTinyMost = 0x1.fffffep91, kHugeLeast = 0x1.000002p-14;
+  static_assert(kTrustedMin * kTiny * kTiny == 0x1p92 && kTrustedMax * kHuge * kHuge == 0x1p-14);
+  if (factor == static_cast<typename V::Elem>(kHuge)) {
+    return V::template AllWithin<1>(&mean, V::Set(kHugeLeast), V::Set(__builtin_inff()));
+  }
+  const auto added = V::Max(epsilon, V::Zero()), tiny = V::Set(kTiny);
+  const auto radicand = V::Fma(V::Mul(added, tiny), tiny, mean);
+  return V::template AllWithin<1>(&radicand, V::Zero(), V::Set(kTinyMost));
+}
+
 // From the mean of the squares of x * *factor: sets *scale, and *factor anew, as
-// Kernels::wide_scales does. Lanes that need neither keep *scale, whatever is in the others.
+// Kernels::wide_scales does. Of lanes without a factor it is the scale that Scales makes.
 template <class V, class T>
 void Rescale(typename V::Reg mean, typename V::Reg g, typename V::Reg epsilon,
              typename V::Reg* factor, typename V::Reg* scale) {
   const auto one = V::Set(1), f = *factor;
-  auto lost = Lost<V>(*scale, g);
-  if constexpr (!kSquaresFit<T>) {
-    const auto root = V::Div(one, V::Sqrt(V::Fma(V::Mul(epsilon, f), f, mean)));
-    const auto scaled = V::Mul(g, root), rescaled = V::Mul(scaled, f);
-    // NaN where the root is infinite or 0, for then the scale rightly is, and else 0.
-    const auto nan = V::Less(V::Zero(), root, V::Mul(root, V::Zero()), V::Set(__builtin_nanf("")));
-    const auto s = WhereBeyond<V>(f, one, rescaled, one, rescaled, *scale);
-    const auto size = V::Add(V::Abs(s), nan), half = V::Sqrt(f);
-    const auto min = V::Set(kMinNormal), max = V::Set(kMaxFloat);
-    lost = Lost<V>(V::Add(scaled, nan), g);
-    *factor = WhereBeyond<V>(size, min, half, max, half, one);
-    *scale = WhereBeyond<V>(size, min, scaled, max, scaled, s);
+  const auto radicand = V::Fma(V::Mul(epsilon, f), f, mean);
+  const auto scaled = V::Div(g, V::Sqrt(radicand));
+  // 1 where the root is 0, infinite or NaN, for then the scale rightly is so, too.
+  const auto settled =
+      V::Less(V::Zero(), radicand, V::Less(radicand, V::Set(__builtin_inff()), scaled, one), one);
+  // Between these, scaled * f is a normal number. It is not tried: subnormal ones take long.
+  const auto size = V::Abs(settled);
+  const auto min =
+      WhereBeyond<V>(f, one, V::Set(kMinNormal / kHuge), one, V::Zero(), V::Set(kMinNormal));
+  const auto max = V::Less(one, f, V::Set(kMaxFloat / kTiny), V::Set(kMaxFloat));
+  if (V::template AllWithin<1>(&size, min, max)) {
+    *factor = one;
+    *scale = V::Mul(scaled, f);
+    return;
   }
+  const auto half = V::Sqrt(f);
+  *factor = WhereBeyond<V>(size, min, half, max, half, one);
+  *scale = V::Mul(scaled, WhereBeyond<V>(size, min, one, max, one, f));
+  const auto lost = Lost<V>(settled, g);
   if (!AllOf<V>(lost, 0)) RescaleInDouble<V>(mean, g, epsilon, f, lost, factor, scale);
 }
 
@@ -176,7 +196,8 @@ bool WideScales(const double* sums, int64_t n, double inverse_size, const typena
                 typename V::Elem* scale) {
   bool factored = false;
   ForMeans<V>(sums, n, inverse_size, [&](Lanes<V> lanes, typename V::Reg mean) {
-    auto f = lanes.LoadFilled(factor), s = lanes.LoadFilled(scale);
+    auto f = lanes.LoadFilled(factor);
+    typename V::Reg s;
     Rescale<V, T>(mean, lanes.Load(gamma), lanes.LoadFilled(epsilon), &f, &s);
     factored = factored || !AllOf<V>(f, 1);
     lanes.Store(factor, f);

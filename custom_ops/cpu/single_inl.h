@@ -2,12 +2,13 @@
 
 // x / sqrt(x^2 + epsilon), where that takes a factor if |x| or epsilon are beyond these.
 constexpr double kUnitMin = 0x1p-50, kUnitMax = 0x1p63, kUnitMaxEpsilon = 0x1p125;
+constexpr double kUnitLittle = 0x1p20;  // an epsilon below is nothing beside |x| at kUnitMax
 
 // v[r] = v[r] / sqrt(v[r]^2 + epsilon) for any numbers, each lane with the factor that its own asks
 // for. 0 / 0 and inf / inf are NaN. No step makes subnormal numbers of others: they take long.
 template <class V, class T, int kRows>
 [[gnu::always_inline]] inline void ScaledUnits(typename V::Reg* v, typename V::Reg epsilon) {
-  const auto one = V::Set(1), huge = V::Set(kHuge), min = V::Set(kUnitMin), max = V::Set(kUnitMax);
+  const auto one = V::Set(1), huge = V::Set(kHuge), max = V::Set(kUnitMax);
   if constexpr (kSquaresFit<T>) {  // epsilon alone asks
     const auto factor = V::Less(epsilon, V::Set(kTrustedMin), V::Set(0x1p40), one);
     const auto added = V::Mul(V::Mul(epsilon, factor), factor);
@@ -17,31 +18,47 @@ template <class V, class T, int kRows>
     }
     return;
   }
-  const auto tiny = V::Less(epsilon, V::Set(kTrustedMin), V::Set(kTiny), one);
+  const auto zero = V::Zero(), tiny = V::Set(kTiny);
+  const auto counts = V::Less(V::Abs(epsilon), V::Set(kUnitLittle), zero, epsilon);
+  // Beside an epsilon that is not tiny, no x is.
+  const auto min = V::Less(epsilon, V::Set(kTrustedMin), V::Set(kUnitMin), zero);
+  const auto unless_zero = V::Less(zero, V::Abs(epsilon), epsilon, one);
+  if (V::template AllWithin<1>(&unless_zero, V::Set(kTrustedMin), V::Set(kUnitLittle / 2))) {
+    for (int r = 0; r < kRows; ++r) {
+      const auto size = V::Abs(v[r]);
+      const auto scaled = V::Mul(v[r], WhereBeyond<V>(size, min, tiny, max, huge, one));
+      const auto added = V::Less(max, size, counts, epsilon);
+      v[r] = V::Mul(scaled, V::InvSqrt(V::Fma(scaled, scaled, added)));
+    }
+    return;
+  }
+  const auto below = V::Less(epsilon, V::Set(kTrustedMin), tiny, one);
   const auto usual = V::Less(V::Set(kUnitMaxEpsilon), epsilon, huge, one);
-  // Beside a huge x, what would be subnormal is nothing.
-  const auto counts = V::Less(V::Abs(epsilon), V::Set(0x1p20), V::Zero(), epsilon);
-  const auto tiny_added = V::Mul(V::Mul(epsilon, tiny), tiny);
+  const auto tiny_added = V::Mul(V::Mul(epsilon, below), below);
   const auto huge_added = V::Mul(V::Mul(counts, huge), huge);
   const auto usual_added = V::Mul(V::Mul(epsilon, usual), usual);
   for (int r = 0; r < kRows; ++r) {
     const auto size = V::Abs(v[r]);
-    const auto scaled = V::Mul(v[r], WhereBeyond<V>(size, min, tiny, max, huge, usual));
+    const auto scaled = V::Mul(v[r], WhereBeyond<V>(size, min, below, max, huge, usual));
     const auto added = WhereBeyond<V>(size, min, tiny_added, max, huge_added, usual_added);
     v[r] = V::Mul(scaled, V::InvSqrtOfAny(V::Fma(scaled, scaled, added)));
   }
 }
 
-// v[r] = v[r] / sqrt(v[r]^2 + epsilon)
+// v[r] = v[r] / sqrt(v[r]^2 + epsilon). *usual: whether that is likely to be done without factors;
+// set to false where it was not.
 template <class V, class T, int kRows>
-[[gnu::always_inline]] inline void Units(typename V::Reg* v, typename V::Reg epsilon) {
-  typename V::Reg radicand[kRows];
-  for (int r = 0; r < kRows; ++r) radicand[r] = V::Fma(v[r], v[r], epsilon);
-  if (V::template AllWithin<kRows>(radicand, V::Set(kTrustedMin), V::Set(kTrustedMax))) {
-    for (int r = 0; r < kRows; ++r) v[r] = V::Mul(v[r], V::InvSqrt(radicand[r]));
-  } else {
-    ScaledUnits<V, T, kRows>(v, epsilon);
+[[gnu::always_inline]] inline void Units(typename V::Reg* v, typename V::Reg epsilon, bool* usual) {
+  if (*usual) {
+    typename V::Reg radicand[kRows];
+    for (int r = 0; r < kRows; ++r) radicand[r] = V::Fma(v[r], v[r], epsilon);
+    *usual = V::template AllWithin<kRows>(radicand, V::Set(kTrustedMin), V::Set(kTrustedMax));
+    if (*usual) {
+      for (int r = 0; r < kRows; ++r) v[r] = V::Mul(v[r], V::InvSqrt(radicand[r]));
+      return;
+    }
   }
+  ScaledUnits<V, T, kRows>(v, epsilon);
 }
 
 // kRows samples of `cols` channels, whose planes are one element.
@@ -52,13 +69,14 @@ void SingleRows(From from, T* y, int64_t cols, const typename V::Elem* gamma,
   constexpr int64_t kW = V::kLanes;
   const Columns<V, Plain<V>> columns = {{}, gamma, beta, tau};
   typename V::Reg v[kRows], w[kRows];
+  bool usual = true;
   int64_t c = 0;
   for (; c + 2 * kW <= cols; c += 2 * kW) {
     for (int r = 0; r < kRows; ++r) LoadTwo<V>(from.x + r * cols + c, &v[r], &w[r]);
     auto e0 = V::Load(epsilon + c), e1 = V::Load(epsilon + c + kW);
     SortColumns<V, T>(&e0, &e1);
-    Units<V, T, kRows>(v, e0);
-    Units<V, T, kRows>(w, e1);
+    Units<V, T, kRows>(v, e0, &usual);
+    Units<V, T, kRows>(w, e1, &usual);
     Affine<V, Plain<V>> first, second;
     columns.template AtTwo<T>(c, &first, &second);
     for (int r = 0; r < kRows; ++r) {
@@ -69,7 +87,7 @@ void SingleRows(From from, T* y, int64_t cols, const typename V::Elem* gamma,
   }
   for (; c + kW <= cols; c += kW) {
     for (int r = 0; r < kRows; ++r) v[r] = V::Load(from.x + r * cols + c);
-    Units<V, T, kRows>(v, V::Load(epsilon + c));
+    Units<V, T, kRows>(v, V::Load(epsilon + c), &usual);
     const auto map = columns.At(c);
     for (int r = 0; r < kRows; ++r) {
       V::Store(y + r * cols + c, map((from + (r * cols + c)).With(v[r])));
@@ -78,7 +96,7 @@ void SingleRows(From from, T* y, int64_t cols, const typename V::Elem* gamma,
   if (c == cols) return;
   const int rest = static_cast<int>(cols - c);
   for (int r = 0; r < kRows; ++r) v[r] = V::LoadPart(from.x + r * cols + c, rest);
-  Units<V, T, kRows>(v, FillUp<V>(epsilon + c, rest));
+  Units<V, T, kRows>(v, FillUp<V>(epsilon + c, rest), &usual);
   const auto map = Columns<V, Plain<V>>{{}, gamma + c, beta + c, tau + c}.AtPart(rest);
   for (int r = 0; r < kRows; ++r) {
     V::StorePart(y + r * cols + c, map((from + (r * cols + c)).WithPart(v[r], rest)), rest);

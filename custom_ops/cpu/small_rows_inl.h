@@ -11,6 +11,18 @@ struct FewRows {
   int part;  // columns
   Reg inverse, gamma, beta, tau, epsilon;
 
+  // No aggregate: compilers clear one before they set it, which takes as long as a small sample.
+  FewRows(int64_t rows, int64_t stride, int part, Reg inverse, Reg gamma, Reg beta, Reg tau,
+          Reg epsilon)
+      : rows(rows),
+        stride(stride),
+        part(part),
+        inverse(inverse),
+        gamma(gamma),
+        beta(beta),
+        tau(tau),
+        epsilon(epsilon) {}
+
   template <class X>
   Reg Load(const X* x) const {
     if constexpr (kPart) return V::LoadPart(x, part);
@@ -39,26 +51,54 @@ struct FewRows {
     }
   }
 
-  // One sample whose scale is not to be relied on.
+  // One sample whose scale is not to be relied on, or is not expected to be. Returns the factor
+  // that all of its squares ask for, or 1; guess is the one to be tried.
   template <class From, class Y>
-  [[gnu::noinline]] void ApplyScaled(Reg mean, Reg scale, From from, Y* y) const {
-    auto factor = SumFactor<V, T>(mean, epsilon);
-    if (!AllOf<V>(factor, 1)) mean = Mean(from.x, factor);
+  [[gnu::noinline]] Elem ApplyScaled(From from, Y* y, Elem guess) const {
+    auto factor = V::Set(guess), mean = V::Zero();
+    if (guess != 1) mean = Mean(from.x, factor);
+    if (guess == 1 || !IsFactor<V>(mean, epsilon, guess)) {
+      mean = Mean(from.x, V::Set(1));
+      factor = SumFactor<V, T>(mean, epsilon);
+      if (!AllOf<V>(factor, 1)) mean = Mean(from.x, factor);
+      guess = AllOf<V>(factor, kTiny) ? kTiny : AllOf<V>(factor, kHuge) ? kHuge : 1;
+    }
+    Reg scale;
     Rescale<V, T>(mean, gamma, epsilon, &factor, &scale);
-    Apply(Factor<V, 2>{factor}, scale, from, y);
+    if (AllOf<V>(factor, 1)) {
+      Apply(Plain<V>{}, scale, from, y);
+    } else {
+      Apply(Factor<V, 2>{factor}, scale, from, y);
+    }
+    return guess;
   }
 
+  // False, and nothing is done, where that is not to be relied on.
   template <class From, class Y>
-  void Samples(From from, Y* y, int64_t samples) const {
-    for (int64_t n = 0; n < samples; ++n, from = from + rows * stride, y += rows * stride) {
-      const auto mean = Mean(from.x, V::Set(1)), radicand = V::Add(mean, epsilon);
-      const auto scale = V::Div(gamma, V::Sqrt(radicand));
-      if (Reliable<V, T>(radicand, scale, gamma)) {
-        Apply(Plain<V>{}, scale, from, y);
-      } else {
-        ApplyScaled(mean, scale, from, y);
+  bool ApplyUsual(From from, Y* y) const {
+    const auto mean = Mean(from.x, V::Set(1)), radicand = V::Add(mean, epsilon);
+    const auto scale = V::Div(gamma, V::Sqrt(radicand));
+    if (!Reliable<V, T>(radicand, scale, gamma)) return false;
+    Apply(Plain<V>{}, scale, from, y);
+    return true;
+  }
+
+  // guess: what the sample before asked for. Whatever made it huge, tiny or dead is likely to go
+  // on; what a sample becomes does not depend on it. Returns what the last one asked for.
+  template <class From, class Y>
+  Elem Samples(From from, Y* y, int64_t samples, Elem guess) const {
+    const int64_t size = rows * stride;
+    while (samples > 0) {
+      if (guess == 1) {
+        for (; samples > 0 && ApplyUsual(from, y); --samples, from = from + size) y += size;
+        if (samples == 0) break;
       }
+      guess = ApplyScaled(from, y, guess);
+      --samples;
+      from = from + size;
+      y += size;
     }
+    return guess;
   }
 };
 
@@ -117,14 +157,14 @@ int64_t ApplyByTiles(From from, T* y, int64_t samples, int64_t rows, int64_t col
   constexpr int64_t kW = V::kLanes;
   const int64_t size = rows * cols;
   alignas(64) typename V::Elem room[2 * kTileSize * kW];
+  typename V::Elem guess = 1;
   int64_t n = 0;
   for (; n + kW <= samples; n += kW, from = from + kW * size, y += kW * size) {
     const auto tiles = LoadTiles(from, size, room);
     for (int64_t c = 0; c < cols; ++c) {
-      const FewRows<V, T, false> few = {rows,           cols * kW,         0,
-                                        inverse,        V::Set(gamma[c]),  V::Set(beta[c]),
-                                        V::Set(tau[c]), V::Set(epsilon[c])};
-      few.Samples(tiles + c * kW, room + c * kW, 1);
+      const FewRows<V, T, false> few(rows, cols * kW, 0, inverse, V::Set(gamma[c]), V::Set(beta[c]),
+                                     V::Set(tau[c]), V::Set(epsilon[c]));
+      guess = few.Samples(tiles + c * kW, room + c * kW, 1, guess);
     }
     StoreTile<V>(room, size, y);
   }
@@ -151,26 +191,15 @@ void ApplyFewRows(const T* x, const T* residual, T* y, int64_t samples, int64_t 
     }
     int64_t c = 0;
     for (; c + kW <= cols; c += kW) {
-      const FewRows<V, T, false> few = {rows,
-                                        cols,
-                                        0,
-                                        inverse,
-                                        V::Load(gamma + c),
-                                        V::Load(beta + c),
-                                        V::Load(tau + c),
-                                        V::Load(epsilon + c)};
-      few.Samples(from + c, y + c, samples);
+      const FewRows<V, T, false> few(rows, cols, 0, inverse, V::Load(gamma + c), V::Load(beta + c),
+                                     V::Load(tau + c), V::Load(epsilon + c));
+      few.Samples(from + c, y + c, samples, 1);
     }
     if (c == cols) return;
     const int rest = static_cast<int>(cols - c);
-    const FewRows<V, T, true> few = {rows,
-                                     cols,
-                                     rest,
-                                     inverse,
-                                     V::LoadPart(gamma + c, rest),
-                                     V::LoadPart(beta + c, rest),
-                                     V::LoadPart(tau + c, rest),
-                                     FillUp<V>(epsilon + c, rest)};
-    few.Samples(from + c, y + c, samples);
+    const FewRows<V, T, true> few(rows, cols, rest, inverse, V::LoadPart(gamma + c, rest),
+                                  V::LoadPart(beta + c, rest), V::LoadPart(tau + c, rest),
+                                  FillUp<V>(epsilon + c, rest));
+    few.Samples(from + c, y + c, samples, 1);
   });
 }

@@ -27,17 +27,6 @@ class UnitCut {
   UnitCut(const KernelTable& table, const BlockedShape& shape, const FrnCall<float>& call)
       : table_(table), shape_(shape), call_(call) {}
 
-  // From the sums of a whole unit; sum_again(factor, sums) adds up the squares of x * factor.
-  template <class SumAgain>
-  void SetScales(int64_t unit, double* sums, UnitScales* scales, SumAgain&& sum_again) const {
-    double spare[kMaxBlock];
-    scales->factored = ScalesOf(call_, unit, 0, shape_.block, sums, spare, scales->factor,
-                                scales->scale, [&](const float* factor, double* again) {
-                                  std::fill_n(again, shape_.block, 0.0);
-                                  sum_again(factor, again);
-                                });
-  }
-
  protected:
   // Where pixel `at` of a unit begins.
   int64_t At(int64_t unit, int64_t at) const { return (unit * shape_.pixels + at) * shape_.block; }
@@ -66,12 +55,14 @@ void OwnUnits(const Cut& cut, const BlockedShape& shape, const FrnCall<float>& c
               int64_t bytes) {
   const int64_t pixels = shape.pixels;
   call.RunUnits(shape.units(), bytes, [&](int64_t unit) {
-    double sums[kMaxBlock] = {};
+    double sums[kMaxBlock], spare[kMaxBlock];
     UnitScales scales;
-    cut.Sum(unit, 0, pixels, nullptr, sums);
-    cut.SetScales(unit, sums, &scales, [&](const float* factor, double* again) {
-      cut.Sum(unit, 0, pixels, factor, again);
-    });
+    const auto sum = [&](const float* factor, double* sums) {
+      std::fill_n(sums, shape.block, 0.0);
+      cut.Sum(unit, 0, pixels, factor, sums);
+    };
+    scales.factored =
+        SumAndScale(call, unit, 0, shape.block, sums, spare, scales.factor, scales.scale, sum);
     cut.Apply(unit, 0, pixels, scales);
   });
 }
@@ -100,15 +91,18 @@ void SharedUnits(const Cut& cut, const BlockedShape& shape, const FrnCall<float>
       cut.Sum(first + i / slices, i % slices * length, end_of(i % slices), nullptr, sums);
     });
     for (int64_t g = 0; g < count; ++g) {
-      double sums[kMaxBlock];
+      double sums[kMaxBlock], spare[kMaxBlock];
+      UnitScales& of_unit = scales[g];
       add_slices(&partial[g * slices * block], sums);
-      cut.SetScales(first + g, sums, &scales[g], [&](const float* factor, double* to) {
+      const auto sum_again = [&](const float* factor, double* sums) {
         call.Run(slices, [&](int64_t i) {
           std::fill_n(&again[i * block], block, 0.0);
           cut.Sum(first + g, i * length, end_of(i), factor, &again[i * block]);
         });
-        add_slices(again.data(), to);
-      });
+        add_slices(again.data(), sums);
+      };
+      of_unit.factored = ScalesOf(call, first + g, 0, block, sums, spare, of_unit.factor,
+                                  of_unit.scale, sum_again);
     }
     call.Run(count * slices, [&](int64_t task) {
       const int64_t i = count * slices - 1 - task;  // what was summed last is still in cache
