@@ -194,7 +194,7 @@ void SharedRows(const Rows<T>& cut, int64_t sample_bytes) {
       factored[g] = ScalesOf(call, first + g, 0, cut.ChannelsOf(columns), sums, spare.data(),
                              factors, scales, sum_again);
       cut.Repeat(columns, scales);
-      cut.Repeat(columns, factors);
+      if (factored[g]) cut.Repeat(columns, factors);
     }
     call.Run(count * slices, [&](int64_t task) {
       const int64_t i = count * slices - 1 - task;  // what was summed last is still in cache

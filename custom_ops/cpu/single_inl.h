@@ -39,9 +39,13 @@ template <class V, class T, int kRows>
   const auto usual_added = V::Mul(V::Mul(epsilon, usual), usual);
   for (int r = 0; r < kRows; ++r) {
     const auto size = V::Abs(v[r]);
-    const auto scaled = V::Mul(v[r], WhereBeyond<V>(size, min, below, max, huge, usual));
+    const auto raised = V::Mul(v[r], V::Less(size, min, below, one));
+    // Beside an epsilon that is huge, x may be tiny: it is lowered when it is divided.
+    const auto lower = WhereBeyond<V>(size, min, one, max, huge, usual);
+    const auto scaled = V::Mul(raised, lower);
     const auto added = WhereBeyond<V>(size, min, tiny_added, max, huge_added, usual_added);
-    v[r] = V::Mul(scaled, V::InvSqrtOfAny(V::Fma(scaled, scaled, added)));
+    const auto inverse = V::InvSqrtOfAny(V::Fma(scaled, scaled, added));
+    v[r] = V::Mul(V::Mul(raised, inverse), lower);
   }
 }
 

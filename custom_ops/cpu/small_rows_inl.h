@@ -51,14 +51,20 @@ struct FewRows {
     }
   }
 
-  // One sample whose scale is not to be relied on, or is not expected to be. Returns the factor
-  // that all of its squares ask for, or 1; guess is the one to be tried.
+  // One sample whose scale is not to be relied on, or is not expected to be. guess: the factor to
+  // be tried; where it is 1, mean is that of the squares as they are. Returns the factor that all of
+  // them ask for, or 1.
   template <class From, class Y>
-  [[gnu::noinline]] Elem ApplyScaled(From from, Y* y, Elem guess) const {
-    auto factor = V::Set(guess), mean = V::Zero();
-    if (guess != 1) mean = Mean(from.x, factor);
-    if (guess == 1 || !IsFactor<V>(mean, epsilon, guess)) {
-      mean = Mean(from.x, V::Set(1));
+  [[gnu::noinline]] Elem ApplyScaled(From from, Y* y, Elem guess, Reg mean) const {
+    auto factor = V::Set(guess);
+    if (guess != 1) {
+      mean = Mean(from.x, factor);
+      if (!IsFactor<V>(mean, epsilon, guess)) {
+        mean = Mean(from.x, V::Set(1));
+        guess = 1;
+      }
+    }
+    if (guess == 1) {
       factor = SumFactor<V, T>(mean, epsilon);
       if (!AllOf<V>(factor, 1)) mean = Mean(from.x, factor);
       guess = AllOf<V>(factor, kTiny) ? kTiny : AllOf<V>(factor, kHuge) ? kHuge : 1;
@@ -73,10 +79,10 @@ struct FewRows {
     return guess;
   }
 
-  // False, and nothing is done, where that is not to be relied on.
+  // mean: of the squares as they are. False, and nothing is done, where it is not to be relied on.
   template <class From, class Y>
-  bool ApplyUsual(From from, Y* y) const {
-    const auto mean = Mean(from.x, V::Set(1)), radicand = V::Add(mean, epsilon);
+  bool ApplyUsual(From from, Y* y, Reg mean) const {
+    const auto radicand = V::Add(mean, epsilon);
     const auto scale = V::Div(gamma, V::Sqrt(radicand));
     if (!Reliable<V, T>(radicand, scale, gamma)) return false;
     Apply(Plain<V>{}, scale, from, y);
@@ -88,15 +94,13 @@ struct FewRows {
   template <class From, class Y>
   Elem Samples(From from, Y* y, int64_t samples, Elem guess) const {
     const int64_t size = rows * stride;
-    while (samples > 0) {
+    for (; samples > 0; --samples, from = from + size, y += size) {
+      auto mean = V::Zero();
       if (guess == 1) {
-        for (; samples > 0 && ApplyUsual(from, y); --samples, from = from + size) y += size;
-        if (samples == 0) break;
+        mean = Mean(from.x, V::Set(1));
+        if (ApplyUsual(from, y, mean)) continue;
       }
-      guess = ApplyScaled(from, y, guess);
-      --samples;
-      from = from + size;
-      y += size;
+      guess = ApplyScaled(from, y, guess, mean);
     }
     return guess;
   }

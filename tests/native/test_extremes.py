@@ -34,7 +34,7 @@ def expected(x, gamma, beta, epsilon, axes):
     return scaled, scaled + beta
 
 
-def check(x, gamma, beta, epsilon, axes):
+def check(x, gamma, beta, epsilon, axes, ulps=40):
     # Only an array may be negative.
     given = float(epsilon) if epsilon >= 0 else np.full(gamma.size, epsilon, np.float32)
     y = _native.frn(x, gamma, beta, epsilon=given, axes=axes).astype(np.float64)
@@ -43,7 +43,7 @@ def check(x, gamma, beta, epsilon, axes):
     least = {"float16": 2.0**-24, "bfloat16": 2.0**-133, "float32": 2.0**-149}[x.dtype.name]
     largest = {"float16": 65504, "bfloat16": 3.38e38, "float32": 3.4e38}[x.dtype.name]
     with np.errstate(all="ignore"):
-        allowed = (unit + 40 * 2.0**-24) * (np.abs(scaled) + np.abs(right)) + 2 * least
+        allowed = (unit + ulps * 2.0**-24) * (np.abs(scaled) + np.abs(right)) + 2 * least
         fits = (np.abs(right) < largest) & np.isfinite(right)
         wrong = fits & ~(np.abs(y - right) <= allowed)
     assert not wrong.any(), (y[wrong][0], right[wrong][0])
@@ -59,6 +59,16 @@ def test_magnitudes_of_x(target, rng, shape, axes, exponent):
         gamma, beta, _ = make_params(rng, channels_of(shape, axes), np.float32)
         for epsilon in (0.0, 1e-38, 1e-3):
             check(x, gamma, beta, epsilon, axes)
+
+
+@pytest.mark.parametrize("exponent", [-61, -60, -50, -40])
+@pytest.mark.parametrize("epsilon", [2.0**126, 3e38])
+@pytest.mark.parametrize(("shape", "axes"), CASES, ids=str)
+def test_a_huge_epsilon_beside_a_tiny_x(target, rng, shape, axes, epsilon, exponent):
+    for name in ("float32", "bfloat16"):
+        x = (rng.uniform(0.5, 1.9, shape) * 2.0**exponent).astype(DTYPES[name])
+        gamma = (rng.uniform(0.5, 2, channels_of(shape, axes)) * 2.0**30).astype(np.float32)
+        check(x, gamma, np.zeros_like(gamma), epsilon, axes, ulps=4)
 
 
 @pytest.mark.parametrize("gamma", [1e-42, 1e-38, 1e38])
