@@ -154,7 +154,6 @@ def writing(tmp_path):
         ({"sess_options": weaker}, "less than all"),
         ({"sess_options": writing}, "the optimised model"),
     ],
-    ids=str,
 )
 def test_what_speaks_against_it(tmp_path, arguments, reason):
     if make := arguments.get("sess_options"):
