@@ -52,8 +52,8 @@ struct FewRows {
   }
 
   // One sample whose scale is not to be relied on, or is not expected to be. guess: the factor to
-  // be tried; where it is 1, mean is that of the squares as they are. Returns the factor that all of
-  // them ask for, or 1.
+  // be tried; where it is 1, mean is that of the squares as they are. Returns the factor that all
+  // of them ask for, or 1.
   template <class From, class Y>
   [[gnu::noinline]] Elem ApplyScaled(From from, Y* y, Elem guess, Reg mean) const {
     auto factor = V::Set(guess);
@@ -94,13 +94,19 @@ struct FewRows {
   template <class From, class Y>
   Elem Samples(From from, Y* y, int64_t samples, Elem guess) const {
     const int64_t size = rows * stride;
-    for (; samples > 0; --samples, from = from + size, y += size) {
+    while (samples > 0) {
       auto mean = V::Zero();
       if (guess == 1) {
-        mean = Mean(from.x, V::Set(1));
-        if (ApplyUsual(from, y, mean)) continue;
+        for (; samples > 0; --samples, from = from + size, y += size) {
+          mean = Mean(from.x, V::Set(1));
+          if (!ApplyUsual(from, y, mean)) break;
+        }
+        if (samples == 0) break;
       }
       guess = ApplyScaled(from, y, guess, mean);
+      --samples;
+      from = from + size;
+      y += size;
     }
     return guess;
   }
@@ -119,8 +125,41 @@ void ForVectors(int64_t size, F&& f) {
   f(size - V::kLanes);
 }
 
+// A sample shorter than a vector is loaded and stored with the beginning of the next one, which is
+// stored after it. Whether that is still in the tile.
+template <class V>
+bool HasNext(int64_t n, int64_t size) {
+  return n * size + V::kLanes <= V::kLanes * size;
+}
+
+template <class V, class T>
+[[gnu::noinline]] void LoadShortTile(const T* x, int64_t size, typename V::Elem* tile) {
+  typename V::Reg r[V::kLanes];
+  for (int64_t n = 0; n < V::kLanes; ++n) {
+    const T* sample = x + n * size;
+    r[n] = HasNext<V>(n, size) ? V::Load(sample) : V::LoadPart(sample, static_cast<int>(size));
+  }
+  V::Transpose(r);
+  for (int64_t k = 0; k < size; ++k) V::Store(tile + k * V::kLanes, r[k]);
+}
+
+template <class V, class T>
+[[gnu::noinline]] void StoreShortTile(const typename V::Elem* tile, int64_t size, T* y) {
+  typename V::Reg r[V::kLanes];
+  for (int64_t k = 0; k < V::kLanes; ++k) r[k] = V::Load(tile + (k < size ? k : 0) * V::kLanes);
+  V::Transpose(r);
+  for (int64_t n = 0; n < V::kLanes; ++n) {
+    if (HasNext<V>(n, size)) {
+      V::Store(y + n * size, r[n]);
+    } else {
+      V::StorePart(y + n * size, r[n], static_cast<int>(size));
+    }
+  }
+}
+
 template <class V, class T>
 void LoadTile(const T* x, int64_t size, typename V::Elem* tile) {
+  if (size < V::kLanes) return LoadShortTile<V>(x, size, tile);
   ForVectors<V>(size, [=](int64_t i) {
     typename V::Reg r[V::kLanes];
     for (int64_t n = 0; n < V::kLanes; ++n) r[n] = V::Load(x + n * size + i);
@@ -128,8 +167,10 @@ void LoadTile(const T* x, int64_t size, typename V::Elem* tile) {
     for (int64_t k = 0; k < V::kLanes; ++k) V::Store(tile + (i + k) * V::kLanes, r[k]);
   });
 }
+
 template <class V, class T>
 void StoreTile(const typename V::Elem* tile, int64_t size, T* y) {
+  if (size < V::kLanes) return StoreShortTile<V>(tile, size, y);
   ForVectors<V>(size, [=](int64_t i) {
     typename V::Reg r[V::kLanes];
     for (int64_t k = 0; k < V::kLanes; ++k) r[k] = V::Load(tile + (i + k) * V::kLanes);
@@ -185,7 +226,7 @@ void ApplyFewRows(const T* x, const T* residual, T* y, int64_t samples, int64_t 
   WithOperands<V>(x, residual, [&](auto from) {
     if constexpr (sizeof(Elem) == sizeof(float)) {
       const int64_t size = rows * cols;
-      if (cols < kW && size >= kW && size <= kTileSize) {
+      if (cols < kW && size <= kTileSize) {
         const int64_t done =
             ApplyByTiles<V>(from, y, samples, rows, cols, inverse, gamma, beta, tau, epsilon);
         from = from + done * size;
