@@ -113,12 +113,14 @@ def fused(model: onnx.ModelProto) -> onnx.ModelProto:
     return result.model
 
 
-def changed(model: onnx.ModelProto, name: str, factor: float) -> onnx.ModelProto:
+def changed(
+    model: onnx.ModelProto, name: str, factor: float, channel: int | slice = 1
+) -> onnx.ModelProto:
     """Another function: one channel of one parameter is off."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     tensor = next(t for t in copy.graph.initializer if t.name == name)
     values = numpy_helper.to_array(tensor).copy()
-    values.reshape(-1)[1] *= factor
+    values.reshape(-1)[channel] *= factor
     tensor.CopyFrom(numpy_helper.from_array(values, name))
     return copy

@@ -29,7 +29,10 @@ def test_a_decision_on_integers(kind, rng):
     dtype, nodes = INTEGERS[kind]
     network = decisions.from_integers(dtype, nodes, seed=1)
     given = {"bytes": rng.integers(0, 256, (3, 3, 160, 160)).astype(dtype)}
-    report = verify(network, decisions.fused(network), inputs=given)
+    assert verify(network, decisions.fused(network), inputs=given).ok
+    # Whether rounding alone decides anything otherwise depends on the machine; this much does.
+    rounded = decisions.changed(network, "gamma2", 1 + 2.0**-21, channel=slice(None))
+    report = verify(network, decisions.fused(rounded), inputs=given)
     assert report.ok
     assert report.outputs[0].differing > 0
     other = decisions.fused(decisions.changed(network, "gamma1", 1.05))
