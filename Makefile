@@ -31,8 +31,10 @@ $(VENV)/.setup: $(VENV)/.tools pyproject.toml setup.py $(NATIVE_SOURCES)
 demo: setup
 	$(BIN)/frn-onnx demo $(ARGS)
 
+# Files of tests side by side, as many as there are cores for; -n 0 does without.
+WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 # What a new user meets: a bare Debian, made in .envs/, in which the demo and a part of the tests run.
 test-bare:
