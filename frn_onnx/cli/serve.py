@@ -109,6 +109,11 @@ def _add_model_options(parser: argparse.ArgumentParser, *, threads: int, threads
         "--gpu-mem-limit", type=int, metavar="MB", help="most MiB of GPU memory (default: all)"
     )
     parser.add_argument(
+        "--cuda-graph",
+        action="store_true",
+        help="record runs of one shape as a CUDA graph: small batches are faster (--device cuda)",
+    )
+    parser.add_argument(
         "--max-batch",
         type=int,
         default=32,
@@ -222,6 +227,7 @@ def _options(args: argparse.Namespace) -> list:
             threads=args.threads,
             fuse=args.fuse,
             gpu_mem_limit_mb=args.gpu_mem_limit,
+            cuda_graph=args.cuda_graph,
             max_batch=args.max_batch,
             max_batch_mb=args.max_batch_mb,
             max_queue=args.max_queue,

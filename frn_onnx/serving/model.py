@@ -5,13 +5,16 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from frn_onnx.errors import ArgumentError, DependencyError, ModelError, PluginError
 from frn_onnx.serving import datatypes
 from frn_onnx.serving.signature import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from frn_onnx.serving.cuda_graphs import CudaGraphs
 
 DEVICES = ("auto", "cpu", "cuda")
 VERSION = "1"
@@ -21,6 +24,10 @@ _BFLOAT16_ONNX = 16  # onnx.TensorProto.BFLOAT16
 _CUDA = "CUDAExecutionProvider"
 # cuDNN's exhaustive search, ONNX Runtime's default, would run again for every new batch size.
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
+_GRAPH_HINT = (
+    "a CUDA graph asks for every node in CUDA: `frn-onnx doctor MODEL` says which are not, and "
+    "`frn-onnx convert --for cuda` mends transposed convolutions"
+)
 _CPU = "CPUExecutionProvider"
 # After a run with so much input, ONNX Runtime gives back what its arena took for it.
 _LARGE_FEED_BYTES = 8 * 2**20
@@ -51,6 +58,7 @@ class Model:
         threads: ONNX Runtime's threads inside one run; 0 leaves the number to it.
         fuse: whether FRN that the file has in standard ops is fused.
         gpu_mem_limit_mb: most MiB that the CUDA provider's arena takes; None is all there are.
+        cuda_graph: whether runs of one shape are recorded as a CUDA graph; for device ``"cuda"``.
 
     Attributes:
         signature: its name and tensors.
@@ -72,9 +80,10 @@ class Model:
         threads: int = 0,
         fuse: bool = False,
         gpu_mem_limit_mb: int | None = None,
+        cuda_graph: bool = False,
     ) -> None:
         chosen = model_name(path, name)
-        self._session = _session(path, device, threads, fuse, gpu_mem_limit_mb)
+        self._session = _session(path, device, threads, fuse, gpu_mem_limit_mb, cuda_graph)
         self.provider: str = self._session.get_providers()[0]
         self.layout = str(self._session.blocked)
         inputs = _specs(path, "input", self._session.get_inputs())
@@ -91,6 +100,7 @@ class Model:
                 "only as OrtValues and strings only as arrays, and this model has both; "
                 "cast one of them inside the model"
             )
+        self._graphs = _graphs(path, self._session, used) if cuda_graph else None
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> dict[str, np.ndarray]:
         """Runs the model once.
@@ -105,6 +115,8 @@ class Model:
         # The run after a large one gives back what that one's outputs were in.
         self._run_options = _run_options(shrink=is_large or self._was_large)
         self._was_large = is_large
+        if self._graphs is not None:
+            return self._graphs.run(feeds, outputs, self._run_options)
         if not self._has_bfloat16:
             arrays = self._session.run(list(outputs), dict(feeds), self._run_options)
             return dict(zip(outputs, arrays, strict=True))
@@ -146,13 +158,20 @@ def _to_numpy(value: Any) -> np.ndarray:
 
 
 def _session(
-    path: str | os.PathLike, device: str, threads: int, fuse: bool, gpu_mem_limit_mb: int | None
+    path: str | os.PathLike,
+    device: str,
+    threads: int,
+    fuse: bool,
+    gpu_mem_limit_mb: int | None,
+    cuda_graph: bool,
 ) -> Any:
     """A session on the device asked for."""
     if device not in DEVICES:
         raise ArgumentError(f"device must be one of {', '.join(DEVICES)}, received {device!r}")
     if threads < 0:
         raise ArgumentError(f"threads must be at least 0, received {threads}; 0 means automatic")
+    if cuda_graph and device != "cuda":
+        raise ArgumentError(f"a CUDA graph needs device 'cuda', received {device!r}")
     if not Path(path).is_file():
         raise ModelError(f"there is no model file at {os.fspath(path)!r}")
     from frn_onnx.runtime.session import InferenceSession, ort
@@ -165,6 +184,8 @@ def _session(
             "pip uninstall onnxruntime && pip install 'frn_onnx[gpu]'"
         )
     cuda_options = dict(_CUDA_OPTIONS)
+    if cuda_graph:
+        cuda_options["enable_cuda_graph"] = "1"
     if gpu_mem_limit_mb is not None:
         # The arena takes what it is asked for and no power of two, which would soon be over it.
         cuda_options["gpu_mem_limit"] = str(gpu_mem_limit_mb * 2**20)
@@ -181,13 +202,26 @@ def _session(
     except PluginError:
         raise
     except Exception as error:
-        raise ModelError(f"ONNX Runtime cannot load {os.fspath(path)!r}: {error}") from error
+        hint = f"; {_GRAPH_HINT}" if cuda_graph else ""
+        raise ModelError(f"ONNX Runtime cannot load {os.fspath(path)!r}: {error}{hint}") from error
     if device == "cuda" and session.get_providers()[0] != _CUDA:
         raise ModelError(
             "device 'cuda' was asked for, and ONNX Runtime could not start its CUDA provider and "
             "took the CPU; `frn-onnx doctor` shows what is missing, --device cpu serves anyway"
         )
     return session
+
+
+def _graphs(path: str | os.PathLike, session: Any, used: set[str]) -> "CudaGraphs":
+    """What runs the session through CUDA graphs; used: the datatypes of its tensors."""
+    if kept := used & {"BF16", "BYTES"}:
+        raise ModelError(
+            f"{os.fspath(path)!r} cannot be served with --cuda-graph: ONNX Runtime's Python API "
+            f"cannot keep {', '.join(sorted(kept))} on a GPU; cast it inside the model"
+        )
+    from frn_onnx.serving.cuda_graphs import CudaGraphs
+
+    return CudaGraphs(session)
 
 
 def _specs(path: str | os.PathLike, kind: str, nodes: Sequence[Any]) -> dict[str, TensorSpec]:

@@ -21,6 +21,7 @@ class ModelOptions:
         threads: ONNX Runtime's threads in one run; 0 leaves the number to it.
         fuse: whether FRN that the file has in standard ops is fused when it is loaded.
         gpu_mem_limit_mb: most MiB that ONNX Runtime's arena takes on a GPU; None is all there are.
+        cuda_graph: whether runs of one shape are recorded as a CUDA graph; for device ``"cuda"``.
         max_batch: most samples put together in one run.
         max_batch_mb: most MiB of inputs put together in one run.
         max_queue: most requests that wait for a run.
@@ -37,6 +38,7 @@ class ModelOptions:
     threads: int = 0
     fuse: bool = False
     gpu_mem_limit_mb: int | None = None
+    cuda_graph: bool = False
     max_batch: int = 32
     max_batch_mb: int = 16
     max_queue: int = 128

@@ -48,6 +48,7 @@ _MODEL = """\
     threads: {threads}
     fuse: {fuse}
     gpu_mem_limit_mb: {gpu_mem_limit_mb}
+    cuda_graph: {cuda_graph}
     max_batch: {max_batch}
     max_batch_mb: {max_batch_mb}
     max_queue: {max_queue}
@@ -156,6 +157,7 @@ def render(
             threads=options.threads,
             fuse=json.dumps(options.fuse),
             gpu_mem_limit_mb=json.dumps(options.gpu_mem_limit_mb),
+            cuda_graph=json.dumps(options.cuda_graph),
             max_batch=options.max_batch,
             max_batch_mb=options.max_batch_mb,
             max_queue=options.max_queue,

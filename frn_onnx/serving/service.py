@@ -70,6 +70,7 @@ class ServedModel:
             threads=options.threads,
             fuse=options.fuse,
             gpu_mem_limit_mb=options.gpu_mem_limit_mb,
+            cuda_graph=options.cuda_graph,
         )
         self.signature = self.model.signature
         probed = probe(self.model)

@@ -136,7 +136,7 @@ def test_a_batch_that_is_too_large_is_told_at_the_start(tmp_path, monkeypatch):
     served.batcher.close()
 
 
-def test_the_limit_on_gpu_memory_reaches_the_provider(tmp_path, monkeypatch):
+def test_what_is_asked_of_a_gpu_reaches_the_provider(tmp_path, monkeypatch):
     from frn_onnx.runtime import session as sessions
 
     asked = []
@@ -148,8 +148,13 @@ def test_the_limit_on_gpu_memory_reaches_the_provider(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sessions, "InferenceSession", Session)
     monkeypatch.setattr(sessions.ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    with pytest.raises(ModelError, match="no GPU"):
-        Model(example_models.linear(tmp_path), device="cuda", gpu_mem_limit_mb=512)
-    (name, options), _ = asked[0]
-    assert name == "CUDAExecutionProvider"
-    assert options["gpu_mem_limit"] == str(512 * 2**20)
+    path = example_models.linear(tmp_path)
+    with pytest.raises(ModelError, match=r"no GPU$"):
+        Model(path, device="cuda", gpu_mem_limit_mb=512)
+    with pytest.raises(ModelError, match="no GPU; a CUDA graph asks for every node in CUDA"):
+        Model(path, device="cuda", cuda_graph=True)
+    (limited, _), (recorded, _) = asked
+    assert limited[0] == recorded[0] == "CUDAExecutionProvider"
+    assert limited[1]["gpu_mem_limit"] == str(512 * 2**20)
+    assert "enable_cuda_graph" not in limited[1]
+    assert recorded[1]["enable_cuda_graph"] == "1"

@@ -137,6 +137,7 @@ def test_the_yaml_is_rays_own(tmp_path):
     command += ["--max-replicas=4", "--num-gpus=0.5", "--device=cuda", "--threads=3"]
     command += ["--max-batch=8", "--max-batch-mb=5", "--max-queue=50", "--max-wait=2.5", "--fuse"]
     command += ["--run-timeout=9", "--max-body=7", "--gpu-mem-limit=900", "--host=::1", "--port=81"]
+    command += ["--cuda-graph"]
     subprocess.run(
         [environments.python("ray"), *processes.CLI, *command],
         check=True,
@@ -162,6 +163,7 @@ def test_the_yaml_is_rays_own(tmp_path):
         "max_wait": 2.5,
         "run_timeout": 9.0,
         "gpu_mem_limit_mb": 900,
+        "cuda_graph": True,
         "max_body_mb": 7,
     }
     (deployment,) = frn["deployments"]

@@ -1,0 +1,89 @@
+"""Runs through tensors that stay where they are: on the CPU, where nothing is recorded."""
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from onnx import parser
+from serving import example_models
+
+import frn_onnx
+from frn_onnx.errors import ArgumentError, ModelError
+from frn_onnx.serving import cuda_graphs
+from frn_onnx.serving.cuda_graphs import CudaGraphs
+from frn_onnx.serving.model import Model
+
+MODEL = """
+<ir_version: 8, opset_import: ["": 18]>
+two (float[N, 3] x, float16[N] w) => (float[N, 3] y, float[N] s)
+{
+  v = Cast <to = 1> (w)
+  axis = Constant <value_ints = [1]> ()
+  column = Unsqueeze (v, axis)
+  y = Mul (x, column)
+  s = ReduceSum <keepdims = 0> (y, axis)
+}
+"""
+
+
+@pytest.fixture
+def session():
+    model = parser.parse_model(MODEL).SerializeToString()
+    return ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+
+
+def check(graphs, rng, samples: int, outputs=("s", "y")) -> str:
+    """One run on new values; which graph it asked for."""
+    x = rng.normal(size=(3, samples)).astype(np.float32).T  # not contiguous
+    w = rng.normal(size=samples).astype(np.float16)
+    options = ort.RunOptions()
+    result = graphs.run({"w": w, "x": x}, outputs, options)
+    y = x * w.astype(np.float32)[:, None]
+    expected = {"y": y, "s": y.sum(1)}
+    assert list(result) == list(outputs)
+    for name in outputs:
+        np.testing.assert_allclose(result[name], expected[name], rtol=1e-6, atol=1e-6)
+    return options.get_run_config_entry("gpu_graph_id")
+
+
+def test_each_shape_has_its_graph(session, rng):
+    graphs = CudaGraphs(session, "cpu")
+    asked = [check(graphs, rng, samples) for samples in (1, 4, 1, 4, 4, 1, 0, 0)]
+    assert asked == ["-1", "-1", "1", "2", "2", "1", "-1", "3"]
+    assert check(graphs, rng, 4, ["y"]) == "2"
+
+
+def test_shapes_beyond_the_most_have_none(session, rng, monkeypatch):
+    monkeypatch.setattr(cuda_graphs, "_MOST_GRAPHS", 2)
+    graphs = CudaGraphs(session, "cpu")
+    asked = [check(graphs, rng, samples) for samples in (1, 2, 3, 3, 2, 3)]
+    assert asked == ["-1", "-1", "-1", "-1", "2", "-1"]
+
+
+def test_a_run_that_cannot_be_recorded_says_so(session, rng):
+    class Unrecordable:
+        def __getattr__(self, name):
+            return getattr(session, name)
+
+        def run_with_iobinding(self, binding, options):
+            if options.get_run_config_entry("gpu_graph_id") != "-1":
+                raise RuntimeError("operation not permitted when stream is capturing")
+            session.run_with_iobinding(binding, options)
+
+    graphs = CudaGraphs(Unrecordable(), "cpu")
+    check(graphs, rng, 2)
+    with pytest.raises(ModelError, match=r"recorded as a CUDA graph.* without: operation not perm"):
+        check(graphs, rng, 2)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_elsewhere_there_is_no_graph(tmp_path, device):
+    with pytest.raises(ArgumentError, match=f"needs device 'cuda', received '{device}'"):
+        Model(example_models.linear(tmp_path), device=device, cuda_graph=True)
+
+
+def test_what_python_cannot_keep_on_a_gpu(tmp_path, monkeypatch):
+    path = example_models.texts(tmp_path)
+    created = frn_onnx.InferenceSession(path, providers=["CPUExecutionProvider"])
+    monkeypatch.setattr("frn_onnx.serving.model._session", lambda *_: created)
+    with pytest.raises(ModelError, match=r"with --cuda-graph: .* cannot keep BYTES on a GPU"):
+        Model(path, device="cuda", cuda_graph=True)
