@@ -1,12 +1,12 @@
 """Models of FRN nodes for ONNX Runtime, and sessions that have the plugin."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import frn_onnx
 from frn_onnx import op
@@ -77,6 +77,16 @@ def _channel_axis(axes: Sequence[int]) -> int:
     rank = len(axes) + 2
     left = set(range(1, rank)) - {a % rank for a in axes}
     return min(left, default=1)
+
+
+def with_constants(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+    """The model, of whose inputs some have become initializers."""
+    for name, value in constants.items():
+        model.graph.initializer.append(numpy_helper.from_array(value, name))
+    kept = [value for value in model.graph.input if value.name not in constants]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    return model
 
 
 def session(model: onnx.ModelProto, *, threads: int = 2, registrations: int = 1, **options):

@@ -166,7 +166,7 @@ def convert_loaded(model: ir.Model, conversion: Conversion) -> ir.Model:
         op_block_list=_blocked(sites.opset(model)),
     )
     converted = ir.from_proto(proto)
-    for value in (value for scope in sites.scopes(converted) for value in scope.values()):
+    for value in sites.values(converted):
         if isinstance(value.type, ir.OptionalType):  # which the converter leaves
             value.type = bfloat16.retyped(value.type, ir.DataType.FLOAT, ir.DataType.FLOAT16)
     by_name = {v.name: v for v in (*converted.graph.inputs, *converted.graph.outputs)}
@@ -231,8 +231,8 @@ def _with_types(model: ir.Model) -> onnx.ModelProto:
 
 
 def _types(model: ir.Model) -> set[ir.DataType | None]:
-    values = (value for scope in sites.scopes(model) for value in scope.values())
-    return {value.dtype for value in values} | {tensor.dtype for tensor in sites.tensors(model)}
+    values = {value.dtype for value in sites.values(model)}
+    return values | {tensor.dtype for tensor in sites.tensors(model)}
 
 
 def _spell_out_constants(model: ir.Model) -> None:

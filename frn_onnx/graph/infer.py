@@ -22,14 +22,14 @@ Dims = tuple[int | str | None, ...]
 _LONGEST_SHAPE = 1 << 16
 
 
-class Known(NamedTuple):
+class Typed(NamedTuple):
     """What is known of a tensor: its element type and the size of each axis, or None."""
 
     dtype: ir.DataType | None = None
     dims: Dims | None = None
 
 
-def types(model: ir.Model, copy: ir.Model | None = None) -> dict[ir.Value, Known]:
+def types(model: ir.Model, copy: ir.Model | None = None) -> dict[ir.Value, Typed]:
     """The types of the values in a model's graphs, as far as ONNX infers them.
 
     Args:
@@ -45,7 +45,7 @@ def types(model: ir.Model, copy: ir.Model | None = None) -> dict[ir.Value, Known
             if op.is_frn(node):
                 node.domain, node.op_type = "", "Identity"
                 del node.attribute[:], node.input[1:]
-    found: dict[ir.Value, Known] = {}
+    found: dict[ir.Value, Typed] = {}
     for scope, body in zip(scopes(model), protos.bodies(inferred(proto)), strict=True):
         values = list(body.value_info)
         if isinstance(body, GraphProto):
@@ -53,16 +53,16 @@ def types(model: ir.Model, copy: ir.Model | None = None) -> dict[ir.Value, Known
         known = {value.name: value.type for value in values}
         for value in scope.values():
             if value.name in known:
-                found[value] = _known(known[value.name].tensor_type)
+                found[value] = _typed(known[value.name].tensor_type)
     return found
 
 
-def _known(stated: onnx.TypeProto.Tensor) -> Known:
+def _typed(stated: onnx.TypeProto.Tensor) -> Typed:
     dtype = ir.DataType(stated.elem_type) if stated.elem_type else None
     if not stated.HasField("shape"):
-        return Known(dtype)
+        return Typed(dtype)
     dims = stated.shape.dim
-    return Known(
+    return Typed(
         dtype, tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in dims)
     )
 

@@ -8,7 +8,7 @@ from frn_onnx import op
 from frn_onnx.graph import functions
 from frn_onnx.graph.infer import Dims, sizes
 from frn_onnx.graph.matcher.shapes import Shapes
-from frn_onnx.graph.sites import Site, frn_sites, scopes
+from frn_onnx.graph.sites import Site, frn_sites, values
 
 _TAG = "frn_onnx.site"
 
@@ -88,6 +88,5 @@ def _note(found: Operands, node: ir.Node, shapes: Shapes, symbols: set[str]) -> 
 
 def _symbols(model: ir.Model) -> set[str | None]:
     """The symbols that the model itself uses for sizes."""
-    values = (value for scope in scopes(model) for value in scope.values())
-    shapes = [sizes(value.shape) for value in values if value.shape is not None]
+    shapes = [sizes(value.shape) for value in values(model) if value.shape is not None]
     return {dim for shape in shapes for dim in shape if not isinstance(dim, int)}

@@ -118,6 +118,11 @@ def nodes(model: ir.Model) -> Iterator[ir.Node]:
     return (node for scope in scopes(model) for node in scope.graph)
 
 
+def values(model: ir.Model) -> Iterator[ir.Value]:
+    """What every graph is given, and what its nodes make; of subgraphs and functions, too."""
+    return (value for scope in scopes(model) for value in scope.values())
+
+
 def frn_functions(model: ir.Model) -> list[ir.Function]:
     """The model-local functions that are bodies of FRN ops; a portable file has one for each."""
     return [

@@ -6,7 +6,6 @@ import onnx
 import ort_models
 import pytest
 import tolerances
-from onnx import numpy_helper
 from runtimes import run
 
 from frn_onnx import op, reference
@@ -26,9 +25,7 @@ def test_values_of_every_size(stated, axes, epsilon, rng, tmp_path):
     shape = (5, 9, 11, 4) if last else (5, 4, 9, 11)
     params = rng.normal(size=(3, 4, *((1,) * (0 if last else 2)))).astype(np.float32)
     model = ort_models.frn_model(x=stated, axes=axes, channels=4, epsilon=epsilon)
-    for name, param in zip(op.INPUTS[1:4], params, strict=True):
-        model.graph.initializer.append(numpy_helper.from_array(param, name))
-    del model.graph.input[1:]
+    ort_models.with_constants(model, dict(zip(op.INPUTS[1:4], params, strict=True)))
     onnx.save(lower(model, "primitives", target="openvino"), tmp_path / "model.onnx")
     x = rng.normal(size=shape).astype(np.float32) * SCALES.reshape(5, 1, 1, 1)
     np.save(tmp_path / "x.npy", x)

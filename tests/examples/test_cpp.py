@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import ort_models
 import pytest
-from onnx import numpy_helper
 
 import frn_onnx
 from frn_onnx import op, reference
@@ -32,9 +31,7 @@ def run(*command):
 def test_it_computes(program, rng, tmp_path):
     params = [rng.normal(size=(3, 1, 1)).astype(np.float32) for _ in range(3)]
     model = ort_models.frn_model(x=["N", *SHAPE[1:]], axes=AXES, channels=3)
-    for name, param in zip(op.INPUTS[1:4], params, strict=True):
-        model.graph.initializer.append(numpy_helper.from_array(param, name))
-    del model.graph.input[1:]
+    ort_models.with_constants(model, dict(zip(op.INPUTS[1:4], params, strict=True)))
     onnx.save(model, tmp_path / "été.onnx")
     ran = run(program, frn_onnx.get_library_path(), tmp_path / "été.onnx")
     assert ran.returncode == 0, ran.stderr

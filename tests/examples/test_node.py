@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import ort_models
 import pytest
-from onnx import numpy_helper
 
 import frn_onnx
 from frn_onnx import op, reference
@@ -39,10 +38,7 @@ def params(rng):
 @pytest.fixture
 def model(params):
     made = ort_models.frn_model(x=["N", *SHAPE[1:]], axes=AXES, channels=3)
-    for name, param in zip(op.INPUTS[1:4], params, strict=True):
-        made.graph.initializer.append(numpy_helper.from_array(param, name))
-    del made.graph.input[1:]
-    return made
+    return ort_models.with_constants(made, dict(zip(op.INPUTS[1:4], params, strict=True)))
 
 
 @pytest.mark.parametrize("form", ["portable", "primitives"])

@@ -9,7 +9,7 @@ import onnx
 import ort_models
 import pytest
 from native_cases import DTYPES, channels_of, check, make_params, make_residual, make_x
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from frn_onnx import op
 
@@ -69,11 +69,8 @@ def test_constant_parameters_give_the_same_bits(rng, target, name):
     shape, axes = (2, 6, 7, 5), (1, 2)
     feeds = feeds_for(rng, shape, axes, DTYPES[name])
     given = ort_models.session(model_of(shape, axes, name)).run(None, feeds)[0]
-    model = model_of(shape, axes, name)
-    for parameter in ("gamma", "beta", "tau"):
-        tensor = numpy_helper.from_array(feeds.pop(parameter), parameter)
-        model.graph.initializer.append(tensor)
-    del model.graph.input[2:]
+    params = {parameter: feeds.pop(parameter) for parameter in ("gamma", "beta", "tau")}
+    model = ort_models.with_constants(model_of(shape, axes, name), params)
     assert ort_models.session(model).run(None, feeds)[0].tobytes() == given.tobytes()
 
 
@@ -96,11 +93,7 @@ def test_same_tensor_twice(rng):
 def test_constant_tensors(rng, constant):
     shape, axes = (2, 5, 6, 7), (2, 3)
     feeds = feeds_for(rng, shape, axes, DTYPES["float32"])
-    model = model_of(shape, axes)
-    model.graph.initializer.append(numpy_helper.from_array(feeds[constant], constant))
-    kept = [value for value in model.graph.input if value.name != constant]
-    del model.graph.input[:]
-    model.graph.input.extend(kept)
+    model = ort_models.with_constants(model_of(shape, axes), {constant: feeds[constant]})
     given = {name: value for name, value in feeds.items() if name != constant}
     check_feeds(ort_models.session(model).run(None, given)[0], feeds, axes)
 

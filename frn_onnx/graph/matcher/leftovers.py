@@ -59,8 +59,9 @@ class LeftoverFinder:
             if not self._is_root(node):
                 continue
             behind = self._behind(node.inputs[0])
-            by_log = node.op_type != "Exp" or any(maker.op_type == "Log" for maker in behind)
-            if by_log and any(map(_gathers, behind)):
+            if node.op_type == "Exp" and not any(maker.op_type == "Log" for maker in behind):
+                continue
+            if any(map(_gathers, behind)):
                 yield from self._outline(node, behind, understood.get(node.outputs[0]))
 
     def parameters(self, match: Match) -> Iterator[Miss]:

@@ -17,7 +17,7 @@ FLOATS = frozenset(
     {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE}
 )
 
-_UNKNOWN = infer.Known()
+_UNKNOWN = infer.Typed()
 
 # The ops whose result has a shape that depends on values of constants, beside all reductions.
 _SHAPED_BY_VALUES = frozenset(
@@ -41,7 +41,7 @@ class Shapes:
     """
 
     def __init__(self, model: ir.Model, needed: Iterable[ir.Value] | None = None) -> None:
-        self._inferred: dict[ir.Value, infer.Known] = {}
+        self._inferred: dict[ir.Value, infer.Typed] = {}
         self.problem: ModelError | None = None
         self.is_inferred = needed is None or not all(map(_is_stated, needed))
         if self.is_inferred:
@@ -61,7 +61,7 @@ class Shapes:
             value.shape = ir.Shape([value.shape[axis] for axis in perm])
         dtype, dims = self._inferred.get(value, _UNKNOWN)
         if dims is not None:
-            self._inferred[value] = infer.Known(dtype, tuple(dims[axis] for axis in perm))
+            self._inferred[value] = infer.Typed(dtype, tuple(dims[axis] for axis in perm))
 
     def dtype(self, value: ir.Value) -> ir.DataType | None:
         return self._inferred.get(value, _UNKNOWN).dtype if value.dtype is None else value.dtype
@@ -95,7 +95,7 @@ def _is_stated(value: ir.Value) -> bool:
     )
 
 
-def _inferred(model: ir.Model) -> dict[ir.Value, infer.Known]:
+def _inferred(model: ir.Model) -> dict[ir.Value, infer.Typed]:
     """What ONNX infers, told what it does not find out by itself."""
     if not any(itertools.chain(_unseen_constants(model), _reordered(model))):
         return infer.types(model)
