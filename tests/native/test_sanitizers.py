@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import golden
@@ -16,8 +17,8 @@ PROGRAMS = {
 }
 
 
-def build(name: str, sanitizers: str, *targets: str) -> Path:
-    """The folder of the programs, which are built as far as they are not up to date."""
+def build(source: str, name: str, sanitizers: str, options: Sequence[str], *targets: str) -> Path:
+    """The folder of a project's programs, built as far as they are not up to date."""
     for tool in ("c++", "cmake", "ninja"):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}")
@@ -26,15 +27,20 @@ def build(name: str, sanitizers: str, *targets: str) -> Path:
     if result.returncode != 0:
         reason = result.stderr.strip()[-200:]
         pytest.skip(f"this compiler has no runtime for -fsanitize={sanitizers}: {reason}")
-    folder = ROOT / "build" / name  # that of make sanitize
-    options = ["-DFRN_ONNX_TESTS=ON", "-DFRN_ONNX_CUDA=off", f"-DFRN_ONNX_SANITIZE={sanitizers}"]
+    folder = ROOT / "build" / name
     for command in (
-        ["cmake", "-S", ROOT / "custom_ops", "-B", folder, "-G", "Ninja", *options],
+        ["cmake", "-S", ROOT / source, "-B", folder, "-G", "Ninja", *options],
         ["cmake", "--build", folder, "--target", *targets],
     ):
         result = subprocess.run(command, capture_output=True, text=True)
         assert result.returncode == 0, f"{result.stdout[-4000:]}\n{result.stderr[-4000:]}"
-    return folder / "tests"
+    return folder
+
+
+def build_ops(name: str, sanitizers: str, *targets: str) -> Path:
+    """The same programs in the same folders as those of make sanitize."""
+    options = ["-DFRN_ONNX_TESTS=ON", "-DFRN_ONNX_CUDA=off", f"-DFRN_ONNX_SANITIZE={sanitizers}"]
+    return build("custom_ops", name, sanitizers, options, *targets) / "tests"
 
 
 def run(*command) -> None:
@@ -44,7 +50,7 @@ def run(*command) -> None:
 
 @pytest.fixture(scope="module")
 def programs() -> Path:
-    return build("sanitize", "address,undefined", *PROGRAMS)
+    return build_ops("sanitize", "address,undefined", *PROGRAMS)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -53,4 +59,11 @@ def test_memory_and_undefined_behaviour(programs, name):
 
 
 def test_threads():
-    run(build("tsan", "thread", "threads_test") / "threads_test", "10")
+    run(build_ops("tsan", "thread", "threads_test") / "threads_test", "10")
+
+
+def test_the_emulated_cuda_kernels():
+    """As tests/mutate.py runs them."""
+    options = ["-DFRN_ONNX_UBSAN=ON", "-DCMAKE_CXX_FLAGS_RELEASE=-O1"]
+    source = "custom_ops/tests/simt"
+    run(build(source, "simt-ubsan", "undefined", options, "kernels_test") / "kernels_test")

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -156,9 +157,9 @@ class Runner {
     if (!test_.in_place && std::memcmp(x_.data(), original_.data(), count_ * sizeof(T)) != 0) {
       return "changed x";
     }
-    const size_t residual_bytes = original_residual_.size() * sizeof(T);
-    if (!test_.over_residual &&
-        std::memcmp(residual_.data(), original_residual_.data(), residual_bytes) != 0) {
+    const bool keeps_residual = test_.has_residual && !test_.over_residual;
+    if (keeps_residual &&
+        std::memcmp(residual_.data(), original_residual_.data(), count_ * sizeof(T)) != 0) {
       return "changed residual";
     }
     return Compare();
@@ -197,11 +198,11 @@ class Runner {
       }
     }
     if (test_.special != 0.0f) x_.data()[test_.seed % count_] = Narrow<T>(test_.special);
-    std::memcpy(original_.data(), x_.data(), count_ * sizeof(T));
+    std::copy_n(x_.data(), count_, original_.data());
     for (int64_t i = 0; test_.has_residual && i < count_; ++i) {
       residual_.data()[i] = Narrow<T>(normal(random) * 2 + 0.7f);
     }
-    std::memcpy(original_residual_.data(), residual_.data(), original_residual_.size() * sizeof(T));
+    std::copy_n(residual_.data(), original_residual_.size(), original_residual_.data());
     if (y_ == &separate_y_) std::memset(separate_y_.data(), 0xff, count_ * sizeof(T));
   }
 
