@@ -12,7 +12,7 @@ NATIVE_SOURCES := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name '
 CXX_FILES := $(filter %.cc %.h %.cu %.cuh,$(NATIVE_SOURCES))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test test-bare lint format bench gpu-kit wheel test-wheel test-windows test-aarch64 sanitize cuda-check simt runtimes fuzz mutants clean
+.PHONY: setup demo test test-bare lint format bench gpu-kit wheel test-wheel test-windows test-macos test-aarch64 sanitize cuda-check simt runtimes fuzz mutants clean
 
 setup: $(VENV)/.setup
 
@@ -111,6 +111,11 @@ test-wheel: $(VENV)/.tools
 test-windows: setup
 	@ls dist/*-win_amd64.whl >/dev/null 2>&1 || $(MAKE) wheel ARGS=windows-x64
 	$(BIN)/python tests/windows_machine.py
+
+# The wheels for macOS as files: what they export and need. Nothing here could run them.
+test-macos: setup
+	@test $$(ls dist/*-macosx_*.whl 2>/dev/null | wc -l) = 2 || $(MAKE) wheel ARGS="macos-arm64 macos-x86_64"
+	$(BIN)/python tests/macos_files.py
 
 # The wheel for Linux on aarch64 in a Debian of that kind, under QEMU; needs root.
 test-aarch64: setup

@@ -2,11 +2,11 @@
 
     python wheels/build.py [TARGET ...]      (make wheel; without a name the one for this machine)
 
-The compiler for Linux is Clang as PyPI's ziglang brings it, which builds against an old glibc (the
-first time minutes longer: its C++ library is built, and kept in ~/.cache/zig); for Windows it is
-MinGW's GCC (apt install g++-mingw-w64-x86-64-posix). Wheels of Linux are for the Python that runs
-this, Windows' for every Python. They hold the CPU kernels alone: nvcc's host code asks for GCC's
-C++ library, and zig's is another. For CUDA build from the source.
+The compiler for Linux and macOS is Clang as PyPI's ziglang brings it, which builds against an old
+glibc (the first time minutes longer: its C++ library is built, and kept in ~/.cache/zig); for
+Windows it is MinGW's GCC (apt install g++-mingw-w64-x86-64-posix). Wheels of Linux are for the
+Python that runs this, the others for every Python. They hold the CPU kernels alone: nvcc's host
+code asks for GCC's C++ library, and zig's is another. For CUDA build from the source.
 """
 
 import argparse

@@ -8,8 +8,8 @@ class Target:
     """One operating system on one processor.
 
     Args:
-        compiler: zig's name for the machine, with the oldest glibc that the wheel runs with, or
-            MinGW's GCC for it.
+        compiler: zig's name for the machine, with the oldest glibc or macOS that the wheel runs
+            with, or MinGW's GCC for it.
         system, processor: CMake's names for it.
         platform: the wheel's last tag.
         library: the file that ONNX Runtime loads.
@@ -37,5 +37,14 @@ TARGETS = {
     "windows-x64": Target(
         *("x86_64-w64-mingw32-g++-posix", "Windows", "AMD64", "win_amd64"),
         library="frn_onnx_ops.dll",
+    ),
+    "macos-arm64": Target(
+        *("aarch64-macos.11.0", "Darwin", "arm64", "macosx_11_0_arm64"),
+        library="libfrn_onnx_ops.dylib",
+    ),
+    # aligned_alloc, which libc++ calls, came with macOS 10.15.
+    "macos-x86_64": Target(
+        *("x86_64-macos.10.15", "Darwin", "x86_64", "macosx_10_15_x86_64"),
+        library="libfrn_onnx_ops.dylib",
     ),
 }

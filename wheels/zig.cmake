@@ -1,4 +1,4 @@
-# CMake's toolchain file of the wheels for Linux: Clang as PyPI's ziglang brings it, with
+# CMake's toolchain file of the wheels for Linux and macOS: Clang as PyPI's ziglang brings it, with
 # a libc of its own choice and libc++ linked in.
 #
 #   cmake -DCMAKE_TOOLCHAIN_FILE=wheels/zig.cmake -DFRN_ONNX_ZIG=.../ziglang/zig \
