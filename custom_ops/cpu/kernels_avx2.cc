@@ -230,7 +230,6 @@ struct DoubleVec : AlwaysReliable {
   using Reg = __m256d;
   static constexpr int kLanes = 4;
   static constexpr int kRegisters = 16;
-  static constexpr bool kSortsBF16 = false;
 
   static __m256i Mask(int n) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMasks64 + 4 - n));

@@ -232,7 +232,6 @@ struct DoubleVec : AlwaysReliable {
   using Reg = __m512d;
   static constexpr int kLanes = 8;
   static constexpr int kRegisters = 32;
-  static constexpr bool kSortsBF16 = false;
 
   static __mmask8 Mask(int n) { return static_cast<__mmask8>((1u << n) - 1); }
 

@@ -171,7 +171,6 @@ struct DoubleVec : AlwaysReliable {
   using Reg = Double2;
   static constexpr int kLanes = 2;
   static constexpr int kRegisters = 16;
-  static constexpr bool kSortsBF16 = false;
 
   static Reg Zero() { return Reg{}; }
   static Reg Set(double e) { return Reg{e, e}; }

@@ -136,7 +136,6 @@ struct DoubleVec : AlwaysReliable {
   using Reg = float64x2_t;
   static constexpr int kLanes = 2;
   static constexpr int kRegisters = 32;
-  static constexpr bool kSortsBF16 = false;
 
   static Reg Zero() { return vdupq_n_f64(0); }
   static Reg Set(double e) { return vdupq_n_f64(e); }

@@ -103,8 +103,8 @@ template <class V>
     const bool low = (magnitude < kMinNormal) & (magnitude > 0);
     const bool high = (magnitude > kMaxFloat) & (magnitude < __builtin_inf());
     const double near = (high ? kNear : 1) * (low ? 1 / kNear : 1);
-    const double far =
-        (high & (magnitude > kFar) ? kNear : 1) * (low & (magnitude < 1 / kFar) ? 1 / kNear : 1);
+    const double far = ((high & (magnitude > kFar)) ? kNear : 1) *
+                       ((low & (magnitude < 1 / kFar)) ? 1 / kNear : 1);
     const double in = near * far;
     const double out = DoubleOf((uint64_t{2046} << 52) - BitsOf(in));  // 1 / in
     factors[i] = static_cast<Elem>(in);
