@@ -1,9 +1,18 @@
-"""The demo does the main job; shortened here, whole in ``make demo``."""
+"""The demo does the main job; shortened here, whole in ``make demo``.
+
+examples/web takes the file that it writes: its page is tried here in Chromium, where that file is.
+"""
 
 import json
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
 
+import environments
 import onnx
 import pytest
+import web_example
+from serving import chromium
 
 pytest.importorskip("keras")
 pytest.importorskip("sklearn")
@@ -72,3 +81,69 @@ def test_no_epochs(tmp_path, capsys):
     assert main(["demo", "--folder", str(tmp_path / "demo"), "--epochs", "0"]) == 1
     assert "epochs must be at least 1, received 0" in capsys.readouterr().err
     assert not (tmp_path / "demo").exists()
+
+
+@pytest.fixture(scope="module")
+def folder(result, tmp_path_factory):
+    """examples/web as its first lines make it."""
+    made = Path(shutil.copytree(web_example.SOURCE, tmp_path_factory.mktemp("web") / "web"))
+    (made / "node_modules").symlink_to(environments.node_modules())
+    shutil.copy(result.onnx_path, made)
+    return made
+
+
+@pytest.fixture
+def page(folder):
+    with web_example.served(folder) as url, chromium.Page(width=760, height=560) as opened:
+        opened.open(url)
+        opened.wait("document.querySelectorAll('#bars li').length === 10")
+        yield opened
+
+
+def browser(test):
+    """Marks a test of the page, which needs npm's packages and Chromium."""
+    without = pytest.mark.skipif(chromium.path() is None, reason="Chromium is not installed here")
+    return pytest.mark.network(pytest.mark.browser(without(test)))
+
+
+@browser
+@pytest.mark.parametrize("digit", web_example.DRAWN)
+def test_the_page_reads_what_is_drawn(page, digit):
+    for stroke in web_example.DRAWN[digit]:
+        web_example.draw(page, [stroke])
+    page.wait(f"document.querySelector('#answer').textContent === '{digit}'")
+    found = web_example.shares(page)
+    assert sum(found) == pytest.approx(1, abs=1e-4)
+    assert found.index(max(found)) == digit
+    assert page.problems == []
+
+
+@browser
+def test_the_page_asks_no_other_host(page):
+    web_example.draw(page, web_example.DRAWN[1])
+    hosts = {urlsplit(url).hostname for url in page.urls if url.startswith("http")}
+    assert hosts == {"127.0.0.1"}
+    assert any(url.endswith(".wasm") for url in page.urls)
+
+
+@browser
+def test_clear_begins_anew(page):
+    web_example.draw(page, web_example.DRAWN[1])
+    page.evaluate("document.querySelector('#clear').click()")
+    assert page.evaluate("document.querySelector('#answer').textContent") == ""
+    assert web_example.shares(page) == [0] * 10
+    web_example.draw(page, web_example.DRAWN[7])
+    assert page.evaluate("document.querySelector('#answer').textContent") == "7"
+
+
+@browser
+def test_without_the_model_the_page_says_how_to_begin(folder):
+    (folder / "digits.onnx").rename(folder / "away.onnx")
+    try:
+        with web_example.served(folder) as url, chromium.Page() as page:
+            page.open(url)
+            page.wait("!document.querySelector('#problem').hidden")
+            text = page.evaluate("document.querySelector('#problem').textContent")
+    finally:
+        (folder / "away.onnx").rename(folder / "digits.onnx")
+    assert "how to begin stands at the top of index.html" in text
