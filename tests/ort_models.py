@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 import onnxruntime as ort
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import frn_onnx
@@ -19,6 +20,11 @@ ELEMENT_TYPES = {
     "bfloat16": TensorProto.BFLOAT16,
     "int8": TensorProto.INT8,
 }
+# Marks a test that asks a session which provider runs a node.
+says_where_nodes_run = pytest.mark.skipif(
+    not hasattr(ort.InferenceSession, "get_provider_graph_assignment_info"),
+    reason="this onnxruntime does not say where nodes went (from 1.24 on)",
+)
 
 
 def frn_model(

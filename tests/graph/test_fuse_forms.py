@@ -4,6 +4,7 @@ import dataclasses
 
 import graph_models
 import numpy as np
+import opsets
 import pytest
 from fuse_builds import Build
 from fuse_models import LAYOUTS, Params, assert_fused, data, expected
@@ -389,6 +390,7 @@ def test_form_static_shape(name, rng):
 
 @pytest.mark.parametrize("opset", [13, 17, 18, 21, 23])
 def test_opset(opset, rng):
+    opsets.needs(opset)
     params = Params.random(rng)
     graph = Build(NCHW, params, opset=opset)
     graph.ir_version = 11 if opset == 23 else 8

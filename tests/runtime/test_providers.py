@@ -5,6 +5,7 @@ import warnings
 
 import onnx
 import onnxruntime as ort
+import ort_models
 import pytest
 
 import frn_onnx
@@ -112,10 +113,7 @@ def lines(report):
     return {check.name: check for check in report.checks}
 
 
-@pytest.mark.skipif(
-    not hasattr(ort.InferenceSession, "get_provider_graph_assignment_info"),
-    reason="this onnxruntime does not say where nodes went (from 1.24 on)",
-)
+@ort_models.says_where_nodes_run
 def test_doctor_says_what_runs_each_node(case, tmp_path, capsys):
     path = tmp_path / "model.onnx"
     onnx.save(case.model, path)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
+import ort_models
 import pytest
 import tolerances
 
@@ -191,6 +192,7 @@ class OnTheWrongProvider:
         return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
+@ort_models.says_where_nodes_run
 def test_frn_on_another_provider_than_cuda_is_said(case):
     options = ort.SessionOptions()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
