@@ -27,7 +27,8 @@ _ELEMENT_TYPES = {name: number for number, name in enumerate(DTYPES)}
 _MOST_PLANS = 1024
 
 _SOURCES = [
-    *("frn_shape.cc", "cuda/call.cc", "cuda/plan.cc", "cuda/planner.cc", "cuda/launch.cu"),
+    *("frn_shape.cc", "cuda/call.cc", "cuda/plan.cc", "cuda/planner.cc", "cuda/launch.cc"),
+    "cuda/kernels.cu",
 ]
 _EMULATOR = ["tests/simt/simt.cc", "tests/simt/fake_cudart.cc"]
 

@@ -1,4 +1,4 @@
-// What CUDA's errors are told as. Needs CUDA's headers: launch.cu includes it.
+// What CUDA's errors are told as. Needs CUDA's headers: launch.cc includes it.
 
 #ifndef FRN_ONNX_CUDA_CHECK_H_
 #define FRN_ONNX_CUDA_CHECK_H_

@@ -82,7 +82,7 @@ __device__ inline float MapEither(float v, bool other, float scale, float shift,
 }
 
 // Clusters exist from sm_90 on. The planner asks for them only where the kernel in use was
-// compiled for that (launch.cu), so elsewhere these are never reached.
+// compiled for that (launch.cc), so elsewhere these are never reached.
 __device__ inline void ArriveCluster() {
 #if __CUDA_ARCH__ >= 900
   cooperative_groups::this_cluster().barrier_arrive();

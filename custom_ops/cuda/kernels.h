@@ -1,53 +1,16 @@
-// Which kernel a plan stands for: the list of all instantiations.
+// Which kernel a plan stands for.
 
 #ifndef FRN_ONNX_CUDA_KERNELS_H_
 #define FRN_ONNX_CUDA_KERNELS_H_
 
-#include "cuda/nchw_plane.cuh"
-#include "cuda/nchw_tile.cuh"
-#include "cuda/nhwc.cuh"
+#include "cuda/kernel_params.h"
 #include "cuda/planner.h"
-#include "cuda/strided.cuh"
 
 namespace frn::cuda {
 
 using KernelFunction = void (*)(KernelParams, Cut);
 
-template <class T, bool kResidual>
-KernelFunction KernelOf(Kernel kernel) {
-  switch (kernel) {
-    case Kernel::kNchwTile:
-      return NchwTile<T, kPackElements<T>, kResidual>;
-    case Kernel::kNchwTileScalar:
-      return NchwTile<T, 1, kResidual>;
-    case Kernel::kNchwPlane:
-      return NchwPlane<T, kResidual>;
-    case Kernel::kNhwc:
-      return Nhwc<T, kPackElements<T>, kResidual>;
-    case Kernel::kNhwcScalar:
-      return Nhwc<T, 1, kResidual>;
-    case Kernel::kStrided:
-      return Strided<T, kResidual>;
-  }
-  return nullptr;
-}
-
-template <class T>
-KernelFunction KernelOf(Kernel kernel, bool residual) {
-  return residual ? KernelOf<T, true>(kernel) : KernelOf<T, false>(kernel);
-}
-
-inline KernelFunction KernelOf(Kernel kernel, ElementType type, bool residual) {
-  switch (type) {
-    case ElementType::kFloat:
-      return KernelOf<float>(kernel, residual);
-    case ElementType::kF16:
-      return KernelOf<F16>(kernel, residual);
-    case ElementType::kBF16:
-      return KernelOf<BF16>(kernel, residual);
-  }
-  return nullptr;
-}
+KernelFunction KernelOf(Kernel kernel, ElementType type, bool residual);
 
 }  // namespace frn::cuda
 

@@ -1,7 +1,7 @@
 // FRN on a GPU: plans and launches, for the device that is current. A launch waits for nothing,
 // allocates nothing and leaves the default stream alone, so it may be captured in a CUDA graph.
 //
-// The stream is a cudaStream_t; CUDA's headers are needed in launch.cu alone. tests/simt runs the
+// The stream is a cudaStream_t; CUDA's headers are needed in launch.cc alone. tests/simt runs the
 // same interface on a CPU.
 
 #ifndef FRN_ONNX_CUDA_LAUNCH_H_

@@ -1,4 +1,4 @@
-// As much of the CUDA runtime as cuda/launch.cu calls, on the CPU: kernels run under the emulator,
+// As much of the CUDA runtime as cuda/launch.cc calls, on the CPU: kernels run under the emulator,
 // devices and errors are what a test says (fake_cudart.h).
 
 #ifndef FRN_ONNX_TESTS_SIMT_FAKE_CUDA_RUNTIME_H_

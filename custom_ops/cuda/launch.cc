@@ -1,3 +1,5 @@
+#include "cuda/launch.h"
+
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -11,7 +13,6 @@
 #include "cuda/check.h"
 #include "cuda/integers.h"
 #include "cuda/kernels.h"
-#include "cuda/launch.h"
 
 namespace frn::cuda {
 namespace {
