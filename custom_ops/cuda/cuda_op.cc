@@ -73,6 +73,8 @@ class CudaKernel {
 }  // namespace
 
 void AppendCudaOps(const OrtRuntime& runtime, std::vector<FrnCustomOp>* ops) {
+  // With an older driver every launch would fail: ONNX Runtime does as with a build without CUDA.
+  if (!cuda::DriverIsNewEnough()) return;
   for (const OpType* op_type : kOpTypes) {
     for (const ONNXTensorElementDataType type :
          {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,

@@ -225,6 +225,17 @@ void CheckLaunch(cudaError_t error, const KernelParams& params, ElementType type
 
 }  // namespace
 
+bool DriverIsNewEnough() {
+  constexpr int kPerMajor = 1000;  // 12040 is 12.4; within a major version any driver will do
+  int driver = 0, runtime = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess ||
+      cudaRuntimeGetVersion(&runtime) != cudaSuccess) {
+    (void)cudaGetLastError();
+    return false;  // what does not tell its version runs nothing, and is no reason to lack the CPU
+  }
+  return driver == 0 || driver / kPerMajor >= runtime / kPerMajor;
+}
+
 void WarmUp() { (void)Current(); }
 
 void WarmUpOn(int device) {

@@ -21,6 +21,10 @@ class CudaError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// Whether the driver knows the CUDA that this was built with. Where there is no driver, nobody asks
+// for CUDA: true.
+bool DriverIsNewEnough();
+
 // Reads what the planner asks of the device, and loads the kernels: once per device, by whichever
 // call comes first. Worth a call of its own where the first launch is timed or captured. Throws
 // CudaError.

@@ -53,6 +53,24 @@ def problem() -> str | None:
     return None
 
 
+def kernels_problem(toolkit: str) -> str | None:
+    """Why this build's own CUDA kernels do not run; None: they do, or there is no driver at all.
+
+    Args:
+        toolkit: the CUDA that they were built with, such as "13.0".
+    """
+    major = toolkit.split(".")[0]
+    version = driver_version()
+    if version is None or version // 1000 >= int(major):
+        return None
+    return (
+        f"built with CUDA {toolkit}, and the NVIDIA driver is for CUDA {version // 1000}."
+        f"{version % 1000 // 10}: sessions do without FRN's CUDA kernels. Update the driver to "
+        f"{_DRIVERS.get(major, 'a newer one')} or newer, or build from the source with CUDA "
+        f"{version // 1000}"
+    )
+
+
 def driver_version() -> int | None:
     """The newest CUDA that the driver knows, as 12040 for 12.4; None: there is no driver."""
     number = ctypes.c_int()

@@ -143,6 +143,8 @@ def _build() -> str:
             f"{frn_onnx.__version__}; {library.REBUILD}"
         )
     cuda = info["cuda"]
+    if cuda and (problem := cuda_provider.kernels_problem(cuda["toolkit"])):
+        raise FrnError(problem)
     kernels = f"built with CUDA {cuda['toolkit']}" if cuda else "built without CUDA"
     return f"CPU target {info['cpu_target']}, {kernels}"
 

@@ -173,6 +173,26 @@ print(*counts, loads())
     assert made == run > 0
 
 
+@pytest.mark.parametrize(("driver", "has_kernel"), [(12090, False), (13000, True)])
+def test_a_driver_that_is_too_old_gets_no_cuda_kernels(built, driver, has_kernel):
+    """So that ONNX Runtime runs the node as if the library had none, instead of failing at it."""
+    program = """
+import ctypes, sys
+import onnxruntime as ort, ort_models
+library = sys.argv[1]
+ctypes.CDLL(library).fake_driver(int(sys.argv[2]))
+options = ort.SessionOptions()
+options.register_custom_ops_library(library)
+model = ort_models.frn_model(x=(1, 2, 3, 4), axes=(2, 3), channels=2)
+ort.InferenceSession(model.SerializeToString(), options)
+"""
+    command = [sys.executable, "-c", program, built / "libemulated_ops.so", str(driver)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert (result.returncode == 0) == has_kernel, result.stderr
+    assert has_kernel or "FilterResponseNormalization" in result.stderr
+
+
 @pytest.fixture(scope="session")
 def emulated(built):
     """The part of ``_native`` that runs on CUDA arrays, on NumPy's."""

@@ -7,7 +7,7 @@ import pytest
 
 import frn_onnx
 from frn_onnx.errors import PluginError
-from frn_onnx.runtime import doctor, library
+from frn_onnx.runtime import cuda_provider, doctor, library
 
 
 def test_a_whole_installation_is_well():
@@ -37,3 +37,18 @@ def test_a_build_without_python_headers_is_well(monkeypatch):
     assert results["session with the plugin"].ok
     with pytest.raises(PluginError, match=r"frn_onnx.frn.*headers.*apt install python3-dev"):
         frn_onnx.frn(np.ones((1, 2, 2, 3), np.float32), np.ones(3), np.zeros(3))
+
+
+@pytest.mark.native
+def test_a_driver_too_old_for_the_kernels_is_found(monkeypatch):
+    """Whatever ONNX Runtime is installed: sessions leave the kernels by themselves."""
+    info = {**library.native().build_info(), "cuda": {"toolkit": "13.0"}}
+    monkeypatch.setattr(library.native(), "build_info", lambda: info)
+    for driver, ok in ((None, True), (12040, False), (13000, True)):
+        monkeypatch.setattr(cuda_provider, "driver_version", lambda driver=driver: driver)
+        (build,) = [check for check in doctor.examine().checks if check.name == "build"]
+        assert build.ok is ok, build
+    monkeypatch.setattr(cuda_provider, "driver_version", lambda: 12040)
+    (build,) = [check for check in doctor.examine().checks if check.name == "build"]
+    assert "built with CUDA 13.0, and the NVIDIA driver is for CUDA 12.4" in build.detail
+    assert "580 or newer" in build.detail

@@ -54,6 +54,16 @@ cudaError_t Launch(const cudaLaunchConfig_t& config, const std::function<void()>
 using frn::fake::TheMachine;
 
 int fake_attribute_writes() { return TheMachine().attribute_writes; }
+void fake_driver(int version) { TheMachine().driver = version; }
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = TheMachine().driver;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
 
 const char* cudaGetErrorName(cudaError_t error) {
   return error == cudaErrorIllegalAddress ? "cudaErrorIllegalAddress" : "cudaErrorFake";

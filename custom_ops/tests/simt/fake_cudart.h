@@ -19,6 +19,7 @@ struct Machine {
   };
   std::vector<Device> devices;
   int current = 0;
+  int driver = 13000;                         // what CUDA it is for; 0: there is none
   int room_for_clusters = 8;                  // the largest that any kernel has room for
   cudaError_t occupancy_error = cudaSuccess;  // what asking for it gives
   int launches_clusters = 8;                  // of larger ones, a launch gives cluster_error
@@ -51,5 +52,6 @@ Machine& TheMachine();
 
 // For tests in Python, of the library that this is linked into.
 extern "C" int fake_attribute_writes();
+extern "C" void fake_driver(int version);
 
 #endif  // FRN_ONNX_TESTS_SIMT_FAKE_CUDART_H_

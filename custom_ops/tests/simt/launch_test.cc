@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cuda/call.h"
@@ -62,6 +63,15 @@ int AddDevice(Machine::Device device) {
   TheMachine().current = static_cast<int>(TheMachine().devices.size()) - 1;
   TheMachine().launches.clear();
   return TheMachine().current;
+}
+
+void TestDrivers() {
+  for (const auto& [driver, serves] :
+       {std::pair{0, true}, {12090, false}, {13000, true}, {14000, true}}) {
+    TheMachine().driver = driver;
+    Expect(DriverIsNewEnough() == serves, "a driver for CUDA " + std::to_string(driver));
+  }
+  TheMachine().driver = 13000;
 }
 
 void TestResultAndStream() {
@@ -284,6 +294,7 @@ void TestNoDevice() {
 
 int main() {
   using namespace frn::cuda;
+  TestDrivers();
   TestResultAndStream();
   TestDevicesAreReadOnce();
   TestClustersNeedCodeForThem();
