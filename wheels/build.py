@@ -5,8 +5,11 @@
 The compiler for Linux and macOS is Clang as PyPI's ziglang brings it, which builds against an old
 glibc (the first time minutes longer: its C++ library is built, and kept in ~/.cache/zig); for
 Windows it is MinGW's GCC (apt install g++-mingw-w64-x86-64-posix). Wheels of Linux are for the
-Python that runs this, the others for every Python. They hold the CPU kernels alone: nvcc's host
-code asks for GCC's C++ library, and zig's is another. For CUDA build from the source.
+Python that runs this, the others for every Python.
+
+The wheel of Linux for this machine has CUDA kernels, too, if nvcc is here (on PATH or in CUDACXX;
+FRN_ONNX_CUDA=on|off decides it), with CUDA's runtime inside: it loads without a driver. The driver
+that its kernels ask for is that of nvcc's major version. All others hold the CPU kernels alone.
 """
 
 import argparse
@@ -26,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
 # The largest a wheel may become, in bytes.
 LIMIT = 6_000_000
+_HERE = (platform.system(), platform.machine())
 
 
 def main() -> None:
@@ -35,17 +39,18 @@ def main() -> None:
     source = sdist()
     print(source)
     for name in names:
-        print(wheel(source, name))
+        cuda = _cuda(name)
+        kernels = "CPU and CUDA kernels" if cuda == "on" else "CPU kernels"
+        print(f"{wheel(source, name, cuda)}: {kernels}")
 
 
 def this_machine() -> str:
     """The name of the target that this machine is."""
-    here = (platform.system(), platform.machine())
     for name, target in TARGETS.items():
-        if (target.system, target.processor) == here:
+        if (target.system, target.processor) == _HERE:
             return name
     raise SystemExit(
-        f"wheels/targets.py has no target for {here}; name one of {', '.join(TARGETS)}"
+        f"wheels/targets.py has no target for {_HERE}; name one of {', '.join(TARGETS)}"
     )
 
 
@@ -59,11 +64,22 @@ def sdist() -> Path:
     return DIST / made.stdout.splitlines()[-1]
 
 
-def wheel(source: Path, name: str) -> Path:
+def _cuda(name: str) -> str:
+    """CMake's FRN_ONNX_CUDA for a wheel: nvcc compiles for the machine that it runs on."""
+    target = TARGETS[name]
+    asked = os.environ.get("FRN_ONNX_CUDA", "auto")
+    if target.system != "Linux" or (target.system, target.processor) != _HERE:
+        return "off"
+    if asked == "auto":
+        return "on" if "CUDACXX" in os.environ or shutil.which("nvcc") else "off"
+    return asked
+
+
+def wheel(source: Path, name: str, cuda: str) -> Path:
     """Builds a wheel from the source distribution, of which nothing else is used."""
     target = TARGETS[name]
     options = shlex.join(_cmake_options(target))
-    environment = {**os.environ, "FRN_ONNX_CUDA": "off", "FRN_ONNX_CMAKE_ARGS": options}
+    environment = {**os.environ, "FRN_ONNX_CUDA": cuda, "FRN_ONNX_CMAKE_ARGS": options}
     with tempfile.TemporaryDirectory(prefix="frn_onnx-wheel-") as folder:
         with tarfile.open(source) as packed:
             packed.extractall(folder, filter="data")
