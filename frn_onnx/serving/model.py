@@ -171,7 +171,9 @@ def _session(
     if threads < 0:
         raise ArgumentError(f"threads must be at least 0, received {threads}; 0 means automatic")
     if cuda_graph and device != "cuda":
-        raise ArgumentError(f"a CUDA graph needs device 'cuda', received {device!r}")
+        raise ArgumentError(
+            f"a CUDA graph needs device 'cuda', received {device!r}; pass --device cuda as well"
+        )
     if not Path(path).is_file():
         raise ModelError(f"there is no model file at {os.fspath(path)!r}")
     from frn_onnx.runtime.session import InferenceSession, ort
