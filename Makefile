@@ -94,7 +94,7 @@ runtimes: setup
 	PYTHONPATH=tests $(BIN)/python -m runtimes $(ARGS)
 
 # The wheels in dist/ with the oldest and the newest of what they go with: the table of
-# docs/platforms.md. Needs python3.11 on the path.
+# docs/platforms.md. Needs python3.11 and python3.12 on the path.
 versions: setup
 	PYTHONPATH=tests $(BIN)/python -m versions $(ARGS)
 
