@@ -101,10 +101,12 @@ def test_counts_loops_per_access():
     assert sass.loop_costs(loops) == {"sum": 6 / 4, "kept": 3}
 
 
-def test_problems_are_found(monkeypatch, tmp_path):
-    library = tmp_path / "library.so"
-    library.write_bytes(bytes(3_000_001))
-    monkeypatch.setattr(cuda_check, "run", lambda *_: "0x1 (NEEDED) Shared library: [libcudart.so]")
+def test_problems_are_found(monkeypatch):
+    said = {
+        "--sections": "[14] .nv_fatbin  PROGBITS  0021672c 21672c 0aae61 00   A  0   0  4",
+        "--dynamic": "0x1 (NEEDED) Shared library: [libcudart.so]",
+    }
+    monkeypatch.setattr(cuda_check, "run", lambda _, option, *rest: said[option])
     usage = cuda_check.Usage("Nhwc<BF16, 8>", "90", 64, 16, 12, 0)
     wait = sass.Instruction(32, "FADD R1, R1, R1", waits=1)
     instructions = [
@@ -112,13 +114,13 @@ def test_problems_are_found(monkeypatch, tmp_path):
         *code(*["NOP"] * 99, "LDG.E.128 R4, desc[UR6][R20.64]", "FFMA R9, R4, R4, R9"),
     ]
     codes = {"90": {"Nhwc<BF16, 8>": instructions}}
-    found = "\n".join(cuda_check.problems_of([usage], codes, library))
+    found = "\n".join(cuda_check.problems_of([usage], codes, Path("library.so")))
     assert "uses local memory" in found
     assert "in flight before the first use: [1], expected runs of at least 4" in found
     assert "101 instructions before the first load, expected at most 100" in found
     assert "waits for another load before the first one of x, at FADD R1, R1, R1" in found
     assert "None instructions per element" in found
-    assert "3000001 bytes" in found
+    assert "the kernels have 700001 bytes" in found
     assert "needs libcudart.so" in found
 
 
