@@ -62,7 +62,7 @@ COMBINATIONS = (
     Combination("ONNX Runtime 1.20", "3.11", ("onnxruntime==1.20.*",)),
     Combination("ONNX Runtime 1.23", "3.11", ("onnxruntime==1.23.*",)),
     Combination("ONNX Runtime 1.28", "3.11", ("onnxruntime==1.28.*",)),
-    *(Combination("the newest", python, (_KERAS,)) for python in ("3.11", "3.12")),
+    *(Combination("the newest", python, (_KERAS,)) for python in ("3.11", "3.12", "3.13")),
 )
 
 
