@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
         from rich.console import Console
         from rich.table import Table
 
-        table = Table("check", "result", "", box=None, show_header=False, pad_edge=False)
+        table = Table("", "check", box=None, show_header=False, pad_edge=False)
+        table.add_column("result", overflow="fold")  # a path is of use as a whole
         marks = {True: "[green]ok[/]", False: "[red]FAIL[/]", None: "[dim]-[/]"}
         for check in report.checks:
             table.add_row(marks[check.ok], check.name, check.detail)

@@ -136,5 +136,6 @@ def register(session_options: Any) -> None:
         session_options.register_custom_ops_library(path)
     except Exception as error:  # ONNX Runtime's own exceptions share no public base class
         raise errors.PluginError(
-            f"ONNX Runtime {ort.__version__} could not load the custom-op library {path}: {error}"
+            f"ONNX Runtime {ort.__version__} could not load the custom-op library {path}: {error}. "
+            f"If the file is damaged or of another system, {REBUILD}."
         ) from error

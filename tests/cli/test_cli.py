@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from frn_onnx import op, op_body
 from frn_onnx.cli import main
+from frn_onnx.runtime import library
 
 
 @pytest.fixture
@@ -124,6 +125,17 @@ def test_bench_needs_the_unknown_sizes(model, capsys):
 def test_doctor(capsys):
     assert main(["doctor", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["ok"]
+
+
+def test_doctor_shows_paths_whole(capsys, monkeypatch, tmp_path):
+    damaged = tmp_path / f"{'a' * 70}.so"
+    damaged.write_text("no library")
+    monkeypatch.setattr(library, "_LIBRARY", damaged)
+    monkeypatch.setenv("COLUMNS", "70")
+    assert main(["doctor"]) == 1
+    said = "".join(capsys.readouterr().out.split())
+    assert f"couldnotloadthecustom-oplibrary{damaged}:" in said
+    assert "damagedorofanothersystem,builditagain:makecleansetup" in said
 
 
 @pytest.mark.parametrize("command", ["lower", "fuse"])
