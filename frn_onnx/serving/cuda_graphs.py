@@ -4,22 +4,25 @@ A graph reads and writes the addresses that it was recorded with. So each shape 
 own on the device: inputs are copied into them, and outputs out of them.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from frn_onnx.errors import ModelError
+from frn_onnx.serving.errors import RecordingError
 
 # The first shapes get a graph, which ONNX Runtime keeps as long as the session; others have none.
 _MOST_GRAPHS = 64
 _KEY = "gpu_graph_id"  # of RunOptions
 _NO_GRAPH = -1
+# While a graph is recorded, no other thread may allocate on the GPU or copy to it.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class CudaGraphs:
-    """Runs a session through CUDA graphs, one run at a time.
+    """Runs a session through CUDA graphs. These belong to the thread that recorded them.
 
     Args:
         session: one that was made with the CUDA provider's ``enable_cuda_graph``.
@@ -30,6 +33,7 @@ class CudaGraphs:
         self._session = session
         self._device = device
         self._graphs: dict[tuple, _Graph] = {}
+        self._thread = 0
 
     def run(
         self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str], options: Any
@@ -39,8 +43,16 @@ class CudaGraphs:
         Args:
             options: the ``onnxruntime.RunOptions`` of this run.
 
-        Raises: ModelError if the run cannot be recorded.
+        Raises: RecordingError if the run cannot be recorded.
         """
+        with _ONE_AT_A_TIME:
+            if self._thread != threading.get_ident():
+                self._thread, self._graphs = threading.get_ident(), {}
+            return self._run(feeds, outputs, options)
+
+    def _run(
+        self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str], options: Any
+    ) -> dict[str, np.ndarray]:
         shapes = tuple((name, feeds[name].shape) for name in sorted(feeds))
         if shapes not in self._graphs:
             if len(self._graphs) == _MOST_GRAPHS:
@@ -91,7 +103,7 @@ class _Graph:
         except Exception as error:
             if self._recorded:
                 raise
-            raise ModelError(
+            raise RecordingError(
                 "a run of the model cannot be recorded as a CUDA graph, as --cuda-graph asks; "
                 f"serve it without: {error}"
             ) from error

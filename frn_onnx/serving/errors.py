@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from frn_onnx.errors import FrnError
+from frn_onnx.errors import FrnError, ModelError
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 60
 # In the log and the metrics, the status of a request whose client went before its answer.
 CLIENT_GONE = 499
+
+
+class RecordingError(ModelError):
+    """A run of the model cannot be recorded as a CUDA graph; not a fault of the request."""
 
 
 class RequestError(FrnError, ValueError):

@@ -13,6 +13,7 @@ import numpy as np
 
 from frn_onnx.errors import ModelError
 from frn_onnx.serving import datatypes
+from frn_onnx.serving.errors import RecordingError
 from frn_onnx.serving.model import Model
 
 # Lengths tried for axes that may have any: small, and the customary size of an image.
@@ -58,6 +59,8 @@ def probe(model: Model) -> Probe:
         samples = [_sample(model, rng, length) for _ in range(count)]
         try:
             alone = [model.run(feeds, list(outputs)) for feeds in samples]
+        except RecordingError:
+            raise
         except Exception as error:
             failure = failure or error
             continue
@@ -100,6 +103,8 @@ def _obstacle(model: Model, samples: list[dict], alone: list[dict], labels: bool
     several = {name: np.concatenate([feeds[name] for feeds in samples]) for name in samples[0]}
     try:
         together = model.run(several, list(model.signature.outputs))
+    except RecordingError:
+        raise
     except Exception as error:
         return f"it fails on {len(samples)} samples at once: {error}"
     for name, spec in model.signature.outputs.items():

@@ -1,5 +1,7 @@
 """Runs through tensors that stay where they are: on the CPU, where nothing is recorded."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -11,6 +13,7 @@ from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.serving import cuda_graphs
 from frn_onnx.serving.cuda_graphs import CudaGraphs
 from frn_onnx.serving.model import Model
+from frn_onnx.serving.probe import probe
 
 MODEL = """
 <ir_version: 8, opset_import: ["": 18]>
@@ -59,7 +62,8 @@ def test_shapes_beyond_the_most_have_none(session, rng, monkeypatch):
     assert asked == ["-1", "-1", "-1", "-1", "2", "-1"]
 
 
-def test_a_run_that_cannot_be_recorded_says_so(session, rng):
+@pytest.fixture
+def unrecordable(session):
     class Unrecordable:
         def __getattr__(self, name):
             return getattr(session, name)
@@ -69,7 +73,11 @@ def test_a_run_that_cannot_be_recorded_says_so(session, rng):
                 raise RuntimeError("operation not permitted when stream is capturing")
             session.run_with_iobinding(binding, options)
 
-    graphs = CudaGraphs(Unrecordable(), "cpu")
+    return CudaGraphs(Unrecordable(), "cpu")
+
+
+def test_a_run_that_cannot_be_recorded_says_so(unrecordable, rng):
+    graphs = unrecordable
     check(graphs, rng, 2)
     with pytest.raises(ModelError, match=r"recorded as a CUDA graph.* without: operation not perm"):
         check(graphs, rng, 2)
@@ -87,3 +95,19 @@ def test_what_python_cannot_keep_on_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setattr("frn_onnx.serving.model._session", lambda *_: created)
     with pytest.raises(ModelError, match=r"with --cuda-graph: .* cannot keep BYTES on a GPU"):
         Model(path, device="cuda", cuda_graph=True)
+
+
+def test_such_a_model_is_not_served(tmp_path, unrecordable, monkeypatch):
+    (tmp_path / "two.onnx").write_bytes(parser.parse_model(MODEL).SerializeToString())
+    model = Model(tmp_path / "two.onnx", device="cpu")
+    monkeypatch.setattr(model, "_graphs", unrecordable)
+    with pytest.raises(ModelError, match="recorded as a CUDA graph"):
+        probe(model)
+
+
+def test_graphs_are_those_of_a_thread(session, rng):
+    graphs = CudaGraphs(session, "cpu")
+    with ThreadPoolExecutor(1) as other:
+        asked = [check(graphs, rng, 2), check(graphs, rng, 2)]
+        asked += [other.submit(check, graphs, rng, 2).result() for _ in range(2)]
+    assert asked == ["-1", "1", "-1", "1"]
