@@ -31,7 +31,7 @@ $(VENV)/.setup: $(VENV)/.tools pyproject.toml setup.py $(NATIVE_SOURCES)
 demo: setup
 	$(BIN)/frn-onnx demo $(ARGS)
 
-# Files of tests side by side, as many as there are cores for; -n 0 does without.
+# Files of tests side by side, in up to four processes; -n 0 does without.
 WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile
 test: setup
 	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
@@ -94,7 +94,7 @@ runtimes: setup
 	PYTHONPATH=tests $(BIN)/python -m runtimes $(ARGS)
 
 # The wheels in dist/ with the oldest and the newest of what they go with: the table of
-# docs/platforms.md. Needs python3.11 and python3.12 on the path.
+# docs/platforms.md. Needs python3.11, 3.12 and 3.13 on the path, and a wheel for each.
 versions: setup
 	PYTHONPATH=tests $(BIN)/python -m versions $(ARGS)
 

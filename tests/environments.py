@@ -21,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -96,9 +98,7 @@ def python(name: str) -> Path:
         return interpreter
     if name in _LARGE and not required():
         _give_up(f"the environment {name!r} is not there; FRN_ONNX_REQUIRE_ENVS=1 makes it, 1 GB")
-    ENVS.mkdir(exist_ok=True)
-    with (ENVS / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another test run may be making it
+    with locked(name):
         if not is_made(name):
             subprocess.run([sys.executable, "-m", "venv", "--clear", folder(name)], check=True)
             result = pip(interpreter, "install", "--constraint", _pins(name), *PACKAGES[name])
@@ -106,6 +106,15 @@ def python(name: str) -> Path:
                 _give_up(f"the environment {name!r} cannot be made: {result.stderr.strip()[-500:]}")
             (folder(name) / ".complete").touch()
     return interpreter
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """While it lasts, no other process is in here with this name."""
+    ENVS.mkdir(exist_ok=True)
+    with (ENVS / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def node_modules() -> Path:
@@ -117,7 +126,9 @@ def node_modules() -> Path:
         return made
     if shutil.which("npm") is None:
         _give_up("there is no npm (apt install npm)")
-    with tempfile.TemporaryDirectory(dir=ENVS) as name:
+    with locked("node"), tempfile.TemporaryDirectory(dir=ENVS) as name:
+        if made.exists():
+            return made
         shutil.copytree(pins, name, dirs_exist_ok=True)
         # Their scripts would fetch CUDA's provider.
         command = ["npm", "ci", "--silent", "--ignore-scripts"]

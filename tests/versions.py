@@ -110,7 +110,7 @@ def main(arguments: list[str]) -> int:
         results = [try_one(combination) for combination in COMBINATIONS]
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     generated.write_sections(PAGE, sections())
-    return 0
+    return int(any(found["code"] for found in json.loads(RESULTS.read_text())))
 
 
 if __name__ == "__main__":

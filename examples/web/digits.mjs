@@ -56,10 +56,11 @@ async function read() {
     i % 4 === 3 ? 255 : 255 * (1 - x[i >> 2]),
   );
   element("seen").getContext("2d").putImageData(new ImageData(grey, SIDE), 0, 0);
+  const drawn = strokes.length;
   const session = await loading;
   const image = new ort.Tensor("float32", x, [1, SIDE, SIDE, 1]);
   const found = await session.run({ [session.inputNames[0]]: image });
-  show(found[session.outputNames[0]].data);
+  if (strokes.length === drawn) show(found[session.outputNames[0]].data); // else it is of the past
 }
 
 function show(probabilities) {
@@ -98,7 +99,9 @@ pad.canvas.addEventListener("pointermove", (event) => {
   strokes.at(-1).push(point(event));
   repaint();
 });
-pad.canvas.addEventListener("pointerup", () => read().catch(fail));
+pad.canvas.addEventListener("pointerup", () => {
+  if (strokes.length > 0) read().catch(fail);
+});
 element("clear").addEventListener("click", () => {
   strokes.length = 0;
   repaint();

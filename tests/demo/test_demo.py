@@ -5,7 +5,6 @@ examples/web takes the file that it writes: its page is tried here in Chromium, 
 
 import json
 import shutil
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import environments
@@ -86,7 +85,9 @@ def test_no_epochs(tmp_path, capsys):
 @pytest.fixture(scope="module")
 def folder(result, tmp_path_factory):
     """examples/web as its first lines make it."""
-    made = Path(shutil.copytree(web_example.SOURCE, tmp_path_factory.mktemp("web") / "web"))
+    made = tmp_path_factory.mktemp("web") / "web"
+    fetched = shutil.ignore_patterns("node_modules", "package-lock.json", "*.onnx")
+    shutil.copytree(web_example.SOURCE, made, ignore=fetched)
     (made / "node_modules").symlink_to(environments.node_modules())
     shutil.copy(result.onnx_path, made)
     return made

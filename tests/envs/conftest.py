@@ -1,5 +1,6 @@
 """The built wheel, as users install it, in environments of ``environments.PACKAGES``."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -35,15 +36,21 @@ class Environment:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory) -> Path:
-    """The wheel as a user would build it, in isolation."""
-    folder = tmp_path_factory.mktemp("wheel")
-    result = environments.pip(
-        sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, environments.ROOT
-    )
-    if "No matching distribution found" in result.stderr and not environments.required():
-        pytest.skip("the wheel's build requirements cannot be fetched")
-    assert result.returncode == 0, result.stderr
-    return next(folder.glob("*.whl"))
+    """The wheel as a user would build it, in isolation; one for all processes of this run."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder /= "wheel"
+    with environments.locked("wheel"):
+        if not (made := list(folder.glob("*.whl"))):
+            result = environments.pip(
+                sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, environments.ROOT
+            )
+            if "No matching distribution found" in result.stderr and not environments.required():
+                pytest.skip("the wheel's build requirements cannot be fetched")
+            assert result.returncode == 0, result.stderr
+            made = list(folder.glob("*.whl"))
+    return made[0]
 
 
 @pytest.fixture(scope="session")
