@@ -5,7 +5,8 @@ constexpr double kUnitMin = 0x1p-50, kUnitMax = 0x1p63, kUnitMaxEpsilon = 0x1p12
 constexpr double kUnitLittle = 0x1p20;  // an epsilon below is nothing beside |x| at kUnitMax
 
 // v[r] = v[r] / sqrt(v[r]^2 + epsilon) for any numbers, each lane with the factor that its own asks
-// for. 0 / 0 and inf / inf are NaN. No step makes subnormal numbers of others: they take long.
+// for. 0 / 0 and inf / inf are NaN. No step before the last makes subnormal numbers of others: they
+// take long. A quotient that is one itself has lost bits before gamma, however large, is applied.
 template <class V, class T, int kRows>
 [[gnu::always_inline]] inline void ScaledUnits(typename V::Reg* v, typename V::Reg epsilon) {
   const auto one = V::Set(1), huge = V::Set(kHuge), max = V::Set(kUnitMax);
