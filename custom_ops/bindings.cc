@@ -200,7 +200,9 @@ void Copy(const py::array& x, py::array out, int threads) {
     std::memcpy(to + begin, from + begin, end - begin);
   };
   const WithoutGil without;
-  team.Run(count, [](void* self, int64_t i) { (*static_cast<decltype(copy)*>(self))(i); }, &copy);
+  team.Run(
+      count, [](void* self, int64_t i) { (*static_cast<decltype(copy)*>(self))(i); }, &copy,
+      TaskOrder::kForwards);
 }
 
 py::dict BuildInfo() {

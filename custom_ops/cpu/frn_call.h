@@ -49,7 +49,7 @@ struct FrnCall {
 
   // task(i) for each i in [0, count).
   template <class F>
-  void Run(int64_t count, F&& task) const {
+  void Run(int64_t count, F&& task, TaskOrder order = TaskOrder::kForwards) const {
     auto fenced = [&](int64_t i) {
       task(i);
       if (large) kernels.fence();
@@ -58,8 +58,8 @@ struct FrnCall {
       fenced(0);
     } else {
       executor.Run(
-          count, [](void* self, int64_t i) { (*static_cast<decltype(fenced)*>(self))(i); },
-          &fenced);
+          count, [](void* self, int64_t i) { (*static_cast<decltype(fenced)*>(self))(i); }, &fenced,
+          order);
     }
   }
 

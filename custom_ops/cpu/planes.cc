@@ -107,15 +107,15 @@ void SharedPlanes(const FrnCall<T>& call, int64_t planes, int64_t bytes) {
       factor[p] = 1;
       ScalesOf(call, 0, (first + p) % channels, 1, &sum, &spare, &factor[p], &scale[p], sum_again);
     }
-    call.Run(count * slices, [&](int64_t task) {
-      const int64_t i = count * slices - 1 - task;  // what was summed last is still in cache
+    const auto apply = [&](int64_t i) {
       const int64_t p = i / slices;
       const A* of_plane = factor[p] == 1 ? nullptr : &factor[p];
       Backwards(i % slices * length, end_of(i % slices), chunk, [&](int64_t begin, int64_t size) {
         ApplyPlanes(call, (first + p) * inner + begin, 1, size, group * inner,
                     (first + p) % channels, of_plane, &scale[p]);
       });
-    });
+    };
+    call.Run(count * slices, apply, TaskOrder::kBackwards);
   }
 }
 

@@ -196,8 +196,7 @@ void SharedRows(const Rows<T>& cut, int64_t sample_bytes) {
       cut.Repeat(columns, scales);
       if (factored[g]) cut.Repeat(columns, factors);
     }
-    call.Run(count * slices, [&](int64_t task) {
-      const int64_t i = count * slices - 1 - task;  // what was summed last is still in cache
+    const auto apply = [&](int64_t i) {
       const int64_t g = i / slices, row = i % slices * length;
       const int64_t at = (first + g) * cut.sample;
       const A* factors = factored[g] ? &factor[g * columns] : nullptr;
@@ -205,7 +204,8 @@ void SharedRows(const Rows<T>& cut, int64_t sample_bytes) {
       if (row + length >= rows) cut.ApplyLeftover(first + g, at + rows * columns, factors, scales);
       cut.Apply(first + g, at, row, std::min(rows, row + length), 0, columns, group * cut.sample,
                 factors, scales);
-    });
+    };
+    call.Run(count * slices, apply, TaskOrder::kBackwards);
   }
 }
 

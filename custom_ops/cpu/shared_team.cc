@@ -37,7 +37,7 @@ int64_t SharedTeam::threads() const {
   return threads_;
 }
 
-void SharedTeam::Run(int64_t count, void (*task)(void*, int64_t), void* self) {
+void SharedTeam::Run(int64_t count, void (*task)(void*, int64_t), void* self, TaskOrder order) {
   if (team_ == nullptr && threads() > 1 && !lent.exchange(true, std::memory_order_acquire)) {
     if (team == nullptr) team = new (std::nothrow) ThreadTeam(1);
     if (team == nullptr) {
@@ -48,9 +48,9 @@ void SharedTeam::Run(int64_t count, void (*task)(void*, int64_t), void* self) {
     }
   }
   if (team_ != nullptr) {
-    team_->Run(count, task, self);
+    team_->Run(count, task, self, order);
   } else {
-    for (int64_t i = 0; i < count; ++i) task(self, i);
+    for (int64_t i = 0; i < count; ++i) task(self, IndexOf(i, count, order));
   }
 }
 

@@ -20,7 +20,7 @@ class SharedTeam : public Executor {
   SharedTeam(const SharedTeam&) = delete;
   SharedTeam& operator=(const SharedTeam&) = delete;
 
-  void Run(int64_t count, void (*task)(void*, int64_t), void* self) override;
+  void Run(int64_t count, void (*task)(void*, int64_t), void* self, TaskOrder order) override;
   int64_t threads() const override;
 
  private:

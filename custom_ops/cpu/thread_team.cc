@@ -19,15 +19,17 @@ ThreadTeam::~ThreadTeam() {
   for (const auto& worker : workers_) worker->thread.join();
 }
 
-void ThreadTeam::Run(int64_t count, void (*task)(void*, int64_t), void* self) {
+void ThreadTeam::Run(int64_t count, void (*task)(void*, int64_t), void* self, TaskOrder order) {
   Grow(std::min(threads_, count) - 1);
   const int64_t available = static_cast<int64_t>(workers_.size()) + 1;
   taking_part_ = std::max<int64_t>(1, std::min({threads_, count, available}));
   task_ = task;
   self_ = self;
+  order_ = order;
   for (int64_t i = 0; i < taking_part_; ++i) {
-    ShareOf(i).next = count * i / taking_part_;
-    ShareOf(i).end = count * (i + 1) / taking_part_;
+    Share& share = ShareOf(i);
+    share.next = share.begin = count * i / taking_part_;
+    share.end = count * (i + 1) / taking_part_;
   }
   ++round_;
   open_ = true;
@@ -97,7 +99,9 @@ void ThreadTeam::Work(Worker& worker, int64_t thread) {
 void ThreadTeam::Take(int64_t thread) {
   for (int64_t k = 0; k < taking_part_; ++k) {
     Share& share = ShareOf((thread + k) % taking_part_);
-    for (int64_t i = share.next++; i < share.end; i = share.next++) task_(self_, i);
+    for (int64_t i = share.next++; i < share.end; i = share.next++) {
+      task_(self_, order_ == TaskOrder::kForwards ? i : share.begin + share.end - 1 - i);
+    }
   }
 }
 

@@ -28,16 +28,16 @@ class ThreadTeam : public Executor {
   ThreadTeam& operator=(const ThreadTeam&) = delete;
 
   // One call at a time.
-  void Run(int64_t count, void (*task)(void*, int64_t), void* self) override;
+  void Run(int64_t count, void (*task)(void*, int64_t), void* self, TaskOrder order) override;
   int64_t threads() const override { return threads_; }
   // Between calls. Threads that are too many then are kept, asleep.
   void set_threads(int threads) { threads_ = threads; }
 
  private:
-  // The tasks [next, end) of one thread.
+  // The tasks [begin, end) of one thread, and how far they are taken.
   struct alignas(64) Share {
     std::atomic<int64_t> next{0};
-    int64_t end = 0;
+    int64_t begin = 0, end = 0;
   };
 
   struct alignas(64) Worker {
@@ -69,6 +69,7 @@ class ThreadTeam : public Executor {
   int64_t taking_part_ = 0;
   void (*task_)(void*, int64_t) = nullptr;
   void* self_ = nullptr;
+  TaskOrder order_ = TaskOrder::kForwards;
 };
 
 }  // namespace frn

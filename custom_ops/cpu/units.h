@@ -104,10 +104,10 @@ void SharedUnits(const Cut& cut, const BlockedShape& shape, const FrnCall<float>
       of_unit.factored = ScalesOf(call, first + g, 0, block, sums, spare, of_unit.factor,
                                   of_unit.scale, sum_again);
     }
-    call.Run(count * slices, [&](int64_t task) {
-      const int64_t i = count * slices - 1 - task;  // what was summed last is still in cache
+    const auto apply = [&](int64_t i) {
       cut.Apply(first + i / slices, i % slices * length, end_of(i % slices), scales[i / slices]);
-    });
+    };
+    call.Run(count * slices, apply, TaskOrder::kBackwards);
   }
 }
 

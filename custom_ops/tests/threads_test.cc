@@ -110,12 +110,14 @@ void RunAtOnce(const std::vector<Workload>& workloads, int rounds) {
 // Each task is done once, by whichever team, whoever else has one.
 void CountTasks(frn::Executor& executor, int64_t count) {
   std::vector<std::atomic<int>> done(count);
-  executor.Run(
-      count,
-      [](void* self, int64_t i) { ++(*static_cast<std::vector<std::atomic<int>>*>(self))[i]; },
-      &done);
+  for (const frn::TaskOrder order : {frn::TaskOrder::kForwards, frn::TaskOrder::kBackwards}) {
+    executor.Run(
+        count,
+        [](void* self, int64_t i) { ++(*static_cast<std::vector<std::atomic<int>>*>(self))[i]; },
+        &done, order);
+  }
   for (const std::atomic<int>& times : done) {
-    if (times != 1) Fail("a task was not done once");
+    if (times != 2) Fail("a task was not done once in each order");
   }
 }
 
