@@ -116,9 +116,9 @@ def _why_absent(name: str) -> str:
 def _why_elsewhere(name: str) -> str:
     if name == CUDA:
         return (
-            "either the library was built without CUDA kernels (frn-onnx doctor says so; build it "
-            "where nvcc is on the path), or they are of type double, which the CUDA kernels do not "
-            "take"
+            "the library was built without CUDA kernels (build it where nvcc is on the path), or "
+            "the driver is too old for them (frn-onnx doctor says which), or they are of type "
+            "double, which the CUDA kernels do not take"
         )
     return (
         f"the library has no kernels for {name}. It takes the nodes' bodies from a portable file: "
