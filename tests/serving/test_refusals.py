@@ -67,8 +67,8 @@ def test_limit_on_the_body(serve, x):
     [
         (b"{}", "br", 415, "must be gzip, deflate or identity, received 'br'"),
         (b"{}", "gzip", 400, "the body is not gzip"),
-        (gzip.compress(b"{}")[:-3], "gzip", 400, "the gzip body ends too early"),
-        (gzip.compress(b"{}") + b"x", "gzip", 400, "the gzip body goes on after its end"),
+        (gzip.compress(b"{}", mtime=0)[:-3], "gzip", 400, "the gzip body ends too early"),
+        (gzip.compress(b"{}", mtime=0) + b"x", "gzip", 400, "the gzip body goes on after its end"),
     ],
 )
 def test_bad_content_coding(serve, content, coding, status, expected):
