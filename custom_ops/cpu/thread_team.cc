@@ -100,7 +100,8 @@ void ThreadTeam::Take(int64_t thread) {
   for (int64_t k = 0; k < taking_part_; ++k) {
     Share& share = ShareOf((thread + k) % taking_part_);
     for (int64_t i = share.next++; i < share.end; i = share.next++) {
-      task_(self_, order_ == TaskOrder::kForwards ? i : share.begin + share.end - 1 - i);
+      const int64_t place = IndexOf(i - share.begin, share.end - share.begin, order_);
+      task_(self_, share.begin + place);
     }
   }
 }
