@@ -27,6 +27,36 @@ cnn (float[N, 3, H, W] image) => (float[N, 5] scores)
 }
 """
 
+# FRN with every combination of optional inputs, in the main graph, a subgraph and a function.
+EVERYWHERE = """
+<ir_version: 8, opset_import: ["": 18, "frn_onnx": 1, "local": 1, "other": 3],
+ producer_name: "me", model_version: 7, doc_string: "about", metadata_props: ["k": "v"]>
+main (float[N,3,H,W] x, bool c)
+  => (float[N,3,H,W] a, float[N,3,H,W] b, float[N,3,H,W] d, float[N,3,H,W] y, float[N,3,H,W] z)
+<float[3,1,1] p, float[3,1,1] q, float[3,1,1] r, float[3,1,1] epsilon>
+{
+  [one] a = frn_onnx.FilterResponseNormalization <axes = [2,3], epsilon = 0.1> (x, p, q, r)
+  [two] b = frn_onnx.FilterResponseNormalization <axes = [-1,-2]> (a, q, p)
+  [three] d = frn_onnx.FilterResponseNormalization <axes = [2,3]> (b, q, p, "", epsilon)
+  [if] y = If (c) <
+    then_branch = yes () => (float[N,3,H,W] t) {
+      [four] t = frn_onnx.FilterResponseNormalization <axes = [2,3], epsilon = 0.3> (d, r, p, q)
+    },
+    else_branch = no () => (float[N,3,H,W] e) { e = Neg (d) }>
+  [call] z = local.Block (d, r, p)
+}
+<domain: "local", opset_import: ["": 18, "frn_onnx": 1]>
+Block (x, g, b) => (y) {
+  h = Relu (x)
+  [five] y = frn_onnx.FilterResponseNormalization <axes = [2,3]> (h, g, b)
+}
+"""
+ONE_NODE = """
+<ir_version: 8, opset_import: ["": 18, "frn_onnx": 1]>
+one (float[N,H,W,3] x) => (float[N,H,W,3] y) <float[3] gamma, float[3] beta, float[3] tau>
+{ [only] y = frn_onnx.FilterResponseNormalization <axes = [1,2]> (x, gamma, beta, tau) }
+"""
+
 
 def parse(text: str, rng: np.random.Generator, *, dtype: str = "float") -> onnx.ModelProto:
     """A model from text; every value declared without a producer is a random initializer.
@@ -49,6 +79,11 @@ def parse(text: str, rng: np.random.Generator, *, dtype: str = "float") -> onnx.
             )
             model.graph.value_info.remove(value)
     return model
+
+
+def parameters(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """The initializers by their names."""
+    return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
 
 
 def frn_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:

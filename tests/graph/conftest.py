@@ -1,5 +1,6 @@
-"""What most tests of fuse start from: random parameters, and the formula to build on."""
+"""What many tests start from: random parameters, the formula to build on, a model full of FRN."""
 
+import graph_models
 import pytest
 from fuse_builds import Build
 from fuse_models import LAYOUTS, Params
@@ -14,3 +15,9 @@ def params(rng):
 def graph(params):
     """In NCHW."""
     return Build(LAYOUTS[0], params)
+
+
+@pytest.fixture
+def everywhere(rng):
+    """FRN in the main graph, a subgraph and a function."""
+    return graph_models.parse(graph_models.EVERYWHERE, rng)

@@ -41,7 +41,7 @@ def types(model):
 
 
 def parameters(model, names):
-    arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    arrays = graph_models.parameters(model)
     return [arrays[name] for name in names]
 
 

@@ -15,45 +15,6 @@ from frn_onnx.errors import ArgumentError, ModelError, ShapeError
 from frn_onnx.graph.forms import FORMS, form_of
 from frn_onnx.graph.lowering import lower, lower_file, lower_in_place
 
-# FRN with every combination of optional inputs, in the main graph, a subgraph and a function.
-EVERYWHERE = """
-<ir_version: 8, opset_import: ["": 18, "frn_onnx": 1, "local": 1, "other": 3],
- producer_name: "me", model_version: 7, doc_string: "about", metadata_props: ["k": "v"]>
-main (float[N,3,H,W] x, bool c)
-  => (float[N,3,H,W] a, float[N,3,H,W] b, float[N,3,H,W] d, float[N,3,H,W] y, float[N,3,H,W] z)
-<float[3,1,1] p, float[3,1,1] q, float[3,1,1] r, float[3,1,1] epsilon>
-{
-  [one] a = frn_onnx.FilterResponseNormalization <axes = [2,3], epsilon = 0.1> (x, p, q, r)
-  [two] b = frn_onnx.FilterResponseNormalization <axes = [-1,-2]> (a, q, p)
-  [three] d = frn_onnx.FilterResponseNormalization <axes = [2,3]> (b, q, p, "", epsilon)
-  [if] y = If (c) <
-    then_branch = yes () => (float[N,3,H,W] t) {
-      [four] t = frn_onnx.FilterResponseNormalization <axes = [2,3], epsilon = 0.3> (d, r, p, q)
-    },
-    else_branch = no () => (float[N,3,H,W] e) { e = Neg (d) }>
-  [call] z = local.Block (d, r, p)
-}
-<domain: "local", opset_import: ["": 18, "frn_onnx": 1]>
-Block (x, g, b) => (y) {
-  h = Relu (x)
-  [five] y = frn_onnx.FilterResponseNormalization <axes = [2,3]> (h, g, b)
-}
-"""
-ONE = """
-<ir_version: 8, opset_import: ["": 18, "frn_onnx": 1]>
-one (float[N,H,W,3] x) => (float[N,H,W,3] y) <float[3] gamma, float[3] beta, float[3] tau>
-{ [only] y = frn_onnx.FilterResponseNormalization <axes = [1,2]> (x, gamma, beta, tau) }
-"""
-
-
-@pytest.fixture
-def everywhere(rng):
-    return graph_models.parse(EVERYWHERE, rng)
-
-
-def parameters(model):
-    return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-
 
 @pytest.mark.parametrize("form", ["portable", "primitives"])
 @pytest.mark.parametrize("condition", [True, False])
@@ -61,7 +22,7 @@ def test_every_node_computes_frn(everywhere, rng, form, condition):
     x = rng.normal(size=(2, 3, 5, 4)).astype(np.float32) * 2 - 1
     model = lower(everywhere, form)
     feeds = {"x": x, "c": np.array(condition)}
-    p, q, r, epsilon = (parameters(everywhere)[n] for n in ("p", "q", "r", "epsilon"))
+    p, q, r, epsilon = (graph_models.parameters(everywhere)[n] for n in ("p", "q", "r", "epsilon"))
     for outputs in (
         graph_models.run(model, feeds),
         onnx.reference.ReferenceEvaluator(model).run(None, feeds),
@@ -107,7 +68,7 @@ def test_custom_is_canonical(everywhere):
     assert [list(n.input) for n in frn_nodes(model)] == [
         list(n.input) for n in frn_nodes(everywhere)
     ]
-    assert parameters(model).keys() == parameters(everywhere).keys()
+    assert graph_models.parameters(model).keys() == graph_models.parameters(everywhere).keys()
     assert [n.op_type for f in model.functions for n in f.node] == ["Relu", op.OP_TYPE]
     assert form_of(model) == "custom"
 
@@ -141,8 +102,8 @@ def test_what_is_not_frn_is_untouched(everywhere, form):
     kept = [node for node in model.graph.node if node.name in ("call", "one")]
     assert kept[1] == graph_models.plain(everywhere).graph.node[-1]
     assert (kept[0].doc_string, kept[0].metadata_props[0].value) == ("first", "stem/norm")
-    for name, value in parameters(everywhere).items():
-        np.testing.assert_array_equal(parameters(model)[name], value)
+    for name, value in graph_models.parameters(everywhere).items():
+        np.testing.assert_array_equal(graph_models.parameters(model)[name], value)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -171,7 +132,8 @@ def test_stated_shapes_are_kept(rng):
 
 
 def test_files_without_a_threshold_get_no_max(rng):
-    text = ONE.replace("(x, gamma, beta, tau)", "(x, gamma, beta)").replace(", float[3] tau", "")
+    text = graph_models.ONE_NODE.replace("(x, gamma, beta, tau)", "(x, gamma, beta)")
+    text = text.replace(", float[3] tau", "")
     model = lower(graph_models.parse(text, rng), "portable")
     assert [len(n.input) for n in frn_nodes(model)] == [3]
     assert "Max" not in {n.op_type for n in model.functions[0].node}
@@ -202,7 +164,7 @@ def test_one_layer_and_its_names_are_reused(rng):
 )
 def test_the_body_fits_the_types(rng, dtype, casts):
     """float16 and bfloat16 are cast before the square and back; double casts its epsilon."""
-    model = graph_models.parse(ONE, rng, dtype=dtype)
+    model = graph_models.parse(graph_models.ONE_NODE, rng, dtype=dtype)
     for node in frn_nodes(model):
         for name in ("gamma", "beta", "tau"):
             tensor = next(t for t in model.graph.initializer if t.name == name)
@@ -233,7 +195,7 @@ def test_a_function_called_with_two_types(rng):
         rng,
     )
     x = rng.normal(size=(2, 2, 7)).astype(np.float32)
-    p, q = parameters(model)["p"], parameters(model)["q"]
+    p, q = graph_models.parameters(model)["p"], graph_models.parameters(model)["q"]
     for form in ("portable", "primitives"):
         y, z = graph_models.run(lower(model, form), {"x": x})
         half = x.astype(np.float16)
@@ -260,7 +222,7 @@ def test_functions_of_another_opset(rng, imports):
         rng,
     )
     x = rng.normal(size=(2, 2, 5)).astype(np.float32)
-    case = (x, parameters(model)["p"], parameters(model)["q"])
+    case = (x, graph_models.parameters(model)["p"], graph_models.parameters(model)["q"])
     bound = tolerances.frn_bound(*case, epsilon=0.5, axes=(2,))
     expected = np.maximum(reference.frn(*case, epsilon=0.5, axes=(2,)), 0)
     for form in ("portable", "primitives"):
@@ -272,7 +234,7 @@ def test_functions_of_another_opset(rng, imports):
 @pytest.mark.parametrize("opset", [15, 18])
 def test_unknown_types_behind_an_unknown_domain(rng, opset):
     text = (
-        ONE.replace('"": 18', f'"": {opset}')
+        graph_models.ONE_NODE.replace('"": 18', f'"": {opset}')
         .replace("{ [only]", "{ u = elsewhere.Op (x)\n [only]")
         .replace("(x, gamma", "(u, gamma")
     )
@@ -313,7 +275,7 @@ def test_each_op_has_a_function_of_its_name(rng):
     result = lower(graph_models.parse(text, rng), "portable")
     assert {function.name for function in result.functions} == set(op.SIGNATURES)
     x = rng.normal(size=(2, 4, 3, 3)).astype(np.float32)
-    p, q = (parameters(result)[name] for name in "pq")
+    p, q = (graph_models.parameters(result)[name] for name in "pq")
     u = reference.frn(x, p, q)
     expected = reference.frn(u, q, p, epsilon=np.float32(0.3), residual=x)
     (y,) = onnx.reference.ReferenceEvaluator(result).run(None, {"x": x})
@@ -321,7 +283,7 @@ def test_each_op_has_a_function_of_its_name(rng):
 
 
 def test_external_data_stay_external(rng, tmp_path):
-    model = graph_models.parse(ONE, rng)
+    model = graph_models.parse(graph_models.ONE_NODE, rng)
     for tensor in model.graph.initializer:
         wide = np.resize(numpy_helper.to_array(tensor), 3000)
         tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
@@ -338,7 +300,7 @@ def test_external_data_stay_external(rng, tmp_path):
 
 @pytest.mark.parametrize(("form", "version"), [("portable", 8), ("custom", 7), ("primitives", 7)])
 def test_functions_came_with_version_8_of_the_format(rng, form, version):
-    model = graph_models.parse(ONE.replace("ir_version: 8", "ir_version: 7"), rng)
+    model = graph_models.parse(graph_models.ONE_NODE.replace("ir_version: 8", "ir_version: 7"), rng)
     assert lower(model, form).ir_version == version
 
 
@@ -349,7 +311,7 @@ def test_names_of_what_is_written_for_a_node(everywhere):
     assert kept[:3] == ("one", "two", "three")
     assert all(node.name.startswith(kept) for node in written.graph.node)
     filled = {tensor.name for tensor in lower(everywhere, "portable").graph.initializer}
-    added = filled - set(parameters(everywhere))
+    added = filled - set(graph_models.parameters(everywhere))
     assert {name.split("_3x1x1")[0] for name in added} == {"frn_no_threshold", "frn_epsilon"}
 
 
@@ -378,7 +340,7 @@ def test_models_of_every_kind(rng, tmp_path):
 
 
 def test_results_share_nothing(rng):
-    model = graph_models.parse(ONE, rng)
+    model = graph_models.parse(graph_models.ONE_NODE, rng)
     for form in FORMS:
         first, second = lower(model, form), lower(model, form)
         second.graph.node[0].name = "changed"
@@ -393,43 +355,6 @@ def test_layers_in_standard_ops_are_found(rng):
         assert len(frn_nodes(lower(primitives, form))) == 2
 
 
-def test_primitives_for_openvino(everywhere, rng):
-    model = lower(everywhere, "primitives", target="openvino")
-    onnx.checker.check_model(model, full_check=True)
-    assert "ReduceMean" not in str(model)
-    feeds = {"x": rng.normal(1, 3, size=(2, 3, 5, 4)).astype(np.float32), "c": np.array(True)}
-    expected = graph_models.run(lower(everywhere, "primitives"), feeds)
-    for y, other in zip(graph_models.run(model, feeds), expected, strict=True):
-        np.testing.assert_allclose(y, other, rtol=1e-5, atol=1e-5)
-    again = lower(model, "custom")
-    assert len(frn_nodes(again)) == len(frn_nodes(everywhere))
-
-
-@pytest.mark.parametrize("opset", [8, 13, 17, 18, 21])
-@pytest.mark.parametrize("shape", [(1, 5, 7, 3), ("N", "H", "W", 3)])
-def test_primitives_for_openvino_at_every_opset(rng, opset, shape):
-    x = rng.normal(1, 3, size=(1, 5, 7, 3)).astype(np.float32)
-    model = graph_models.parse(ONE, rng)
-    model.opset_import[0].version = opset
-    for value in (*model.graph.input[:1], *model.graph.output):
-        for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
-            setattr(dim, "dim_value" if isinstance(size, int) else "dim_param", size)
-    made = lower(model, "primitives", target="openvino")
-    y = graph_models.run(made, {"x": x})[0]
-    params = parameters(model)
-    given = [params[name] for name in ("gamma", "beta", "tau")]
-    expected = reference.frn(x, *given, axes=(1, 2))
-    bound = tolerances.frn_bound(x, *given, axes=(1, 2), roundings=4)
-    tolerances.assert_within(y, expected, bound)
-
-
-def test_other_forms_are_not_for_openvino(everywhere):
-    with pytest.raises(ArgumentError, match="only the form 'primitives' is written for openvino"):
-        lower(everywhere, "portable", target="openvino")
-    with pytest.raises(ArgumentError, match="target must be one of onnxruntime, openvino"):
-        lower(everywhere, "primitives", target="tensorrt")
-
-
 def test_no_frn_at_all(rng):
     model = graph_models.parse(
         """<ir_version: 8, opset_import: ["": 18]>
@@ -442,7 +367,7 @@ def test_no_frn_at_all(rng):
 
 
 def test_bad_arguments(rng):
-    model = graph_models.parse(ONE, rng)
+    model = graph_models.parse(graph_models.ONE_NODE, rng)
     with pytest.raises(ArgumentError, match="portable, custom, primitives, received 'fast'"):
         lower(model, "fast")
     with pytest.raises(ArgumentError, match="received int"):
@@ -450,7 +375,7 @@ def test_bad_arguments(rng):
 
 
 def test_old_opsets_are_refused_where_the_body_is_needed(rng):
-    model = graph_models.parse(ONE.replace('"": 18', '"": 7'), rng)
+    model = graph_models.parse(graph_models.ONE_NODE.replace('"": 18', '"": 7'), rng)
     for form in ("portable", "primitives"):
         with pytest.raises(ModelError, match=r"opset 8 or newer, the model has 7.*convert_version"):
             lower(model, form)
@@ -460,12 +385,12 @@ def test_old_opsets_are_refused_where_the_body_is_needed(rng):
 @pytest.mark.parametrize("opset", [8, 9, 10, 11, 12])
 def test_old_opsets(rng, opset):
     """Before opset 12 a function cannot hold the attribute epsilon, which becomes an input."""
-    text = ONE.replace('"": 18', f'"": {opset}').replace(
+    text = graph_models.ONE_NODE.replace('"": 18', f'"": {opset}').replace(
         "axes = [1,2]", "axes = [1,2], epsilon = 0.3"
     )
     model = graph_models.parse(text, rng)
     x = rng.normal(size=(2, 3, 4, 3)).astype(np.float32)
-    params = [parameters(model)[name] for name in ("gamma", "beta", "tau")]
+    params = [graph_models.parameters(model)[name] for name in ("gamma", "beta", "tau")]
     expected = reference.frn(x, *params, epsilon=np.float32(0.3))
     bound = tolerances.frn_bound(x, *params, epsilon=0.3)
     for form in ("portable", "primitives"):
@@ -488,7 +413,7 @@ def test_old_opsets(rng, opset):
     ],
 )
 def test_wrong_nodes_are_named(rng, change, error, message):
-    text = ONE
+    text = graph_models.ONE_NODE
     if change.startswith("<"):
         text = text.replace("<axes = [1,2]>", "" if "no attribute" in message else change)
     elif change.startswith("("):
@@ -502,7 +427,7 @@ def test_wrong_nodes_are_named(rng, change, error, message):
 
 
 def test_attributes_of_the_function_around_are_refused(rng):
-    text = EVERYWHERE.replace("Block (x, g, b)", "Block <axes> (x, g, b)").replace(
+    text = graph_models.EVERYWHERE.replace("Block (x, g, b)", "Block <axes> (x, g, b)").replace(
         "[five] y = frn_onnx.FilterResponseNormalization <axes = [2,3]>",
         "[five] y = frn_onnx.FilterResponseNormalization <axes: ints = @axes>",
     )
@@ -513,6 +438,7 @@ def test_attributes_of_the_function_around_are_refused(rng):
 @pytest.mark.parametrize("form", FORMS)
 def test_the_opset_version_that_onnx_runtime_writes(rng, form):
     """Its optimised models import each domain that the process has loaded, at 1000."""
-    model = graph_models.parse(ONE.replace('"frn_onnx": 1]', '"frn_onnx": 1000]'), rng)
+    text = graph_models.ONE_NODE.replace('"frn_onnx": 1]', '"frn_onnx": 1000]')
+    model = graph_models.parse(text, rng)
     versions = {entry.domain: entry.version for entry in lower(model, form).opset_import}
     assert versions.get(op.DOMAIN) == (None if form == "primitives" else op.VERSION)
