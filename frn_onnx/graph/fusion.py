@@ -23,7 +23,7 @@ from frn_onnx.graph.forms import Form, check_form, set_form
 from frn_onnx.graph.matcher.anchor import REDUCTIONS
 from frn_onnx.graph.matcher.match import Match
 from frn_onnx.graph.matcher.shapes import Shapes
-from frn_onnx.graph.residual import take_in
+from frn_onnx.graph.residual import Taken, take_in
 from frn_onnx.graph.results import FusedNode, FuseResult, Made, Skipped, with_residual
 from frn_onnx.graph.rewrite import Rewriter
 from frn_onnx.graph.search import Search
@@ -82,11 +82,12 @@ def fuse_in_place(
 def _fuse(model: ir.Model, layout: Layout) -> tuple[list[FusedNode], list[Skipped], Shapes]:
     fusion = Fusion(model, layout=layout)
     fusion.run()
-    found = fusion.search
-    fused = {made.node: made.fused_node() for made in fusion.made if made.node.graph is not None}
-    for taken in take_in(model, found.constants, found.shapes, fusion.names):
+    old = {taken.old for taken in fusion.taken}
+    there = (m for m in fusion.made if m.node.graph is not None or m.node in old)
+    fused = {made.node: made.fused_node() for made in there}
+    for taken in fusion.taken:
         fused[taken.old] = with_residual(taken, fused.get(taken.old))
-    return list(fused.values()), fusion.skipped(), found.shapes
+    return list(fused.values()), fusion.skipped(), fusion.search.shapes
 
 
 class Fusion:
@@ -101,6 +102,7 @@ class Fusion:
     Attributes:
         search: through the model, with what it knows of its values.
         made: what was found and replaced.
+        taken: the nodes among them, and among those that were there, that now have a residual.
         names: that are free in the model.
     """
 
@@ -124,6 +126,7 @@ class Fusion:
         self._layout = layout
         self.search = Search(model)
         self.made: list[Made] = []
+        self.taken: list[Taken] = []
         self.names = FreeNames(model)
 
     def run(self) -> None:
@@ -142,7 +145,15 @@ class Fusion:
             self.made.append(Made(match, node, replaced, (before, after)))
         if self.made:
             self.model.opset_imports.setdefault(op.DOMAIN, op.VERSION)
-            arrange(self.model, self._layout, found.constants, found.shapes, names)
+            self._arrange("auto")
+        # Where no Transpose is left between an FRN and its Add, but before a layout that is asked
+        # for puts one there.
+        self.taken = take_in(self.model, found.constants, found.shapes, names)
+        if self.made and self._layout != "auto":
+            self._arrange(self._layout)
+
+    def _arrange(self, layout: Layout) -> None:
+        arrange(self.model, layout, self.search.constants, self.search.shapes, self.names)
 
     def skipped(self) -> list[Skipped]:
         """The misses that are still there, each once."""

@@ -55,6 +55,20 @@ def test_every_form_opset_and_layout(resnet, form, opset, layout):
     assert result.model.producer_name == "frn_onnx"
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_residual_blocks_in_both_layouts(layout):
+    """In NHWC, too, where a Transpose stands behind every FRN that a convolution reads."""
+    result = export_model(models.resnet20((8, 8, 3)), form="custom", layout=layout)
+    assert result.report.ok
+    assert result.nodes[op.RESIDUAL_OP_TYPE] == 9
+    assert result.nodes["Add"] == result.nodes["Max"] == 0
+    wanted = (1, 2) if layout == "NHWC" else (2, 3)
+    nodes = export_cases.frn_nodes(result.model)
+    assert {export_cases.attributes(node)[0] for node in nodes} == {wanted}
+    # Around each of 21 convolutions two, less where one reads what another does.
+    assert result.nodes["Transpose"] == (40 if layout == "NHWC" else 1)
+
+
 def test_a_portable_file_in_the_reference_evaluator(rng, resnet):
     model = export_model(resnet).model
     image = export_cases.normal(rng, 2, 8, 8, 3)
