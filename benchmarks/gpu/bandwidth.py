@@ -3,7 +3,8 @@
 A CUDA graph of several calls, each on buffers of its own, together larger than L2 (as far as 64 of
 them are), is replayed seven times; the copies, one by a plain kernel and one by the driver, are
 measured in the same way on the same buffers. Reported is the ratio of the medians to the kernel's
-copy: 1.0 is as fast as a copy, which, like FRN, reads and writes every element once.
+copy: 1.0 is as fast as a copy, which, like FRN, reads and writes every element once, and reads that
+of the residual where there is one.
 """
 
 import math
@@ -19,12 +20,12 @@ _BLOCK = 1 << 22  # random values that memory is filled with, over and over
 
 
 class Pool:
-    """Memory for x and y, filled once for each type, and parameters for any number of channels."""
+    """Memory for x, residual and y, filled for each type, and parameters for all channels."""
 
     def __init__(self, harness: Harness, size: int, channels: int) -> None:
         self._harness = harness
         self._l2_bytes = harness.device()["l2_bytes"]
-        self._x, self._y = harness.memory(size), harness.memory(size)
+        self._x, self._residual, self._y = (harness.memory(size) for _ in range(3))
         values = np.random.default_rng(0).standard_normal((3, channels)).astype(np.float32)
         self._params = harness.memory(values.nbytes)
         self._params.upload(values)
@@ -35,6 +36,7 @@ class Pool:
         """As many calls as it takes for their buffers not to fit L2 together, at least two."""
         if problem.dtype != self._dtype:
             self._fill(self._x, problem.dtype)
+            self._fill(self._residual, problem.dtype)
         size = -(-problem.size // 256) * 256
         wanted = max(2, min(_MOST_BUFFERS, math.ceil(2 * self._l2_bytes / size)))
         count = max(1, min(wanted, self._x.size // size))
@@ -42,6 +44,7 @@ class Pool:
         return [
             Call(
                 x=self._x.address + i * size,
+                residual=self._residual.address + i * size if problem.residual else None,
                 y=self._y.address + i * size,
                 shape=problem.shape,
                 dtype=problem.dtype,
@@ -80,19 +83,20 @@ def measure(context: Context, wanted: list[Problem]) -> Iterator[dict]:
         if not context.in_time:
             return
         calls = pool.calls(problem)
-        plan = harness.plans(problem.shape, problem.dtype)[0]
+        plan = harness.plans(problem.shape, problem.dtype, residual=problem.residual)[0]
         ours = harness.time(calls, replays=REPLAYS)
         copies, driver_copies = (
             harness.time_copy(calls, problem.size, by_kernel=by_kernel, replays=REPLAYS)
             for by_kernel in (True, False)
         )
+        passes = 3 if problem.residual else 2
         median, copy = summary(ours)["median"], summary(copies)["median"]
         yield {
             **problem.to_dict(),
             "ms": summary(ours),
-            "gbps": 2 * problem.size / median / 1e6,
+            "gbps": passes * problem.size / median / 1e6,
             "copy_ms": summary(copies),
-            "copy_gbps": 2 * problem.size / copy / 1e6,
+            "copy_gbps": passes * problem.size / copy / 1e6,
             "driver_copy_ms": summary(driver_copies),
             "of_copy": copy / median,
             "predicted": plan.estimate,

@@ -17,6 +17,9 @@ NORMS = (
     *((256, 14), (1024, 14), (512, 7), (2048, 7)),
 )
 
+# Those at the end of a ResNet-50's blocks, to which the block's input is added.
+RESIDUALS = ((256, 56), (512, 28), (1024, 14), (2048, 7))
+
 
 class SkipError(Exception):
     """A stage that cannot run here; the text says why."""
@@ -54,6 +57,7 @@ class Problem:
     side: int
     layout: str
     dtype: str
+    residual: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -71,6 +75,7 @@ class Problem:
         return {
             **{name: getattr(self, name) for name in ("batch", "channels", "side", "layout")},
             "dtype": self.dtype,
+            "residual": self.residual,
             "megabytes": self.size / 1e6,
         }
 
@@ -78,20 +83,21 @@ class Problem:
 def problems(
     context: Context, *, batches: Sequence[int] = (1, 8, 64), images: Sequence[int] = (224, 512)
 ) -> list[Problem]:
-    """NORMS in both layouts, float32 and float16; a few small ones when dry."""
+    """NORMS, and RESIDUALS, in both layouts, float32 and float16; a few small ones when dry."""
     layouts, dtypes = ("NCHW", "NHWC"), ("float16", "float32")
     if context.dry_run:
         return [
-            Problem(2, channels, side, layout, dtype)
-            for channels, side in ((8, 6), (5, 30))
+            Problem(2, channels, side, layout, dtype, residual)
+            for channels, side, residual in ((8, 6, False), (5, 30, False), (8, 6, True))
             for layout in layouts
             for dtype in dtypes
         ]
     return [
-        Problem(batch, channels, side * image // 224, layout, dtype)
+        Problem(batch, channels, side * image // 224, layout, dtype, residual)
         for batch in reversed(batches)  # the large ones first: they are what counts
         for image in images
-        for channels, side in NORMS
+        for norms, residual in ((NORMS, False), (RESIDUALS, True))
+        for channels, side in norms
         for layout in layouts
         for dtype in dtypes
     ]

@@ -1,10 +1,11 @@
 """Every kernel, in every variant, against float64, with the output poisoned; a rerun, bit by bit.
 
-Variants of one tensor: the planner's choice; its candidates, with and without clusters; each of
-those with nothing kept in shared memory; x overwritten by y. Tolerances are those of the test
-suite (tests/tolerances.py).
+Variants of one tensor, without a residual and with one: the planner's choice; its candidates, with
+and without clusters; each of those with nothing kept in shared memory; x and the residual
+overwritten by y. Tolerances are those of the test suite (tests/tolerances.py).
 """
 
+import itertools
 import math
 import sys
 import zlib
@@ -38,32 +39,75 @@ TINY_SHAPES = [(2, 1, 3, 49), (1, 1, 2, 3136), (1, 196, 64, 1), (2, 49, 5, 1), (
 DRY_SHAPES = [(2, 1, 3, 49), (1, 1, 2, 3000), (2, 50, 16, 1), (2, 9, 5, 1), (2, 3, 4, 5)]
 
 
-class Tensors:
-    """One case's values, on the CPU and on the device."""
+# Elements off a 16-byte line, of x, of y, and of a residual, if there is to be one.
+Offsets = tuple[int, int, int | None]
+OFFSETS: list[Offsets] = [
+    *((0, 0, None), (1, 1, None), (3, 0, None)),
+    *((0, 0, 0), (0, 0, 1), (1, 1, 1)),
+]
 
-    def __init__(self, harness: Harness, shape, dtype: str, offsets: tuple[int, int]) -> None:
+
+class Tensor:
+    """An array on the CPU, and memory for it on the device, some elements off a 16-byte line."""
+
+    def __init__(self, harness: Harness, values: np.ndarray, offset: int) -> None:
+        self.values = values
+        self._offset = offset * values.itemsize
+        self._memory = harness.memory(values.nbytes + 16)
+        self.address = self._memory.address + self._offset
+
+    def upload(self) -> None:
+        self._memory.upload(self.values, self._offset)
+
+    def poison(self) -> None:
+        self._memory.fill(POISON)
+
+    def download(self) -> np.ndarray:
+        return self._memory.download(self.values.shape, self.values.dtype, self._offset)
+
+
+class Tensors:
+    """One case: x, y and a residual, which may be None; ``read`` are those that are there of x and
+    the residual."""
+
+    def __init__(self, harness: Harness, shape, dtype: str, offsets: Offsets) -> None:
         rng = np.random.default_rng(zlib.crc32(repr((shape, dtype, offsets)).encode()))
         self.harness, self.shape, self.dtype = harness, shape, dtype
-        item = DTYPES[dtype].itemsize
-        self.x_offset, self.y_offset = (offset * item for offset in offsets)
         count, channels = math.prod(shape), shape[2]
-        self.x = random_values(rng, count, dtype).reshape(shape)
+        x, y, residual = (
+            None
+            if offset is None
+            else Tensor(harness, random_values(rng, count, dtype).reshape(shape), offset)
+            for offset in offsets
+        )
+        self.x, self.y, self.residual = x, y, residual
+        self.read = [x] if residual is None else [x, residual]
         self.params = (rng.standard_normal((3, channels)) + 0.5).astype(np.float32)
-        self.device_x = harness.memory(count * item + 16)
-        self.device_y = harness.memory(count * item + 16)
         self.device_params = harness.memory(self.params.nbytes)
         self.device_params.upload(self.params)
         gamma, beta, tau = self.params.reshape(3, 1, channels, 1)
-        bound = {"epsilon": EPSILON, "axes": (1, 3)}
-        x64 = self.x.astype(np.float64)
-        self.expected = reference.frn(x64, gamma[0], beta[0], tau[0], **bound)
+        self.options = {
+            "epsilon": EPSILON,
+            "axes": (1, 3),
+            "residual": None if residual is None else residual.values.astype(np.float64),
+        }
+        self.x64 = x.values.astype(np.float64)
+        self.expected = reference.frn(self.x64, gamma[0], beta[0], tau[0], **self.options)
 
-    def call(self, *, in_place: bool) -> Call:
-        x = self.device_x.address + self.x_offset
+    @property
+    def aligned(self) -> bool:
+        return all(tensor.address % 16 == 0 for tensor in (self.y, *self.read))
+
+    def overwritten(self) -> list[Tensor]:
+        """Those that y may be written over with the same plan: of the same alignment."""
+        return [other for other in self.read if (other.address - self.y.address) % 16 == 0]
+
+    def call(self, y: Tensor) -> Call:
         start, step = self.device_params.address, 4 * self.shape[2]
         return Call(
-            x=x,
-            y=x if in_place else self.device_y.address + self.y_offset,
+            x=self.x.address,
+            residual=None if self.residual is None else self.residual.address,
+            y=y.address,
             shape=self.shape,
             dtype=self.dtype,
             gamma=Param(start),
@@ -72,24 +116,22 @@ class Tensors:
             epsilon=EPSILON,
         )
 
-    def run(self, plan: Plan | None, *, in_place: bool) -> np.ndarray:
-        """y, from memory that held NaN before."""
-        self.device_x.upload(self.x, self.x_offset)
-        self.device_y.fill(POISON)
-        self.harness.run(self.call(in_place=in_place), plan)
-        target, offset = (
-            (self.device_x, self.x_offset) if in_place else (self.device_y, self.y_offset)
-        )
-        return target.download(self.shape, DTYPES[self.dtype], offset)
+    def run(self, plan: Plan | None, y: Tensor | None = None) -> np.ndarray:
+        """y, from memory that held NaN before, or that of another of the tensors."""
+        self.y.poison()
+        for tensor in self.read:
+            tensor.upload()
+        target = y or self.y
+        self.harness.run(self.call(target), plan)
+        return target.download()
 
     def check(self, y: np.ndarray, plan: Plan | None) -> None:
         """Raises AssertionError with the worst element."""
         gamma, beta, tau = self.params.reshape(3, self.shape[2], 1)
         bound = tolerances.frn_bound(
-            self.x.astype(np.float64),
+            self.x64,
             *(gamma, beta, tau),
-            epsilon=EPSILON,
-            axes=(1, 3),
+            **self.options,
             dtype=DTYPES[self.dtype],
             levels=chain_length(plan, self.shape),
         )
@@ -105,11 +147,17 @@ def chain_length(plan: Plan | None, shape) -> int:
     return plane // teams + 48  # 48: within packs, over lanes, warps and blocks
 
 
-def variants(harness: Harness, shape, dtype: str, *, aligned: bool) -> Iterator[Plan | None]:
+def variants(tensors: Tensors) -> Iterator[Plan | None]:
     """The planner's choice, and a spread of everything else it might have chosen."""
     yield None
     for clusters in (True, False):
-        plans = harness.plans(shape, dtype, aligned=aligned, clusters=clusters)
+        plans = tensors.harness.plans(
+            tensors.shape,
+            tensors.dtype,
+            residual=tensors.residual is not None,
+            aligned=tensors.aligned,
+            clusters=clusters,
+        )
         seen = {}
         for plan in plans:
             seen.setdefault((plan.kernel, plan.cluster, plan.strip_columns, plan.threads), plan)
@@ -125,14 +173,14 @@ def run(context: Context) -> dict:
     kernels: dict[str, int] = {}
     for shape in DRY_SHAPES if context.dry_run else SHAPES:
         for dtype in DTYPES:
-            for offsets in ((0, 0), (1, 1), (3, 0)):
+            for offsets in OFFSETS:
                 if not context.in_time or len(result["failures"]) >= MOST_FAILURES:
                     return {**result, "kernels": kernels, "complete": False}
                 tensors = Tensors(harness, shape, dtype, offsets)
                 result["tensors"] += 1
-                aligned = offsets == (0, 0)
-                for plan in variants(harness, shape, dtype, aligned=aligned):
+                for plan in variants(tensors):
                     kernel = harness.kernel_name(plan) if plan else "planned"
+                    kernel += "" if tensors.residual is None else ", residual"
                     kernels[kernel] = kernels.get(kernel, 0) + 1
                     result["launches"] += 1
                     result["elements"] += math.prod(shape)
@@ -144,35 +192,36 @@ def run(context: Context) -> dict:
 
 
 def run_tiny(context: Context) -> dict:
-    """Some 30 launches for the sanitizers: each kernel, in one block, many blocks and a cluster."""
+    """Some 60 launches for the sanitizers: each kernel, in one block, many blocks and a cluster."""
     harness, launches, failures = context.harness, 0, []
-    for shape in TINY_SHAPES:
-        for dtype in ("float16", "float32"):
-            tensors = Tensors(harness, shape, dtype, (0, 0))
-            plans = harness.plans(shape, dtype)
-            staged = [p.unstaged() for p in plans[:1] if p.stage > 0]
-            clusters = [p for p in plans if p.cluster > 1]
-            for plan in [plans[0], *staged, *clusters[:1], *clusters[-1:]]:
-                if not context.in_time:
-                    return {"launches": launches, "failures": failures, "complete": False}
-                launches += 1
-                try:
-                    tensors.check(tensors.run(plan, in_place=False), plan)
-                except (AssertionError, RuntimeError) as error:
-                    failures.append({"case": f"{dtype} {shape}", "what": str(error)})
+    cases = itertools.product(TINY_SHAPES, ("float16", "float32"), (None, 0))
+    for shape, dtype, residual in cases:
+        tensors = Tensors(harness, shape, dtype, (0, 0, residual))
+        plans = harness.plans(shape, dtype, residual=residual is not None)
+        staged = [p.unstaged() for p in plans[:1] if p.stage > 0]
+        clusters = [p for p in plans if p.cluster > 1]
+        for plan in [plans[0], *staged, *clusters[:1], *clusters[-1:]]:
+            if not context.in_time:
+                return {"launches": launches, "failures": failures, "complete": False}
+            launches += 1
+            try:
+                tensors.check(tensors.run(plan, tensors.residual), plan)
+            except (AssertionError, RuntimeError) as error:
+                case = f"{dtype} {shape}{'' if residual is None else ' with a residual'}"
+                failures.append({"case": case, "what": str(error)})
     return {"launches": launches, "failures": failures}
 
 
 def wrong(tensors: Tensors, plan: Plan | None) -> str:
     """What is wrong with one variant; "" for nothing."""
     try:
-        y = tensors.run(plan, in_place=False)
+        y = tensors.run(plan)
         tensors.check(y, plan)
-        if y.tobytes() != tensors.run(plan, in_place=False).tobytes():
+        if y.tobytes() != tensors.run(plan).tobytes():
             return "a second run gave other bits"
-        alike = tensors.x_offset == tensors.y_offset
-        if alike and y.tobytes() != tensors.run(plan, in_place=True).tobytes():
-            return "in place gave other bits"
+        for other in tensors.overwritten():
+            if y.tobytes() != tensors.run(plan, other).tobytes():
+                return f"in place of {'x' if other is tensors.x else 'residual'} gave other bits"
     except (AssertionError, RuntimeError) as error:
         return str(error)
     return ""

@@ -21,10 +21,10 @@ void Download(void* to, const void* from, size_t bytes);
 void Fill(void* memory, int byte, size_t bytes);
 
 // The stream that launches and copies go to; copies from device to device on it, by the driver, and
-// by a plain kernel (whole packs).
+// by a plain kernel (whole packs), which reads `other`, too, unless it is null.
 void* Stream();
 void Copy(void* to, const void* from, size_t bytes);
-void CopyByKernel(void* to, const void* from, size_t bytes);
+void CopyByKernel(void* to, const void* from, const void* other, size_t bytes);
 void Synchronize();
 
 // What `enqueue` puts on the stream, captured as one CUDA graph and replayed: milliseconds of each

@@ -21,7 +21,7 @@ void Download(void* to, const void* from, size_t bytes) { std::memcpy(to, from, 
 void Fill(void* memory, int byte, size_t bytes) { std::memset(memory, byte, bytes); }
 void* Stream() { return nullptr; }
 void Copy(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
-void CopyByKernel(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
+void CopyByKernel(void* to, const void* from, const void*, size_t bytes) { Copy(to, from, bytes); }
 void Synchronize() {}
 
 std::vector<float> TimeReplays(const std::function<void()>& enqueue, int replays) {

@@ -34,6 +34,7 @@ struct DeviceRecord {
 // One call of the kernels: KernelParams with the shape as (batch, outer, channels, inner).
 struct CallRecord {
   const void* x;
+  const void* residual;  // null: none
   void* y;
   const void* gamma;
   const void* beta;
@@ -72,6 +73,7 @@ frn::FrnShape ShapeOf(const int64_t* dims) {
 KernelParams ParamsOf(const CallRecord& call) {
   KernelParams params;
   params.x = call.x;
+  params.residual = call.residual;
   params.y = call.y;
   params.gamma = {call.gamma, call.gamma_is_float != 0};
   params.beta = {call.beta, call.beta_is_float != 0};
@@ -170,13 +172,13 @@ bool bench_fill(void* memory, int byte, int64_t bytes) {
 
 // The planner's candidates, the best first; `*count` is how many `out` has room for, then how many
 // there are.
-bool bench_plans(const int64_t* shape, int64_t type, bool aligned, bool clusters, PlanRecord* out,
-                 int64_t* count) {
+bool bench_plans(const int64_t* shape, int64_t type, bool aligned, bool residual, bool clusters,
+                 PlanRecord* out, int64_t* count) {
   return Guard([&] {
     frn::cuda::DeviceProfile device = frn::cuda::CurrentDevice();
     if (!clusters) device.largest_cluster = 1;
-    std::vector<Candidate> found =
-        frn::cuda::Candidates({ShapeOf(shape), static_cast<ElementType>(type), aligned}, device);
+    std::vector<Candidate> found = frn::cuda::Candidates(
+        {ShapeOf(shape), static_cast<ElementType>(type), aligned, residual}, device);
     std::stable_sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) {
       return a.estimate < b.estimate;
     });
@@ -205,17 +207,18 @@ bool bench_time(const CallRecord* calls, int64_t count, const PlanRecord* plan, 
   });
 }
 
-// The same for copies of x to y, by a kernel or by the driver.
+// The same for copies to y: of x by the driver, or by a kernel, which reads residual, too, where
+// there is one.
 bool bench_time_copy(const CallRecord* calls, int64_t count, int64_t bytes, bool by_kernel,
                      int64_t replays, float* milliseconds) {
   return Guard([&] {
-    const auto copy = by_kernel ? frn::bench::CopyByKernel : frn::bench::Copy;
+    const size_t size = static_cast<size_t>(bytes);
+    const auto copy = [&](const CallRecord& c) {
+      by_kernel ? frn::bench::CopyByKernel(c.y, c.x, c.residual, size)
+                : frn::bench::Copy(c.y, c.x, size);
+    };
     const std::vector<float> times = frn::bench::TimeReplays(
-        [&] {
-          std::for_each_n(calls, count,
-                          [&](const CallRecord& c) { copy(c.y, c.x, static_cast<size_t>(bytes)); });
-        },
-        static_cast<int>(replays));
+        [&] { std::for_each_n(calls, count, copy); }, static_cast<int>(replays));
     std::copy(times.begin(), times.end(), milliseconds);
   });
 }

@@ -73,7 +73,8 @@ class _Device(ctypes.Structure):
 
 class _Call(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("x", "y", "gamma", "beta", "tau", "epsilons")),
+        *((name, ctypes.c_void_p) for name in ("x", "residual", "y")),
+        *((name, ctypes.c_void_p) for name in ("gamma", "beta", "tau", "epsilons")),
         *((name, ctypes.c_int64) for name in ("gamma_is_float", "beta_is_float", "tau_is_float")),
         ("epsilon", ctypes.c_double),
         ("shape", ctypes.c_int64 * 4),
@@ -136,7 +137,8 @@ class Call:
 
     Attributes:
         shape: (batch, outer, channels, inner): NCHW is (N, 1, C, H*W), NHWC is (N, H*W, C, 1).
-        dtype: of x and y, a key of DTYPES.
+        dtype: of x, residual and y, a key of DTYPES.
+        residual: what is added; None: nothing.
         epsilons: address of one float per channel; None: epsilon.
     """
 
@@ -147,13 +149,14 @@ class Call:
     gamma: Param
     beta: Param
     tau: Param | None = None
+    residual: int | None = None
     epsilon: float = 1e-6
     epsilons: int | None = None
 
     def record(self) -> _Call:
         tau = self.tau or Param(0)
         return _Call(
-            *(self.x, self.y, self.gamma.address, self.beta.address, tau.address),
+            *(self.x, self.residual, self.y, self.gamma.address, self.beta.address, tau.address),
             *(self.epsilons, self.gamma.is_float, self.beta.is_float, tau.is_float),
             *(self.epsilon, (ctypes.c_int64 * 4)(*self.shape), _ELEMENT_TYPES[self.dtype]),
         )
@@ -184,7 +187,13 @@ class Harness:
         return {**found, "name": record.name.decode()}
 
     def plans(
-        self, shape: Sequence[int], dtype: str, *, aligned: bool = True, clusters: bool = True
+        self,
+        shape: Sequence[int],
+        dtype: str,
+        *,
+        residual: bool,
+        aligned: bool = True,
+        clusters: bool = True,
     ) -> list[Plan]:
         """The planner's candidates, the best first."""
         plans = (Plan * _MOST_PLANS)()
@@ -194,6 +203,7 @@ class Harness:
             (ctypes.c_int64 * 4)(*shape),
             ctypes.c_int64(_ELEMENT_TYPES[dtype]),
             ctypes.c_bool(aligned),
+            ctypes.c_bool(residual),
             ctypes.c_bool(clusters),
             plans,
             ctypes.byref(count),
@@ -214,7 +224,10 @@ class Harness:
     def time_copy(
         self, calls: Sequence[Call], size: int, *, by_kernel: bool, replays: int
     ) -> list[float]:
-        """The same for copies of ``size`` bytes from x to y, by a kernel or by the driver."""
+        """The same for copies of ``size`` bytes from x to y, by a kernel or by the driver.
+
+        The kernel reads the residual, too, where there is one.
+        """
         records, times = _records(calls), (ctypes.c_float * replays)()
         numbers = (ctypes.c_int64(len(calls)), ctypes.c_int64(size))
         how = (ctypes.c_bool(by_kernel), ctypes.c_int64(replays))

@@ -5,10 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import resnet50
 from context import Context, SkipError, collect
 from sessions import Session, compare, device_for, time_in_turns
 from weights import draw_again
+
+from frn_onnx import lower
+from frn_onnx.graph import model_io
+from frn_onnx.graph.fusion import fuse_in_place
 
 # TF32 is off there, so that what is left is the order of summation over 20 layers.
 _EXACT = {"use_tf32": "0"}
@@ -104,17 +109,16 @@ def network_row(
     context: Context, device: str, *, dtype: str, batch: int, nhwc: bool, graph: bool
 ) -> dict:
     """Three networks under one setting of the CUDA provider."""
-    from frn_onnx import lower
-
     small = {"image": 64, "width": 8, "classes": 10} if context.dry_run else {}
     options = {"prefer_nhwc": str(int(nhwc)), "enable_cuda_graph": str(int(graph))}
     common = {"batch": batch, "dtype": dtype, **small}
-    plain = resnet50.build(**common)
+    primitives = lower(resnet50.build(**common), "primitives")
+    fused = model_io.load(primitives)
     # With NHWC convolutions, FRN in NHWC: ONNX Runtime then removes the Transposes around it.
-    fitting = resnet50.build(**common, layout="NHWC") if nhwc else plain
+    fuse_in_place(fused, "NHWC" if nhwc else "NCHW")
     sessions = {
-        "plugin": Session(fitting, True, device, options),
-        "primitives": Session(lower(plain, "primitives"), False, device, options),
+        "plugin": Session(ir.to_proto(fused), True, device, options),
+        "primitives": Session(primitives, False, device, options),
     }
     relu = Session(resnet50.build(**common, norm="relu"), False, device, options)
     image = small.get("image", 224)

@@ -26,7 +26,13 @@ def row(context: Context, device: str, problem: Problem) -> dict:
 
     n, c, side = problem.batch, problem.channels, problem.side
     shape = (n, side, side, c) if problem.layout == "NHWC" else (n, c, side, side)
-    model = resnet50.chain(shape, layout=problem.layout, dtype=problem.dtype, nodes=NODES)
+    model = resnet50.chain(
+        shape,
+        layout=problem.layout,
+        dtype=problem.dtype,
+        nodes=NODES,
+        residual=problem.residual,
+    )
     sessions = {
         "plugin": Session(model, True, device),
         "primitives": Session(lower(model, "primitives"), False, device),

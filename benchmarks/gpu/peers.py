@@ -11,8 +11,9 @@ from bandwidth import measure
 from context import Context, Problem, SkipError, collect, problems
 
 _SHAPES = [
-    # batch, channels, side
-    *((64, 64, 112), (64, 512, 28), (8, 256, 56), (1, 256, 56)),
+    # batch, channels, side, with a residual
+    *((64, 64, 112, False), (64, 512, 28, False), (64, 512, 28, True)),
+    *((8, 256, 56, False), (1, 256, 56, False)),
 ]
 _REPLAYS = 7
 _EPSILON = 1e-6
@@ -25,7 +26,7 @@ def run(context: Context) -> dict:
         raise SkipError("PyTorch is not installed") from error
     if not context.dry_run and not torch.cuda.is_available():
         raise SkipError("PyTorch sees no GPU")
-    wanted = problems(context)[:2] if context.dry_run else _problems()
+    wanted = problems(context)[::5] if context.dry_run else _problems()
     ours = {_key(row): row["ms"]["median"] for row in measure(context, wanted)}
     measured = [problem for problem in wanted if _key(problem.to_dict()) in ours]
 
@@ -42,13 +43,14 @@ def run(context: Context) -> dict:
 
 
 def _key(row: dict) -> tuple:
-    return tuple(row[name] for name in ("batch", "channels", "side", "layout", "dtype"))
+    keys = ("batch", "channels", "side", "layout", "dtype", "residual")
+    return tuple(row[name] for name in keys)
 
 
 def _problems() -> list[Problem]:
     return [
-        Problem(batch, channels, side, layout, dtype)
-        for batch, channels, side in _SHAPES
+        Problem(batch, channels, side, layout, dtype, residual)
+        for batch, channels, side, residual in _SHAPES
         for layout in ("NHWC", "NCHW")
         for dtype in ("float16", "float32")
     ]
@@ -66,12 +68,16 @@ def peer_times(torch, context: Context, problem: Problem) -> dict[str, float]:
     generator = torch.Generator(device).manual_seed(0)
     options = {"generator": generator, "device": device}
     xs = [torch.randn(shape, **options).to(dtype) for _ in range(count)]
+    residual = torch.randn(shape, **options).to(dtype) if problem.residual else None
     gamma, beta, tau = (torch.randn(broadcast, **options) for _ in range(3))
 
     def frn(x):
         wide = x.float()
         nu2 = wide.square().mean(axes, keepdim=True)
-        return torch.maximum(wide * (gamma * torch.rsqrt(nu2 + _EPSILON)) + beta, tau).to(x.dtype)
+        y = wide * (gamma * torch.rsqrt(nu2 + _EPSILON)) + beta
+        if residual is not None:
+            y = y + residual
+        return torch.maximum(y, tau).to(x.dtype)
 
     expected = frn(xs[0].double().float())
     # In a dry run the compiler, which takes minutes on a CPU, is left out.

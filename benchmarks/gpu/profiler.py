@@ -1,6 +1,7 @@
 """Nsight Compute over one launch of each kernel: what it moves, and what it waits for.
 
-DRAM bytes are the kernel's traffic: two passes over the tensor are what FRN needs.
+DRAM bytes are the kernel's traffic: two passes over the tensor are what FRN needs, three with a
+residual.
 """
 
 import csv
@@ -22,10 +23,11 @@ _METRICS = {
     "sm__warps_active.avg.pct_of_peak_sustained_active": "warps_pct",
     "launch__registers_per_thread": "registers",
 }
+SHAPES = ((64, 112, False), (512, 28, False), (512, 28, True), (1024, 14, False), (2048, 7, False))
 PROBLEMS = [
-    Problem(batch, channels, side, layout, dtype)
+    Problem(64, channels, side, layout, dtype, residual)
     for dtype in ("float16", "float32")  # outermost: the pool is filled anew for each
-    for batch, channels, side in ((64, 64, 112), (64, 512, 28), (64, 1024, 14), (64, 2048, 7))
+    for channels, side, residual in SHAPES
     for layout in ("NCHW", "NHWC")
 ]
 

@@ -50,13 +50,14 @@ def _status(stages: dict[str, dict]) -> str:
 
 
 def _bandwidth(rows: list[dict]) -> str:
-    """By layout and type, and each tensor that is under the target."""
+    """By layout, type and whether there is a residual, and each tensor that is under the target."""
     groups: dict[tuple, list[float]] = {}
     for row in rows:
         if row["megabytes"] >= LARGE_MB:
-            groups.setdefault((row["layout"], row["dtype"]), []).append(row["of_copy"])
+            key = (row["layout"], row["dtype"], _residual(row))
+            groups.setdefault(key, []).append(row["of_copy"])
     whole = table(
-        ["layout", "type", "shapes", "median of copy", "least", "under 0.90"],
+        ["layout", "type", "residual", "shapes", "median of copy", "least", "under 0.90"],
         [
             [*key, len(v), statistics.median(v), min(v), sum(of_copy < 0.90 for of_copy in v)]
             for key, v in sorted(groups.items())
@@ -64,7 +65,12 @@ def _bandwidth(rows: list[dict]) -> str:
     )
     under = [row for row in rows if row["megabytes"] >= LARGE_MB and row["of_copy"] < 0.90]
     keys = ("layout", "dtype", "batch", "channels", "side", "megabytes", "of_copy")
-    return f"{whole}\n\n" + table([*keys, "us"], [[*map(r.get, keys), _us(r["ms"])] for r in under])
+    rows = [[_residual(row), *map(row.get, keys), _us(row["ms"])] for row in under]
+    return f"{whole}\n\n" + table(["residual", *keys, "us"], rows)
+
+
+def _residual(row: dict) -> str:
+    return "yes" if row.get("residual") else ""
 
 
 def _us(times: dict) -> float:
@@ -74,9 +80,10 @@ def _us(times: dict) -> float:
 def _operators(rows: list[dict]) -> str:
     keys = ("layout", "dtype", "batch", "channels", "side", "megabytes")
     return table(
-        [*keys, "us a node", "primitives us", "speed-up"],
+        ["residual", *keys, "us a node", "primitives us", "speed-up"],
         [
             [
+                _residual(row),
                 *map(row.get, keys),
                 *(_us(row["ms"][k]) / row["nodes"] for k in row["ms"]),
                 row["speedup"],
@@ -97,9 +104,10 @@ def _unet(result: dict) -> str:
 def _peers(rows: list[dict]) -> str:
     names = [key for key in rows[0] if key.endswith("_over_frn")]
     return table(
-        ["batch", "channels", "side", "layout", "type", "frn ms", *names],
+        ["residual", "batch", "channels", "side", "layout", "type", "frn ms", *names],
         [
             [
+                _residual(row),
                 *(row[key] for key in ("batch", "channels", "side", "layout", "dtype", "frn_ms")),
                 *(row[name] for name in names),
             ]

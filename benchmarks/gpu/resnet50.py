@@ -13,14 +13,13 @@ from frn_onnx import op
 
 BLOCKS = (3, 4, 6, 3)
 OPSET = 17
-_TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 class _Builder:
     """Nodes and weights of a network; every method returns the name of a value."""
 
-    def __init__(self, norm: str, layout: str, dtype: np.dtype) -> None:
-        self.norm, self.layout, self.dtype = norm, layout, dtype
+    def __init__(self, norm: str, dtype: np.dtype) -> None:
+        self.norm, self.dtype = norm, dtype
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
         self.rng = np.random.default_rng(0)
@@ -45,16 +44,14 @@ class _Builder:
         """FRN with TLU, or without; of the ReLU-only network the ReLU, or nothing."""
         if self.norm == "relu":
             return self.add("Relu", x) if threshold else x
-        last = self.layout == "NHWC"
-        axes = (1, 2) if last else (2, 3)
+        axes = (2, 3)
         shape = op.param_shape(axes, channels)
         gamma = self.rng.uniform(0.5, 1.5, shape)
         beta, tau = self.rng.standard_normal((2, *shape)) * 0.1
         names = [self.weight(gamma), self.weight(beta)] + [self.weight(tau)] * threshold
-        x = self.add("Transpose", x, perm=_TO_NHWC) if last else x
         name = f"v{len(self.nodes)}"
         self.nodes.append(op.node([x, *names], name, axes=axes, name=name))
-        return self.add("Transpose", name, perm=_TO_NCHW) if last else name
+        return name
 
     def bottleneck(self, x: str, before: int, filters: int, stride: int) -> str:
         y = self.normalise(self.conv(x, before, filters, 1, 1), filters)
@@ -72,21 +69,18 @@ def build(
     image: int = 224,
     width: int = 64,
     norm: str = "frn",
-    layout: str = "NCHW",
     dtype: str = "float32",
     classes: int = 1000,
 ) -> onnx.ModelProto:
-    """The network, in the form ``custom``.
+    """The network in NCHW, in the form ``custom``, with an Add and a ReLU behind each block.
 
     Args:
         image: side of the square input.
         width: channels of the stem; all others are multiples.
         norm: ``"frn"``, or ``"relu"`` for the network without normalisation.
-        layout: of the FRN nodes. ``"NHWC"`` has a Transpose on each side of each, which ONNX
-            Runtime removes where its convolutions are NHWC too (``prefer_nhwc``).
         dtype: of everything.
     """
-    made = _Builder(norm, layout, np.dtype(dtype))
+    made = _Builder(norm, np.dtype(dtype))
     x = made.normalise(made.conv("image", 3, width, 7, 2), width)
     x = made.add("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     before = width
@@ -110,14 +104,21 @@ def build(
     return helper.make_model(graph, opset_imports=imports, ir_version=8)
 
 
-def chain(shape, *, layout: str, dtype: str, nodes: int) -> onnx.ModelProto:
-    """FRN nodes with TLU one after the other, parameters stored, on a tensor of a fixed shape."""
-    made = _Builder("frn", "NCHW", np.dtype(dtype))
+def chain(shape, *, layout: str, dtype: str, nodes: int, residual: bool = False) -> onnx.ModelProto:
+    """FRN nodes with TLU one after the other, parameters stored, on a tensor of a fixed shape.
+
+    Args:
+        residual: whether each adds the graph's input to what it makes.
+    """
+    made = _Builder("frn", np.dtype(dtype))
     axes, channels = ((1, 2), shape[3]) if layout == "NHWC" else ((2, 3), shape[1])
     names = ["X", *(f"Y{i}" for i in range(1, nodes)), "Y"]
     for x, y in itertools.pairwise(names):
         values = made.rng.standard_normal((3, *op.param_shape(axes, channels)))
-        made.nodes.append(op.node([x, *map(made.weight, values)], y, axes=axes))
+        activations = [x, "X"] if residual else [x]
+        op_type = op.RESIDUAL_OP_TYPE if residual else op.OP_TYPE
+        parameters = map(made.weight, values)
+        made.nodes.append(op.node([*activations, *parameters], y, axes=axes, op_type=op_type))
     element = TensorProto.FLOAT16 if dtype == "float16" else TensorProto.FLOAT
     graph = helper.make_graph(
         made.nodes,

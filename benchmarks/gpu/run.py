@@ -54,7 +54,7 @@ class Stage:
 
 STAGES = {
     "environment": Stage(environment.run, 60),
-    "correctness": Stage(correctness.run, 120),
+    "correctness": Stage(correctness.run, 240),
     "sanitizer": Stage(sanitizer.run, 90),
     "tests": Stage(test_suite.run, 90),
     "bandwidth": Stage(bandwidth.run, 60),

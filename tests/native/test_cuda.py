@@ -8,6 +8,7 @@ from cuda_cases import check, feeds_for
 from native_cases import CASES, DTYPES, channels_of, make_x
 
 import frn_onnx
+from frn_onnx import op
 
 pytestmark = pytest.mark.cuda
 
@@ -31,6 +32,16 @@ def test_every_shape(rng, name, shape, axes):
     feeds = feeds_for(rng, shape, axes, DTYPES[name])
     channels = channels_of(shape, axes)
     model = ort_models.frn_model(x=shape, axes=axes, channels=channels, dtype=name)
+    check(ort_models.run(session(model), feeds), feeds, axes)
+
+
+@pytest.mark.parametrize("name", DTYPES)
+@pytest.mark.parametrize(("shape", "axes"), CASES[::2], ids=str)
+def test_residual(rng, name, shape, axes):
+    inputs = op.RESIDUAL_INPUTS[:5]
+    feeds = feeds_for(rng, shape, axes, DTYPES[name], inputs)
+    channels = channels_of(shape, axes)
+    model = ort_models.frn_model(x=shape, axes=axes, channels=channels, dtype=name, inputs=inputs)
     check(ort_models.run(session(model), feeds), feeds, axes)
 
 
