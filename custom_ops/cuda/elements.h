@@ -108,7 +108,14 @@ __device__ inline T Repack(const float (&v)[1]) {
   return FromFloat<T>(v[0]);
 }
 
-// The elements of a pack, each on its own: y need not begin on a 16-byte line.
+// The elements of a pack, each on its own: they need not begin on a 16-byte line.
+template <class T>
+__device__ inline uint4 LoadElements(const T* p) {
+  float v[kPackElements<T>];
+#pragma unroll
+  for (int e = 0; e < kPackElements<T>; ++e) v[e] = ToFloat(p[e]);
+  return Repack<T>(v);
+}
 template <class T>
 __device__ inline void StoreElements(T* y, uint4 pack) {
   float v[kPackElements<T>];
@@ -166,8 +173,13 @@ struct Affine {
 };
 
 // The residual, from its element for the first one of a run of x on; or none.
+//
+// Where y is the residual, the compiler keeps every load of it behind the stores that precede it.
+// So the kernels ask for the residuals of several vectors, kAtOnce, before they store any.
 template <class T, bool kThere>
 struct Residual {
+  static constexpr int kAtOnce = kThere ? 4 : 1;
+
   const T* values;
   bool same_lines;  // as x's: packs may be loaded at once
 
@@ -184,21 +196,18 @@ struct Residual {
     return FromFloat<T>(map(x, ToFloat(values[i])));
   }
 
-  // Those of a vector that begins at the i-th element of the run: at once, where all are aligned.
-  template <int kSize>
-  __device__ void LoadAligned(float (&r)[kSize], int64_t i) const {
-    using Vec = typename Vector<T, kSize>::Type;
-    if constexpr (kThere) Unpack<T>(LoadLast(reinterpret_cast<const Vec*>(values + i)), r);
+  // The vector that begins at the i-th element of the run, where all are aligned.
+  template <class Vec>
+  __device__ Vec LoadAligned(int64_t i) const {
+    if constexpr (!kThere) return {};
+    return LoadLast(reinterpret_cast<const Vec*>(values + i));
   }
-  template <int kSize>
-  __device__ void Load(float (&r)[kSize], int64_t i) const {
-    if constexpr (!kThere) return;
-    if (kSize == 1 || same_lines) {
-      LoadAligned(r, i);
-    } else {
-#pragma unroll
-      for (int e = 0; e < kSize; ++e) r[e] = ToFloat(values[i + e]);
+  template <class Vec>
+  __device__ Vec Load(int64_t i) const {
+    if constexpr (kThere && sizeof(Vec) > sizeof(T)) {
+      if (!same_lines) return LoadElements(values + i);
     }
+    return LoadAligned<Vec>(i);
   }
 };
 

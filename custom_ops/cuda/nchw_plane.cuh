@@ -18,13 +18,11 @@
 
 namespace frn::cuda {
 
-// y of the pack that begins at the i-th element.
 template <class T, bool kResidual>
-__device__ inline uint4 MapPack(const Affine& map, uint4 pack,
-                                const Residual<T, kResidual>& residual, int64_t i) {
+__device__ inline uint4 MapPack(const Affine& map, uint4 pack, uint4 residual) {
   float v[kPackElements<T>], r[kPackElements<T>] = {};
-  residual.Load(r, i);
   Unpack<T>(pack, v);
+  if constexpr (kResidual) Unpack<T>(residual, r);
 #pragma unroll
   for (int e = 0; e < kPackElements<T>; ++e) v[e] = kResidual ? map(v[e], r[e]) : map(v[e]);
   return Repack<T>(v);
@@ -87,29 +85,46 @@ __global__ void __launch_bounds__(1024, 1) NchwPlane(KernelParams p, Cut cut) {
 
   // Pass 2, beginning with what pass 1 read last.
   const Affine map = MapOf<T>(channel, squares, p);
-  const auto residual = Residual<T, kResidual>::Of(p, plane * p.shape.inner);
-  if (edge >= 0) y[edge] = residual.Map(map, edge_value, edge);
+  const auto residual = Residual<T, kResidual>::Of(p, plane * p.shape.inner + offset);
+  if (edge >= 0) y[edge] = residual.Map(map, edge_value, edge - offset);
   const bool same_lines = Lead(x) == Lead(y);
-  const auto store = [&](int k, uint4 pack) {
-    pack = MapPack(map, pack, residual, offset + static_cast<int64_t>(k) * kPack);
+  const auto residual_at = [&](int k) {
+    return residual.template Load<uint4>(static_cast<int64_t>(k) * kPack);
+  };
+  const auto store = [&](int k, uint4 pack, uint4 r) {
+    pack = MapPack<T, kResidual>(map, pack, r);
     if (same_lines) {
       Store(reinterpret_cast<uint4*>(y + offset) + k, pack);
     } else {
       StoreElements<T>(y + offset + static_cast<int64_t>(k) * kPack, pack);
     }
   };
-  for (int i = cut.stage + thread; i < packs; i += kUnroll * threads) {
-    uint4 pack[kUnroll];
+  // With a residual there are two loads to a pack, and registers for half as many packs.
+  constexpr int kLast = kResidual ? kUnroll / 2 : kUnroll;
+  for (int i = cut.stage + thread; i < packs; i += kLast * threads) {
+    uint4 pack[kLast], r[kLast];
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      pack[u] = LoadLast(x_packs + Min(i + u * threads, packs - 1));
+    for (int u = 0; u < kLast; ++u) {
+      const int k = Min(i + u * threads, packs - 1);
+      pack[u] = LoadLast(x_packs + k);
+      r[u] = residual_at(k);
     }
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      if (i + u * threads < packs) store(i + u * threads, pack[u]);
+    for (int u = 0; u < kLast; ++u) {
+      if (i + u * threads < packs) store(i + u * threads, pack[u], r[u]);
     }
   }
-  for (int k = thread; k < staged; k += threads) store(k, stage[k]);
+  constexpr int kAtOnce = Residual<T, kResidual>::kAtOnce;
+  for (int i = thread; i < staged; i += kAtOnce * threads) {
+    uint4 r[kAtOnce];
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u) r[u] = residual_at(Min(i + u * threads, staged - 1));
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u) {
+      const int k = i + u * threads;
+      if (u == 0 || k < staged) store(k, stage[k], r[u]);
+    }
+  }
 }
 
 }  // namespace frn::cuda

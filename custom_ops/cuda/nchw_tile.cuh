@@ -28,7 +28,8 @@ __device__ inline Affine MapIn(uint4 pack) {
 }
 
 template <class T, int kSize, bool kResidual>
-__global__ void __launch_bounds__(128, 8) NchwTile(KernelParams p, Cut cut) {
+__global__ void __launch_bounds__(kTileThreads, TileBlocks(kResidual))
+    NchwTile(KernelParams p, Cut cut) {
   using Vec = typename Vector<T, kSize>::Type;
   const int threads = static_cast<int>(blockDim.x);
   const int thread = static_cast<int>(threadIdx.x);
@@ -130,16 +131,25 @@ __global__ void __launch_bounds__(128, 8) NchwTile(KernelParams p, Cut cut) {
 
   // 4. Map and store; y's lines are x's lines unless the two pointers disagree.
   const auto residual = Residual<T, kResidual>::Of(p, first_plane * plane_size);
+  constexpr int kAtOnce = Residual<T, kResidual>::kAtOnce;
+  Vec residuals[kAtOnce];
 #pragma unroll
   for (int u = 0; u < kTilePacks; ++u) {
     const int i = thread + u * threads;
     if (i >= packs) break;
+    if (u % kAtOnce == 0) {
+#pragma unroll
+      for (int r = 0; r < kAtOnce; ++r) {
+        const int64_t pack = Min(i + r * threads, packs - 1);
+        residuals[r] = residual.template Load<Vec>(lines.head + pack * kSize);
+      }
+    }
     const Place place = place_of(i);
     const Affine before = MapIn(maps[place.plane]);
     const Affine behind = MapIn(maps[place.plane + 1]);
     float v[kSize], r[kSize] = {};
-    residual.Load(r, lines.head + i * kSize);
     Unpack<T>(pack[u], v);
+    if constexpr (kResidual) Unpack<T>(residuals[u % kAtOnce], r);
 #pragma unroll
     for (int e = 0; e < kSize; ++e) {
       const bool other = e > 0 && e >= place.border;

@@ -176,10 +176,13 @@ __global__ void __launch_bounds__(512, 2) Nhwc(KernelParams p, Cut cut) {
 
   // Pass 2, beginning with what pass 1 read last.
   const auto residual = Residual<T, kResidual>::Of(p, offset);
-  const auto store = [&](int pixel, Vec vec) {
+  const auto residual_at = [&](int pixel) {
+    return residual.template LoadAligned<Vec>(elements(static_cast<uint32_t>(pixel)));
+  };
+  const auto store = [&](int pixel, Vec vec, Vec residual_vec) {
     float v[kSize], r[kSize] = {};
-    residual.LoadAligned(r, elements(static_cast<uint32_t>(pixel)));
     Unpack<T>(vec, v);
+    if constexpr (kResidual) Unpack<T>(residual_vec, r);
 #pragma unroll
     for (int e = 0; e < kSize; ++e) v[e] = kResidual ? map[e](v[e], r[e]) : map[e](v[e]);
     Store(reinterpret_cast<Vec*>(y + elements(static_cast<uint32_t>(pixel))), Repack<T>(v));
@@ -187,15 +190,31 @@ __global__ void __launch_bounds__(512, 2) Nhwc(KernelParams p, Cut cut) {
   // With a residual there are two loads to a step, and registers for half as many steps.
   constexpr int kLast = kResidual ? kBatch / 2 : kBatch;
   for (int i = row + cut.stage * rows; i < pixels; i += kLast * rows) {
-    Vec vec[kLast];
-#pragma unroll
-    for (int u = 0; u < kLast; ++u) vec[u] = LoadLast(source(Min(i + u * rows, pixels - 1)));
+    Vec vec[kLast], r[kLast];
 #pragma unroll
     for (int u = 0; u < kLast; ++u) {
-      if (i + u * rows < pixels) store(i + u * rows, vec[u]);
+      const int pixel = Min(i + u * rows, pixels - 1);
+      vec[u] = LoadLast(source(pixel));
+      r[u] = residual_at(pixel);
+    }
+#pragma unroll
+    for (int u = 0; u < kLast; ++u) {
+      if (i + u * rows < pixels) store(i + u * rows, vec[u], r[u]);
     }
   }
-  for (int step = 0, i = row; i < staged; ++step, i += rows) store(i, stage[step * threads]);
+  // The maps of eight channels leave registers for one residual fewer.
+  constexpr int kAtOnce = !kResidual ? 1 : kSize == 8 ? kBatch - 1 : kBatch;
+  for (int step = 0, i = row; i < staged; step += kAtOnce, i += kAtOnce * rows) {
+    Vec r[kAtOnce];
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u) r[u] = residual_at(Min(i + u * rows, staged - 1));
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u) {
+      if (u == 0 || i + u * rows < staged) {
+        store(i + u * rows, stage[(step + u) * threads], r[u]);
+      }
+    }
+  }
 }
 
 }  // namespace frn::cuda

@@ -7,7 +7,7 @@
 namespace frn::cuda {
 namespace {
 
-constexpr int kTileThreads[] = {64, 128};  // the least and the most; the most as __launch_bounds__
+constexpr int kLeastTileThreads = 64;
 
 // Elements that NchwTile loads at once: planes shorter than a pack go one element at a time.
 int TileSize(const Problem& problem) {
@@ -51,7 +51,7 @@ FrnShape Canonical(FrnShape shape) {
 int PackElements(ElementType type) { return kPackBytes / ElementSize(type); }
 
 int64_t NchwTileMostPlanes(const Problem& problem) {
-  return int64_t{kTileThreads[1]} * kTilePacks * TileSize(problem) / problem.shape.inner;
+  return int64_t{kTileThreads} * kTilePacks * TileSize(problem) / problem.shape.inner;
 }
 
 Plan NchwTilePlan(const Problem& problem, int planes) {
@@ -61,7 +61,7 @@ Plan NchwTilePlan(const Problem& problem, int planes) {
   Plan plan{size == 1 ? Kernel::kNchwTileScalar : Kernel::kNchwTile};
   plan.blocks = CeilDiv(shape.batch * shape.channels, planes);
   plan.threads = static_cast<int>(std::clamp<int64_t>(RoundUp(CeilDiv(packs, kTilePacks), kWarp),
-                                                      kTileThreads[0], kTileThreads[1]));
+                                                      kLeastTileThreads, kTileThreads));
   plan.cut.tile_planes = planes;
   // One round over the planes where there are threads enough, none without a sum to add.
   const int64_t most_lanes = std::min<int64_t>(kWarp, PowerOfTwoAtLeast(shape.inner / size + 1));

@@ -157,10 +157,12 @@ class Planner {
 
   // Blocks of a plan that one SM holds at once.
   int64_t Occupancy(const Plan& plan) const {
+    const int registers = plan.cut.tile_planes > 0
+                              ? kRegistersPerSm / (kTileThreads * TileBlocks(problem_.residual))
+                              : kRegisters;
     return std::min<int64_t>({device_.smem_per_sm / (plan.smem_bytes + kReservedSmemPerBlock),
                               device_.threads_per_sm / plan.threads,
-                              kRegistersPerSm / (kRegisters * plan.threads),
-                              device_.blocks_per_sm});
+                              kRegistersPerSm / (registers * plan.threads), device_.blocks_per_sm});
   }
 
   // Keeps a plan that the device can run, with its estimate.

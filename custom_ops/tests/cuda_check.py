@@ -10,8 +10,7 @@ tables; exits 1 with what does not hold.
 Instructions per element are those of a warp. Of NchwTile: the whole kernel, with full registers.
 Of the others with 16-byte loads: the loops of both passes, the second one's longer form (of x that
 is read again, or was kept). What is done once per block, and a device's time per instruction, are
-left out. Kernels with a residual ("+") are looked at for spills and for what stands before the
-first load alone.
+left out. "+" stands for a residual.
 
     python custom_ops/tests/cuda_check.py [--build FOLDER]
 
@@ -43,8 +42,10 @@ TUNED_FOR = "90"
 LOADS_IN_FLIGHT = 4
 # Instructions before the first load, of the architecture that was tuned for and of the others.
 MOST_BEFORE_LOAD, MOST_BEFORE_LOAD_ELSEWHERE = 100, 140
-# Instructions per element of 2 and of 4 bytes.
+# Instructions per element of 2 and of 4 bytes, and how many more with a residual, for which there
+# is half as much time again.
 MOST_PER_ELEMENT = {"NchwTile": (0.8, 0.9), "NchwPlane": (0.4, 0.4), "Nhwc": (0.4, 0.4)}
+MORE_WITH_RESIDUAL = 0.1
 TILE_PACKS = 8  # kTilePacks
 
 
@@ -180,12 +181,14 @@ def code_problems(kernel: str, architecture: str, code: list[sass.Instruction]) 
     problems = []
     counts = sass.loads_before_use(code)
     wide = is_wide(kernel)
-    with_residual = kernel.endswith("+")  # whose loads come one by one, in pass 2
-    few = architecture == TUNED_FOR and any(count < LOADS_IN_FLIGHT for count in counts)
-    if not with_residual and (wide != bool(counts) or few):
+    with_residual = kernel.endswith("+")
+    # The maps of eight channels leave room for three residuals.
+    least = LOADS_IN_FLIGHT - (with_residual and kernel.startswith("Nhwc") and ", 8>" in kernel)
+    few = architecture == TUNED_FOR and any(count < least for count in counts)
+    if wide != bool(counts) or few:
         problems.append(
             f"16-byte loads in flight before the first use: {counts}, expected "
-            f"{'runs of at least ' + str(LOADS_IN_FLIGHT) if wide else 'none'}"
+            f"{f'runs of at least {least}' if wide else 'none'}"
         )
     before = sass.before_first_load(code)
     most = MOST_BEFORE_LOAD if architecture == TUNED_FOR else MOST_BEFORE_LOAD_ELSEWHERE
@@ -196,9 +199,10 @@ def code_problems(kernel: str, architecture: str, code: list[sass.Instruction]) 
     if waits := sass.waits_for_loads(before):
         problems.append(f"waits for another load before the first one of x, at {waits[0].text}")
     in_software = architecture == "75" and "BF16" in kernel  # which cannot round to bfloat16
-    if wide and not in_software and not with_residual:
+    if wide and not in_software:
         cost = per_element(kernel, code)
         limit = MOST_PER_ELEMENT[kernel.partition("<")[0]]["<float" in kernel]
+        limit += MORE_WITH_RESIDUAL * with_residual
         if cost is None or cost > limit:
             problems.append(f"{cost} instructions per element, expected at most {limit}")
     return problems

@@ -162,7 +162,8 @@ def loop_costs(code: list[Instruction]) -> dict[str, float]:
     """Instructions per 16-byte access of the innermost loops that have such accesses.
 
     "sum": loads from global memory; "kept": from shared to global memory; "again": from global
-    memory to global memory. Of several loops of one kind, the one with most accesses.
+    memory to global memory. Of several loops of one kind, the one with most accesses. A residual
+    is read in "kept" and in "again", and its loads belong to the stores.
     """
     place = {instruction.address: i for i, instruction in enumerate(code)}
     loops = []
@@ -178,8 +179,9 @@ def loop_costs(code: list[Instruction]) -> dict[str, float]:
             continue
         loads = sum(code[i].is_wide("LDG") for i in wide)
         stores = sum(code[i].is_wide("STG") for i in wide)
-        kind = ("again" if stores else "sum") if loads else "kept"
-        packs = loads or stores
+        kept = any(instruction.is_wide("LDS") for instruction in code[begin:end])
+        kind = ("kept" if kept else "again") if stores else "sum"
+        packs = stores or loads
         if packs > costs.get(kind, (0, 0.0))[0]:
             cost = shortest(code, begin, [[i] for i in wide] + [[end]])
             costs[kind] = (packs, cost / packs)

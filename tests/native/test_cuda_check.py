@@ -101,6 +101,16 @@ def test_counts_loops_per_access():
     assert sass.loop_costs(loops) == {"sum": 6 / 4, "kept": 3}
 
 
+def test_counts_a_residual_with_the_store():
+    """Read before what is kept, and before what is read again."""
+    residual, store = "LDG.E.128 R8, desc[UR6][R40.64]", "STG.E.128 desc[UR6][R40.64], R4"
+    loops = code(
+        *("MOV R0, R1", residual, "LDS.128 R4, [R41]", store, "@P0 BRA 0x10"),
+        *(residual, residual, "FADD R1, R2, R3", store, "@P0 BRA 0x50", "EXIT"),
+    )
+    assert sass.loop_costs(loops) == {"kept": 4, "again": 5}
+
+
 def test_problems_are_found(monkeypatch):
     said = {
         "--sections": "[14] .nv_fatbin  PROGBITS  0021672c 21672c 0aae61 00   A  0   0  4",
@@ -124,7 +134,24 @@ def test_problems_are_found(monkeypatch):
     assert "needs libcudart.so" in found
 
 
-@pytest.mark.parametrize(("kernel", "most"), [("Nhwc<F16, 8>", 0.4), ("NchwTile<float, 4>", 0.9)])
+@pytest.mark.parametrize(
+    ("kernel", "fewest"),
+    [("Nhwc<F16, 8>", 4), ("Nhwc<float, 4> +", 4), ("Nhwc<F16, 8> +", 3), ("NchwTile<F16, 8> +", 4)],
+)
+def test_loads_one_by_one_are_found(monkeypatch, kernel, fewest):
+    """Those of a residual, too."""
+    monkeypatch.setattr(cuda_check, "per_element", lambda *_: 0.1)
+    loads = [f"LDG.E.128 R{4 * i}, desc[UR6][R40.64]" for i in range(fewest)]
+    enough = code(*loads, "FFMA R9, R4, R4, R9")
+    assert cuda_check.code_problems(kernel, "90", enough) == []
+    (found,) = cuda_check.code_problems(kernel, "90", code(*loads[1:], "FFMA R9, R4, R4, R9"))
+    assert f"[{fewest - 1}], expected runs of at least {fewest}" in found
+
+
+@pytest.mark.parametrize(
+    ("kernel", "most"),
+    [("Nhwc<F16, 8>", 0.4), ("NchwTile<float, 4>", 0.9), ("NchwTile<float, 4> +", 1.0)],
+)
 def test_limits_are_held(monkeypatch, kernel, most):
     loads = [f"LDG.E.128 R{4 * i}, desc[UR6][R40.64]" for i in range(4)]
     for cost, problems in ((most, []), (most + 0.01, [f"{most + 0.01} instructions per element"])):
