@@ -2,10 +2,16 @@
 
 A graph reads and writes the addresses that it was recorded with. So each shape has tensors of its
 own on the device: inputs are copied into them, and outputs out of them.
+
+While a graph is recorded, no other thread may allocate on the GPU or copy to it, and ONNX Runtime
+keeps a graph for the thread that recorded it. So one thread makes all these runs, of all models.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import cache
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -17,12 +23,12 @@ from frn_onnx.serving.errors import RecordingError
 _MOST_GRAPHS = 64
 _KEY = "gpu_graph_id"  # of RunOptions
 _NO_GRAPH = -1
-# While a graph is recorded, no other thread may allocate on the GPU or copy to it.
-_ONE_AT_A_TIME = threading.Lock()
+# Runs of a shape until it is as fast as it will be: a plain one, a recording, a replay.
+RUNS_TO_REPLAY = 3
 
 
 class CudaGraphs:
-    """Runs a session through CUDA graphs. These belong to the thread that recorded them.
+    """Runs a session through CUDA graphs.
 
     Args:
         session: one that was made with the CUDA provider's ``enable_cuda_graph``.
@@ -33,7 +39,6 @@ class CudaGraphs:
         self._session = session
         self._device = device
         self._graphs: dict[tuple, _Graph] = {}
-        self._thread = 0
 
     def run(
         self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str], options: Any
@@ -45,10 +50,7 @@ class CudaGraphs:
 
         Raises: RecordingError if the run cannot be recorded.
         """
-        with _ONE_AT_A_TIME:
-            if self._thread != threading.get_ident():
-                self._thread, self._graphs = threading.get_ident(), {}
-            return self._run(feeds, outputs, options)
+        return _gpu_thread().call(lambda: self._run(feeds, outputs, options))
 
     def _run(
         self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str], options: Any
@@ -60,8 +62,11 @@ class CudaGraphs:
                 arrays = self._session.run(list(outputs), dict(feeds), options)
                 return dict(zip(outputs, arrays, strict=True))
             number = len(self._graphs) + 1  # 0 is ONNX Runtime's own
-            self._graphs[shapes] = _Graph(self._session, feeds, self._device, number)
-        values = self._graphs[shapes].run(feeds, options)
+            graph = _Graph(self._session, feeds, self._device, number)
+            values = graph.run(feeds, options)
+            self._graphs[shapes] = graph  # a shape that the model takes
+        else:
+            values = self._graphs[shapes].run(feeds, options)
         return {name: values[name].numpy() for name in outputs}
 
 
@@ -109,3 +114,31 @@ class _Graph:
             ) from error
         self._recorded = True
         return self._outputs
+
+
+class _Thread:
+    """Calls functions one after the other; ends with the process, whatever it is in."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[Callable[[], Any], Future]] = SimpleQueue()
+        threading.Thread(target=self._work, name="frn-onnx-cuda", daemon=True).start()
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """What the function returns, or raises."""
+        future: Future = Future()
+        self._calls.put((function, future))
+        return future.result()
+
+    def _work(self) -> None:
+        while True:
+            function, future = self._calls.get()
+            try:
+                future.set_result(function())
+            except Exception as error:
+                future.set_exception(error)
+            del function, future  # and the arrays they hold
+
+
+@cache
+def _gpu_thread() -> _Thread:
+    return _Thread()

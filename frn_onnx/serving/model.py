@@ -132,6 +132,15 @@ class Model:
         results = self._session.run_with_ort_values(list(outputs), values, self._run_options)
         return {name: _to_numpy(value) for name, value in zip(outputs, results, strict=True)}
 
+    @property
+    def runs_to_warm_up(self) -> int:
+        """Runs of a shape until it is as fast as it will be."""
+        if self._graphs is None:
+            return 1
+        from frn_onnx.serving.cuda_graphs import RUNS_TO_REPLAY
+
+        return RUNS_TO_REPLAY
+
     def stop(self) -> None:
         """Makes the run that is under way, if any, end early with an exception."""
         self._run_options.terminate = True

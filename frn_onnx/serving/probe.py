@@ -92,9 +92,10 @@ def probe_largest(model: Model, sample: Mapping[str, np.ndarray], samples: int) 
 
 
 def _seconds(model: Model, feeds: Mapping[str, np.ndarray]) -> float:
-    """How long a run takes."""
-    start = time.perf_counter()
-    model.run(feeds, list(model.signature.outputs))
+    """How long a run takes once the shape is warm."""
+    for _ in range(model.runs_to_warm_up):
+        start = time.perf_counter()
+        model.run(feeds, list(model.signature.outputs))
     return time.perf_counter() - start
 
 

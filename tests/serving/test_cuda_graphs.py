@@ -1,5 +1,6 @@
 """Runs through tensors that stay where they are: on the CPU, where nothing is recorded."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,7 +14,7 @@ from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.serving import cuda_graphs
 from frn_onnx.serving.cuda_graphs import CudaGraphs
 from frn_onnx.serving.model import Model
-from frn_onnx.serving.probe import probe
+from frn_onnx.serving.probe import probe, probe_largest
 
 MODEL = """
 <ir_version: 8, opset_import: ["": 18]>
@@ -105,9 +106,44 @@ def test_such_a_model_is_not_served(tmp_path, unrecordable, monkeypatch):
         probe(model)
 
 
-def test_graphs_are_those_of_a_thread(session, rng):
+def test_one_thread_makes_all_runs(session, rng):
+    """ONNX Runtime keeps a graph for the thread that recorded it: a warm-up's serve requests."""
+    made_by = []
+
+    class Watched:
+        def __getattr__(self, name):
+            return getattr(session, name)
+
+        def run_with_iobinding(self, binding, options):
+            made_by.append(threading.current_thread())
+            session.run_with_iobinding(binding, options)
+
+    models = [CudaGraphs(Watched(), "cpu") for _ in range(2)]
+    with ThreadPoolExecutor(4) as others:
+        asked = [check(models[0], rng, 2), check(models[0], rng, 2)]
+        asked += [others.submit(check, models[0], rng, 2).result() for _ in range(2)]
+        # A shape each: on the CPU an answer is what the next run of the shape writes.
+        runs = [others.submit(check, models[i % 2], rng, 3 + i) for i in range(20)]
+        assert {run.result() for run in runs} == {"-1"}
+    assert asked == ["-1", "1", "1", "1"]
+    assert len(set(made_by)) == 1
+    assert made_by[0].daemon
+
+
+def test_a_shape_that_fails_takes_no_graphs_place(session, rng, monkeypatch):
+    monkeypatch.setattr(cuda_graphs, "_MOST_GRAPHS", 1)
     graphs = CudaGraphs(session, "cpu")
-    with ThreadPoolExecutor(1) as other:
-        asked = [check(graphs, rng, 2), check(graphs, rng, 2)]
-        asked += [other.submit(check, graphs, rng, 2).result() for _ in range(2)]
-    assert asked == ["-1", "1", "-1", "1"]
+    bad = {"w": np.zeros(2, np.float16), "x": np.zeros((2, 4), np.float32)}
+    with pytest.raises(Exception, match="Got: 4 Expected: 3"):
+        graphs.run(bad, ["y"], ort.RunOptions())
+    assert [check(graphs, rng, 2) for _ in range(2)] == ["-1", "1"]
+
+
+def test_a_start_leaves_the_largest_batch_recorded(tmp_path, rng, session, monkeypatch):
+    (tmp_path / "two.onnx").write_bytes(parser.parse_model(MODEL).SerializeToString())
+    model = Model(tmp_path / "two.onnx", device="cpu")
+    monkeypatch.setattr(model, "_graphs", CudaGraphs(session, "cpu"))
+    sample = {"x": np.ones((1, 3), np.float32), "w": np.ones(1, np.float16)}
+    probe_largest(model, sample, 8)
+    assert check(model._graphs, rng, 8) == "1"
+    assert [check(model._graphs, rng, 8) for _ in range(2)] == ["1", "1"]
