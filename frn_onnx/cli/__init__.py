@@ -3,7 +3,9 @@
 import argparse
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 import frn_onnx
@@ -30,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns: 0 if it did its work, 1 if it could not (the reason is on stderr), 2 for a command
-    line it does not understand, 130 if it was interrupted.
+    line it does not understand, 130 if it was interrupted. A command that is told to end (SIGTERM)
+    takes back what it has half written, and exits with 143; ``serve`` answers first what it is at.
     """
     parser = argparse.ArgumentParser(
         prog="frn-onnx",
@@ -44,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in _MODULES:
         importlib.import_module(f"frn_onnx.cli.{name}").add_parser(subparsers)
     args = parser.parse_args(argv)
+    if args.command != "serve" and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         return args.run(args)
     except BrokenPipeError:

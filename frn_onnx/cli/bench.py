@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         )
     shapes = ", ".join(f"{name} {shape}" for name, shape in result.shapes.items())
     console = Console()
-    console.print(f"{args.model} on {shapes}\n", highlight=False)
+    print(f"{args.model} on {shapes}\n")
     console.print(table)
-    console.print(f"\nFRN in InferenceSession: {result.layout}", highlight=False)
+    print(f"\nFRN in InferenceSession: {result.layout}")
     return 0

@@ -70,4 +70,4 @@ def _print(console, result) -> None:
             f"{slowest / row.latency.median_ms:.2f}x" if row.latency else "",
         )
     console.print(table)
-    console.print(f"\nWrote {result.keras_path}, {result.onnx_path} and {result.picture_path}.")
+    print(f"\nWrote {result.keras_path}, {result.onnx_path} and {result.picture_path}.")

@@ -31,11 +31,13 @@ def run(args: argparse.Namespace) -> int:
     else:
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         table = Table("", "check", box=None, show_header=False, pad_edge=False)
         table.add_column("result", overflow="fold")  # a path is of use as a whole
         marks = {True: "[green]ok[/]", False: "[red]FAIL[/]", None: "[dim]-[/]"}
         for check in report.checks:
-            table.add_row(marks[check.ok], check.name, check.detail)
+            # As it is: of "pip install frn_onnx[gpu]" the brackets are no markup.
+            table.add_row(marks[check.ok], Text(check.name), Text(check.detail))
         Console().print(table)
     return 0 if report.ok else 1

@@ -1,9 +1,12 @@
 """A model for one size of batch: what CUDA graphs and compiling execution providers ask for."""
 
+import numpy as np
 import onnx_ir as ir
 
 from frn_onnx.errors import ArgumentError
 from frn_onnx.graph import infer, sites
+
+_MOST = 2**63 - 1  # that an axis of a file may have
 
 
 def set_batch(model: ir.Model, size: int) -> None:
@@ -18,8 +21,12 @@ def set_batch(model: ir.Model, size: int) -> None:
             of which nothing is known.
         ModelError: the model contradicts itself with this size.
     """
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+    whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
+    if not whole or size < 1:
         raise ArgumentError(f"batch must be a whole number from 1 on, received {size!r}")
+    if size > _MOST:
+        raise ArgumentError(f"batch must be at most {_MOST}, received {size}")
+    size = int(size)
     symbols = set()
     for value in model.graph.inputs:
         if value.name in model.graph.initializers:

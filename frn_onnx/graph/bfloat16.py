@@ -1,12 +1,9 @@
-"""Models in bfloat16: made of those in float16, and run where there are no kernels.
+"""Models in bfloat16: checked, and run where there are no kernels.
 
 ONNX Runtime has few on the CPU. There a model runs in float32, rounded after every operation, as
 processors do it: they add up in float32, and round what they store.
 """
 
-import itertools
-
-import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -33,24 +30,6 @@ def is_in(model: ir.Model) -> bool:
             if name in node.attributes
         )
     )
-
-
-def take_place(converted: ir.Model, original: ir.Model) -> None:
-    """Makes bfloat16 of what a converter made float16, in place, of the values it began with."""
-    for scope, twin in zip(sites.scopes(original), sites.scopes(converted), strict=True):
-        for value in twin.values():
-            value.type = retyped(value.type, ir.DataType.FLOAT16, NARROW)
-        # The converter adds its own nodes behind all others.
-        for node, old in itertools.zip_longest(twin.graph, scope.graph):
-            for name, attribute in list(node.attributes.items()):
-                if attribute.type == ir.AttributeType.TENSOR:
-                    tensor = attribute.as_tensor()
-                    if tensor.dtype == ir.DataType.FLOAT16:
-                        source = old.attributes.get_tensor(name, tensor) if old else tensor
-                        values = source.numpy().astype(ml_dtypes.bfloat16)
-                        node.attributes[name] = ir.AttrTensor(name, ir.Tensor(values))
-                elif name in TYPE_ATTRIBUTES and attribute.value == ir.DataType.FLOAT16:
-                    node.attributes[name] = ir.AttrInt64(name, NARROW.value)
 
 
 def check(model: ir.Model) -> None:

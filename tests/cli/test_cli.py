@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,45 @@ def test_bench_needs_the_unknown_sizes(model, capsys):
 def test_doctor(capsys):
     assert main(["doctor", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["ok"]
+
+
+def test_doctor_prints_brackets(capsys, monkeypatch):
+    """Those of an extra are no markup."""
+    from frn_onnx.runtime import doctor
+
+    advice = "pip install 'frn_onnx[gpu]' in place of onnxruntime"
+    report = doctor.Report((doctor.Check("a[b]", False, advice),))
+    monkeypatch.setattr(doctor, "examine", lambda *_: report)
+    assert main(["doctor"]) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert advice in printed
+    assert "a[b]" in printed
+
+
+def test_a_command_that_is_told_to_end_leaves_nothing(tmp_path):
+    """SIGTERM in the middle of writing: the file there stays, and no other."""
+    output = tmp_path / "out.onnx"
+    output.write_bytes(b"before")
+    code = f"""
+import os, signal, sys
+from pathlib import Path
+import frn_onnx.cli
+from frn_onnx.cli import lower
+from frn_onnx.graph import model_io
+
+def run(args):
+    with model_io.replacing(Path({str(output)!r})) as temporary:
+        temporary.write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+
+lower.run = run
+sys.exit(frn_onnx.cli.main(["lower", "x", "-o", "y", "--form", "primitives"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], timeout=60)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert [path.name for path in tmp_path.iterdir()] == ["out.onnx"]
+    assert output.read_bytes() == b"before"
 
 
 def test_doctor_shows_paths_whole(capsys, monkeypatch, tmp_path):

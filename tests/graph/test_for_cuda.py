@@ -83,6 +83,12 @@ def test_a_batch_is_a_number(up, batch):
         convert(up, batch=batch)
 
 
+def test_a_batch_that_no_file_can_have(up):
+    with pytest.raises(ArgumentError, match=f"batch must be at most {2**63 - 1}, received {2**63}"):
+        convert(up, batch=2**63)
+    assert shapes(convert(up, batch=np.int64(2)).graph.input)["image"] == [2, 3, "H", "W"]
+
+
 def test_an_input_of_another_size(rng):
     model = graph_models.parse(UP.replace("float[N, 1] weight", "float[4, 1] weight"), rng)
     with pytest.raises(

@@ -121,6 +121,8 @@ def test_input_and_output_types_are_selectable(rng):
     assert io_types(keep_io_types="y") == [half, single]
     with pytest.raises(ArgumentError, match="no input or output called z; expected some of x, y"):
         convert(model, keep_io_types=["z"])
+    with pytest.raises(ArgumentError, match="True, False, or names of inputs and outputs, rec"):
+        convert(model, keep_io_types=1)
 
 
 def test_everything_at_once(rng):

@@ -1,0 +1,276 @@
+"""A model's float32 values in half precision, in place, as far as its ops take it.
+
+What an op takes is in its schema: an input or output becomes half where its type may be float16.
+Those of an op without a schema become half, too. Where a value is wanted in both types, a Cast
+makes one of the other; an initializer is stored in both.
+
+Sequences and optional tensors stay float32, and so does what makes them: there is no Cast for them.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from frn_onnx import op
+from frn_onnx.errors import FrnWarning
+from frn_onnx.graph import sites, tensors
+from frn_onnx.graph.bfloat16 import retyped
+from frn_onnx.graph.edit import FreeNames, take_over
+from frn_onnx.graph.matcher.shapes import Shapes
+
+WIDE = ir.DataType.FLOAT
+# Attributes that name the type of an output.
+_TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "output_datatype")
+# ONNX Runtime draws these in float32 and float64 alone on the CPU; the others name their type in
+# an attribute that need not be there.
+_WIDE_OPS = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+    | {"BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix"}
+)
+_OF_SEQUENCES = ("Sequence", "Optional", "SplitToSequence", "ConcatFromSequence")
+# Inputs that stay float32, of ONNX Runtime's own ops.
+_WIDE_INPUTS = {"GroupNorm": (1, 2), "SkipGroupNorm": (1, 2)}
+# These take any type and give none of it on: no Cast is needed in front of them.
+_INDIFFERENT = frozenset({"Cast", "Shape", "Size"})
+_SUFFIXES = {WIDE: "float32", ir.DataType.FLOAT16: "float16", ir.DataType.BFLOAT16: "bfloat16"}
+_CHUNK = 1 << 18
+_LARGEST_HALF = 65504.0
+
+
+@dataclass(frozen=True)
+class _Use:
+    """One use of a float32 value, and whether it asks for half precision; None: for either."""
+
+    node: ir.Node
+    index: int
+    half: bool | None
+
+
+def narrow(
+    model: ir.Model, to: ir.DataType, *, wide: Collection[ir.Node], keep: Callable[[str], bool]
+) -> None:
+    """Makes float32 half precision.
+
+    Args:
+        model: without model-local functions, and with initializers in place of Constant nodes.
+        to: FLOAT16 or BFLOAT16.
+        wide: nodes that stay as they are.
+        keep: whether the input or output of that name stays float32.
+    """
+    _Narrowing(model, to, wide, keep).run()
+
+
+class _Narrowing:
+    def __init__(
+        self,
+        model: ir.Model,
+        to: ir.DataType,
+        wide: Collection[ir.Node],
+        keep: Callable[[str], bool],
+    ) -> None:
+        self._model, self._to, self._keep = model, to, keep
+        self._wide = {*wide, *(node for node in sites.nodes(model) if _is_wide(node))}
+        self._names = FreeNames(model)
+        shapes = Shapes(model)
+
+        def is_float(value: ir.Value) -> bool:
+            several = isinstance(value.type, ir.SequenceType | ir.OptionalType)
+            return not several and shapes.dtype(value) == WIDE
+
+        graphs = [scope.graph for scope in sites.scopes(model)]
+        constants = (value for graph in graphs for value in graph.initializers.values())
+        values = dict.fromkeys([*sites.values(model), *constants])
+        # Of each float32 value the uses, as the model has them before anything changes.
+        self._uses: dict[ir.Value, list[_Use]] = {v: [] for v in values if is_float(v)}
+        # Those that become half, and what stands for a value in the other type.
+        self._half: set[ir.Value] = set()
+        self._other: dict[ir.Value, ir.Value] = {}
+
+    def run(self) -> None:
+        graph = self._model.graph
+        inputs = {value for value in graph.inputs if not self._keep(value.name)}
+        outputs = {value for value in graph.outputs if not self._keep(value.name)}
+        self._plan(graph, inputs)
+        for value in self._uses:
+            if value.is_initializer() and not value.is_graph_input():
+                self._store(value)
+        for value in self._half:
+            value.type = retyped(value.type or ir.TensorType(WIDE), WIDE, self._to)
+        self._give_out(graph, outputs)
+        for value, uses in self._uses.items():
+            for use in uses:
+                if use.half not in (None, value in self._half):
+                    use.node.replace_input_with(use.index, self._as_other(value))
+        for scope in sites.scopes(self._model):
+            self._skip_idle_casts(scope.graph)
+
+    def _plan(self, graph: ir.Graph, half_inputs: Collection[ir.Value]) -> None:
+        """Decides on the values of a graph, and of the graphs within."""
+        for value in graph.inputs:
+            if value in self._uses and value in half_inputs:
+                self._half.add(value)
+                if value.const_value is not None:  # a default
+                    value.const_value = half(value.const_value, self._to)
+        for node in graph:
+            takes, gives = self._slots(node)
+            either = node.op_type in _INDIFFERENT and node not in self._wide
+            for index, value in enumerate(node.inputs):
+                if value in self._uses:
+                    use = _Use(node, index, None if either else takes(index))
+                    self._uses[value].append(use)
+            made = {v for i, v in enumerate(node.outputs) if v in self._uses and gives(i)}
+            if made:
+                self._half |= made
+                self._state_types(node)
+            for _, inner in sites.subgraphs(node):
+                self._plan(inner, () if node in self._wide else inner.inputs)
+
+    def _slots(self, node: ir.Node) -> tuple[Callable[[int], bool], Callable[[int], bool]]:
+        """Which inputs and which outputs of a node may be half, by their numbers."""
+        if node in self._wide:
+            return (lambda _: False), (lambda _: False)
+        if op.is_frn(node):
+            first = op.first_parameter(node.op_type)
+            return (lambda index: index < first), (lambda _: True)
+        version = self._model.opset_imports.get(node.domain, sites.opset(self._model))
+        kinds = _kinds(node.op_type, version, node.domain)
+        if kinds is None:
+            stay = _WIDE_INPUTS.get(node.op_type, ())
+            return (lambda index: index not in stay), (lambda _: True)
+        takes, gives = kinds
+        return (
+            lambda index: takes[min(index, len(takes) - 1)],  # the last may stand for several
+            lambda index: gives[min(index, len(gives) - 1)],
+        )
+
+    def _state_types(self, node: ir.Node) -> None:
+        """Has the attributes of a node tell that its output is half."""
+        for name in _TYPE_ATTRIBUTES:
+            if name in node.attributes and node.attributes[name].value == WIDE:
+                node.attributes[name] = ir.AttrInt64(name, self._to.value)
+        if node.op_type == "ConstantOfShape":
+            value = node.attributes.get_tensor("value", ir.Tensor(np.zeros(1, np.float32)))
+            node.attributes["value"] = ir.AttrTensor("value", half(value, self._to))
+
+    def _store(self, value: ir.Value) -> None:
+        """An initializer, in the types that are asked for."""
+        wanted = {use.half for use in self._uses[value]}
+        if True not in wanted:
+            return
+        tensor = value.const_value
+        self._half.add(value)
+        value.const_value = half(tensor, self._to)
+        if False in wanted:
+            name = self._names.free(f"{value.name}_float32")
+            other = ir.Value(name=name, type=ir.TensorType(WIDE), shape=value.shape)
+            other.const_value = tensors.twin(tensor)
+            value.graph.register_initializer(other)
+            self._other[value] = other
+
+    def _give_out(self, graph: ir.Graph, half_outputs: Collection[ir.Value]) -> None:
+        """Has the outputs of a graph, and of the graphs within, be of the type they should be."""
+        for node in list(graph):
+            for _, inner in sites.subgraphs(node):
+                self._give_out(inner, () if node in self._wide else inner.outputs)
+        for value in dict.fromkeys(graph.outputs):
+            made = value in self._uses and not value.is_graph_input()
+            if not made or (value in half_outputs) == (value in self._half):
+                continue
+            other, name = self._as_other(value), value.name
+            value.name, other.name = other.name, None
+            other.name = name
+            other.shape, other.doc_string = value.shape, value.doc_string
+            for index, output in enumerate(graph.outputs):
+                if output is value:
+                    graph.outputs[index] = other
+
+    def _as_other(self, value: ir.Value) -> ir.Value:
+        """A value in the type that it is not of."""
+        if value not in self._other:
+            dtype = WIDE if value in self._half else self._to
+            cast = ir.node("Cast", [value], {"to": dtype.value})
+            result = cast.outputs[0]
+            result.name = self._names.free(f"{value.name}_{_SUFFIXES[dtype]}")
+            result.type, result.shape = ir.TensorType(dtype), value.shape
+            cast.name = self._names.free(f"{result.name}/Cast")
+            maker = value.producer()
+            if maker is not None:
+                maker.graph.insert_after(maker, cast)
+            elif len(value.graph):
+                value.graph.insert_before(value.graph[0], cast)
+            else:
+                value.graph.append(cast)
+            self._other[value] = result
+        return self._other[value]
+
+    def _skip_idle_casts(self, graph: ir.Graph) -> None:
+        """Takes out the Casts to and from float32 of what is half on both sides."""
+        for node in list(graph):
+            if node.op_type != "Cast" or node.attributes["to"].value != self._to:
+                continue
+            (x,), (y,) = node.inputs, node.outputs
+            if x is None or x.dtype != self._to:
+                continue
+            if not y.is_graph_output():
+                y.replace_all_uses_with(x)
+            elif x.producer() in graph and not x.is_graph_output():
+                take_over(y, x)
+            else:
+                continue
+            graph.remove(node, safe=True)
+
+
+def _is_wide(node: ir.Node) -> bool:
+    """Whether a node stays float32 for what it is."""
+    if node.domain not in ("", "ai.onnx"):
+        return False
+    return node.op_type in _WIDE_OPS or node.op_type.startswith(_OF_SEQUENCES)
+
+
+@functools.cache
+def _kinds(op_type: str, version: int, domain: str) -> tuple[list[bool], list[bool]] | None:
+    """Which inputs and outputs may be float16, by the op's schema; None: there is none."""
+    try:
+        schema = onnx.defs.get_schema(op_type, version, "" if domain == "ai.onnx" else domain)
+    except onnx.defs.SchemaError:
+        return None
+    allowed = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}
+    takes, gives = (
+        ["tensor(float16)" in allowed.get(each.type_str, [each.type_str]) for each in formal]
+        for formal in (schema.inputs, schema.outputs)
+    )
+    return takes or [False], gives or [False]
+
+
+def half(tensor: ir.TensorProtocol, to: ir.DataType) -> ir.LazyTensor:
+    """A float32 tensor in half precision, computed when it is written."""
+
+    def values() -> ir.Tensor:
+        wide = tensors.read(tensor).numpy().ravel()
+        made = np.empty(wide.size, to.numpy())
+        largest = 0.0
+        for start in range(0, wide.size, _CHUNK):
+            chunk = wide[start : start + _CHUNK]
+            if to == ir.DataType.FLOAT16:
+                finite = np.isfinite(chunk)
+                largest = max(largest, float(np.abs(chunk[finite]).max(initial=0)))
+                chunk = np.where(finite, chunk.clip(-_LARGEST_HALF, _LARGEST_HALF), chunk)
+            made[start : start + _CHUNK] = chunk.astype(made.dtype)
+        # One number may be what is added so that nothing is divided by zero.
+        if wide.size == 1 and wide[0] and not made[0]:
+            made[0] = np.copysign(np.finfo(np.float16).smallest_subnormal, wide[0])
+        if largest > _LARGEST_HALF:
+            warnings.warn(
+                f"convert: {tensor.name!r} holds {largest:g}, and {_LARGEST_HALF:g} is the largest "
+                "number of float16, which stands for it; bfloat16 holds it",
+                FrnWarning,
+                stacklevel=2,
+            )
+        return ir.Tensor(made.reshape(tensor.shape.numpy()), to)
+
+    return tensors.lazy(tensor, values, to)
