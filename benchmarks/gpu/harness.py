@@ -23,7 +23,7 @@ DTYPES = {
     "float16": np.dtype(np.float16),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
-_ELEMENT_TYPES = {name: number for number, name in enumerate(DTYPES)}
+ELEMENT_TYPES = {name: number for number, name in enumerate(DTYPES)}
 _MOST_PLANS = 1024
 
 _SOURCES = [
@@ -58,7 +58,7 @@ class Plan(ctypes.Structure):
         return plan
 
 
-class _Device(ctypes.Structure):
+class Device(ctypes.Structure):
     _fields_ = [
         ("name", ctypes.c_char * 256),
         *(
@@ -158,7 +158,7 @@ class Call:
         return _Call(
             *(self.x, self.residual, self.y, self.gamma.address, self.beta.address, tau.address),
             *(self.epsilons, self.gamma.is_float, self.beta.is_float, tau.is_float),
-            *(self.epsilon, (ctypes.c_int64 * 4)(*self.shape), _ELEMENT_TYPES[self.dtype]),
+            *(self.epsilon, (ctypes.c_int64 * 4)(*self.shape), ELEMENT_TYPES[self.dtype]),
         )
 
 
@@ -181,7 +181,7 @@ class Harness:
 
     def device(self) -> dict[str, object]:
         """What the planner knows of the device, and its name."""
-        record = _Device()
+        record = Device()
         self.check("bench_device", ctypes.byref(record))
         found = {name: getattr(record, name) for name, _ in record._fields_}
         return {**found, "name": record.name.decode()}
@@ -201,7 +201,7 @@ class Harness:
         self.check(
             "bench_plans",
             (ctypes.c_int64 * 4)(*shape),
-            ctypes.c_int64(_ELEMENT_TYPES[dtype]),
+            ctypes.c_int64(ELEMENT_TYPES[dtype]),
             ctypes.c_bool(aligned),
             ctypes.c_bool(residual),
             ctypes.c_bool(clusters),

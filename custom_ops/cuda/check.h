@@ -51,6 +51,11 @@ inline std::string Cure(cudaError_t error) {
       return " This library's kernels are for other GPUs or newer drivers "
              "(frn_onnx.build_info()[\"cuda\"]). Build it on this machine, with "
              "FRN_ONNX_CMAKE_ARGS=-DFRN_ONNX_CUDA_ARCHITECTURES=native.";
+    case cudaErrorInsufficientDriver:
+      return " The driver is older than the CUDA that this library was built with "
+             "(frn_onnx.build_info()[\"cuda\"]). Update it, or build the library with a toolkit "
+             "that "
+             "the driver knows.";
     default:
       return "";
   }

@@ -78,6 +78,45 @@ def test_measurements_are_there(dry_run):
     assert len(settings) == 8
 
 
+def test_constants_are_found_again(modules, tmp_path):
+    """Sweeps of a device whose constants are others than the planner's."""
+    fit, context = (importlib.import_module(name) for name in ("fit", "context"))
+    planner = fit.Planner(tmp_path)
+    h200 = [132, 2048, 32, 233472, 232448, 62914560, 4814, 16]
+    true = {**planner.constants}
+    true |= {"kStart": 1.7, "kMemoryShare": 0.9, "kClusterStart": 6.0}
+    planner.set(true)
+    problems = [
+        *(context.Problem(batch, 256, 56, "NHWC", "float16") for batch in (1, 4)),
+        context.Problem(1, 512, 28, "NHWC", "float32", residual=True),
+        context.Problem(1, 512, 28, "NCHW", "float32"),
+    ]
+    tensors = [fit.Tensor(p, h200, planner.estimates(p, h200)) for p in problems]
+    planner.set(planner.constants)
+    regret, distance = fit.judge(planner, tensors)
+    planner.set(fit.fit(planner, tensors))
+    better, closer = fit.judge(planner, tensors)
+    assert regret > 0.1
+    assert better < 0.2 * regret
+    assert closer < 0.3 * distance
+
+
+def test_a_sweep_is_read_for_a_fit(modules, dry_run, tmp_path):
+    """All that was measured is what today's planner would choose from."""
+    fit = importlib.import_module("fit")
+    stages, _ = dry_run
+    for name in ("environment", "sweep"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(stages[name]))
+    planner = fit.Planner(tmp_path)
+    tensors = fit.read(tmp_path, planner.kernels())
+    assert [tensor.problem.residual for tensor in tensors] == [
+        row["residual"] for row in stages["sweep"]["result"]["rows"]
+    ]
+    for tensor in tensors:
+        assert tensor.measured
+        assert set(tensor.measured) <= set(planner.estimates(tensor.problem, tensor.device))
+
+
 def test_a_dead_stage_gets_its_file_and_the_next_one_runs(tmp_path):
     """Without a compiler no harness can be built: the stage fails, says why, and that is all."""
     command = [sys.executable, GPU / "run.py", "--dry-run", "--out", tmp_path / "out"]

@@ -200,6 +200,8 @@ void TestFailedWorkIsNotTheLaunch() {
   unsetenv("CUDA_LAUNCH_BLOCKING");
   TheMachine().launch_error = cudaErrorNoKernelImageForDevice;
   Expect(Has(message(), "FRN_ONNX_CUDA_ARCHITECTURES=native"), "the cure: " + message());
+  TheMachine().launch_error = cudaErrorInsufficientDriver;
+  Expect(Has(message(), "The driver is older than the CUDA"), "the cure: " + message());
   TheMachine().launch_error = cudaSuccess;
 }
 
