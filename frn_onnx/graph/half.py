@@ -15,7 +15,6 @@ import onnx_ir as ir
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import (
-    bfloat16,
     functions,
     model_io,
     protos,
@@ -149,7 +148,7 @@ def convert_loaded(model: ir.Model, conversion: Conversion) -> ir.Model:
     kind = ir.DataType[to.upper()]
     narrow(model, kind, wide=statistics.nodes_of(model), keep=kept)
     if kind == ir.DataType.BFLOAT16:
-        bfloat16.check(model)
+        _check_bfloat16(model)
     if conversion.provider == "cuda":
         fix_conv_transpose(model)
     set_form(model, "portable")
@@ -209,3 +208,19 @@ def _make_constant_outputs(model: ir.Model) -> None:
             model.graph.register_initializer(constant)
             model.graph.append(same)
     sort(model)
+
+
+def _check_bfloat16(model: ir.Model) -> None:
+    """Which ops take bfloat16 depends on the opset.
+
+    Raises:
+        ModelError: one of the model's does not.
+    """
+    try:
+        light = protos.light_proto(model)
+        onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(
+            f"an op of the model does not take bfloat16 at opset {sites.opset(model)}: {error}; "
+            "many take it from opset 22 on: convert the model with onnx.version_converter first"
+        ) from error

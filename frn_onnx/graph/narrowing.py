@@ -19,8 +19,8 @@ import onnx_ir as ir
 from frn_onnx import op
 from frn_onnx.errors import FrnWarning
 from frn_onnx.graph import sites, tensors
-from frn_onnx.graph.bfloat16 import retyped
 from frn_onnx.graph.edit import FreeNames, take_over
+from frn_onnx.graph.emulation import retyped
 from frn_onnx.graph.matcher.shapes import Shapes
 
 WIDE = ir.DataType.FLOAT

@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
-from frn_onnx.graph import bfloat16, model_io, movement, noise, sites
+from frn_onnx.graph import emulation, model_io, movement, noise, sites
 from frn_onnx.graph.edit import constant
 from frn_onnx.graph.matcher.shapes import FLOATS
 from frn_onnx.graph.tolerance import FLOAT32_ROUNDOFF, is_float, unit_roundoff
@@ -96,9 +96,9 @@ def onnx_runner(source: model_io.Source) -> Runner:
     """Runs in ONNX Runtime on the CPU; with the plugin where a file cannot do without."""
     model = model_io.load(source)
     label = os.fspath(source) if isinstance(source, str | os.PathLike) else model.graph.name or ""
-    if bfloat16.is_in(model):
-        emulated = bfloat16.emulated(model)
-        return _in_bfloat16(_plain(emulated, emulated, label), model)
+    if emulation.halves_in(model):
+        emulated = emulation.emulated(model)
+        return _in_halves(_plain(emulated, emulated, label), model)
     return _plain(source, model, label)
 
 
@@ -139,20 +139,20 @@ def _plain(source: model_io.Source, model: ir.Model, label: str) -> Runner:
     return plain
 
 
-def _in_bfloat16(wide: Runner, model: ir.Model) -> Runner:
+def _in_halves(wide: Runner, model: ir.Model) -> Runner:
     """What runs a model in float32, with inputs and outputs in the types that it has."""
-    dtype = np.dtype(ml_dtypes.bfloat16)
-    narrow = [value.dtype == bfloat16.NARROW for value in model.graph.outputs]
-    taken = {value.name for value in model.graph.inputs if value.dtype == bfloat16.NARROW}
+    halves = {dtype: dtype.numpy() for dtype in emulation.HALVES}
+    made = [halves.get(value.dtype) for value in model.graph.outputs]
+    taken = {value.name: halves.get(value.dtype) for value in model.graph.inputs}
 
     def wrapped(runner: Runner) -> Runner:
         def run(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
             given = [x.astype(s.dtype) for x, s in zip(arrays, runner.inputs, strict=True)]
-            made = zip(runner.run(given), narrow, strict=True)
-            return [y.astype(dtype) if is_narrow else y for y, is_narrow in made]
+            results = zip(runner.run(given), made, strict=True)
+            return [y if dtype is None else y.astype(dtype) for y, dtype in results]
 
         inputs = [
-            dataclasses.replace(spec, dtype=dtype) if spec.name in taken else spec
+            dataclasses.replace(spec, dtype=np.dtype(taken.get(spec.name) or spec.dtype))
             for spec in runner.inputs
         ]
         return dataclasses.replace(runner, inputs=inputs, run=run, roundoff=_roundoff(model))

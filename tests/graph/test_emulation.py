@@ -1,4 +1,4 @@
-"""Models in bfloat16, which ONNX Runtime's CPU provider does not run, and in float64, compared."""
+"""Models in half precision, run as processors do that have it, and in float64, compared."""
 
 import graph_models
 import ml_dtypes
@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from frn_onnx.graph import bfloat16, convert, lower
+from frn_onnx.graph import convert, emulation, lower
 from frn_onnx.graph.comparison import verify
 from frn_onnx.graph.fusion import fuse
 from frn_onnx.graph.runners import runner
@@ -22,7 +22,7 @@ g (float[N,4,H,W] x) => (float[N,4,H,W] y)
 { y = frn_onnx.FilterResponseNormalization <axes = [2,3], epsilon = 0.01> (x, gamma, beta, tau) }
 """
 # Operations of one rounding each, in a branch, in a function and in the main graph. The parser
-# takes the bits of bfloat16: 1.5, 0.5 and 2.5.
+# takes the bits: of 1.5, 0.5 and 2.5.
 EXACT = """
 <ir_version: 10, opset_import: ["": 18, "local": 1]>
 g (bfloat16[N] x, bool c) => (bfloat16[N] y, float[N] z)
@@ -60,13 +60,24 @@ def with_parameter(model: onnx.ModelProto, name: str, by: float) -> onnx.ModelPr
     return copy
 
 
+def exact(name: str) -> onnx.ModelProto:
+    """EXACT in bfloat16 or float16."""
+    text = EXACT
+    if name == "float16":
+        for bits in ("16320 15872", "16128 14336", "16416 16640"):
+            text = text.replace(*bits.split())
+        text = text.replace("bfloat16", "float16").replace("to = 16", "to = 10")
+    return onnx.parser.parse_model(text)
+
+
 @pytest.mark.parametrize("choice", [True, False])
-def test_each_operation_is_rounded_once(rng, choice):
-    narrow = ml_dtypes.bfloat16
-    model = onnx.parser.parse_model(EXACT)
-    made = runner(model)
+@pytest.mark.parametrize(
+    ("narrow", "roundoff"), [(ml_dtypes.bfloat16, 2.0**-8), (np.float16, 2.0**-11)]
+)
+def test_each_operation_is_rounded_once(rng, choice, narrow, roundoff):
+    made = runner(exact(np.dtype(narrow).name))
     assert made.inputs[0].dtype == narrow
-    assert made.roundoff == 2.0**-8
+    assert made.roundoff == roundoff
     x = rng.normal(size=999).astype(narrow)
     y, z = made.run([x, np.array(choice)])
     a = x * narrow(1.5)
@@ -78,10 +89,11 @@ def test_each_operation_is_rounded_once(rng, choice):
     np.testing.assert_array_equal(z, third + np.float32(choice))
 
 
-def test_the_model_stays_as_it_is():
-    model = ir.from_proto(onnx.parser.parse_model(EXACT))
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_the_model_stays_as_it_is(name):
+    model = ir.from_proto(exact(name))
     before = ir.to_proto(model)
-    emulated = ir.to_proto(bfloat16.emulated(model))
+    emulated = ir.to_proto(emulation.emulated(model))
     assert ir.to_proto(model) == before
     onnx.checker.check_model(emulated, full_check=True)
     assert [value.name for value in emulated.graph.output] == ["y", "z"]
@@ -90,15 +102,42 @@ def test_the_model_stays_as_it_is():
 @pytest.mark.parametrize(
     ("body", "found"),
     [
-        ("(bfloat16[N] x) => (float[N] y) { y = Cast <to = 1> (x) }", True),
-        ("(float[N] x) => (float[N] y) { a = Cast <to = 16> (x) y = Cast <to = 1> (a) }", True),
-        ("(float[N] x) => (bfloat16[N] y) { y = Bernoulli <dtype = 16> (x) }", True),
-        ("(float[N] x) => (float[N] y) { y = Cast <to = 10> (x) }", False),
+        ("(bfloat16[N] x) => (float[N] y) { y = Cast <to = 1> (x) }", "BFLOAT16"),
+        ("(float[N] x) => (float[N] y) { a = Cast <to = 16> (x) y = Cast <to=1> (a) }", "BFLOAT16"),
+        ("(float[N] x) => (bfloat16[N] y) { y = Bernoulli <dtype = 16> (x) }", "BFLOAT16"),
+        ("(float[N] x) => (float16[N] y) { y = Cast <to = 10> (x) }", "FLOAT16"),
+        ("(float16[N] x) => (bfloat16[N] y) { y = Cast <to = 16> (x) }", "BFLOAT16 FLOAT16"),
+        ("(float[N] x) => (double[N] y) { y = Cast <to = 11> (x) }", ""),
     ],
 )
 def test_where_it_is(body, found):
     text = f'<ir_version: 10, opset_import: ["": 18]> g {body}'
-    assert bfloat16.is_in(ir.from_proto(onnx.parser.parse_model(text))) is found
+    halves = emulation.halves_in(ir.from_proto(onnx.parser.parse_model(text)))
+    assert " ".join(dtype.name for dtype in halves) == found
+
+
+def test_what_overflows_between_two_nodes_is_seen():
+    """ONNX Runtime computes both in float32 on a CPU, where nothing overflows."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]>
+        g (float[2,3] x) => (float[2,3] y) <float large = {60000.0}, float small = {0.0001}>
+        { a = Mul (x, large) b = Mul (a, small) y = Relu (b) }"""
+    )
+    half = convert(model)
+    assert not verify(model, half, inputs={"x": np.full((2, 3), 3, np.float32)}).ok
+    assert verify(model, half, inputs={"x": np.full((2, 3), 0.5, np.float32)}).ok
+
+
+def test_both_types_in_one_model(rng):
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 18]> g (float16[N] x) => (bfloat16[N] y)
+        { a = Mul (x, x) y = Cast <to = 16> (a) }"""
+    )
+    made = runner(model)
+    x = rng.normal(size=99).astype(np.float16)
+    (y,) = made.run([x])
+    assert y.dtype == ml_dtypes.bfloat16
+    np.testing.assert_array_equal(y, (x * x).astype(ml_dtypes.bfloat16))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "double"])
