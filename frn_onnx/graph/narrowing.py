@@ -181,18 +181,28 @@ class _Narrowing:
             made = value in self._uses and not value.is_graph_input()
             if not made or (value in half_outputs) == (value in self._half):
                 continue
+            # The name, and what is said of it, are the output's.
             other, name = self._as_other(value), value.name
-            value.name, other.name = other.name, None
+            value.name = self._names.free(f"{name}_{_SUFFIXES[self._dtype(value)]}")
             other.name = name
-            other.shape, other.doc_string = value.shape, value.doc_string
+            other.doc_string, value.doc_string = value.doc_string, None
+            for old, new in (
+                (value.metadata_props, other.metadata_props),
+                (value.meta, other.meta),
+            ):
+                new.update(old)
+                old.clear()
             for index, output in enumerate(graph.outputs):
                 if output is value:
                     graph.outputs[index] = other
 
+    def _dtype(self, value: ir.Value) -> ir.DataType:
+        return self._to if value in self._half else WIDE
+
     def _as_other(self, value: ir.Value) -> ir.Value:
         """A value in the type that it is not of."""
         if value not in self._other:
-            dtype = WIDE if value in self._half else self._to
+            dtype = self._to if self._dtype(value) == WIDE else WIDE
             cast = ir.node("Cast", [value], {"to": dtype.value})
             result = cast.outputs[0]
             result.name = self._names.free(f"{value.name}_{_SUFFIXES[dtype]}")

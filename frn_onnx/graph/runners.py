@@ -96,10 +96,13 @@ def onnx_runner(source: model_io.Source) -> Runner:
     """Runs in ONNX Runtime on the CPU; with the plugin where a file cannot do without."""
     model = model_io.load(source)
     label = os.fspath(source) if isinstance(source, str | os.PathLike) else model.graph.name or ""
-    if emulation.halves_in(model):
-        emulated = emulation.emulated(model)
-        return _in_halves(_plain(emulated, emulated, label), model)
-    return _plain(source, model, label)
+    halves = emulation.halves_in(model)
+    if ir.DataType.BFLOAT16 not in halves:
+        as_it_is = _plain(source, model, label)  # float16, too, ONNX Runtime must take
+    if not halves:
+        return as_it_is
+    emulated = emulation.emulated(model)
+    return _in_halves(_plain(emulated, emulated, label), model)
 
 
 def _plain(source: model_io.Source, model: ir.Model, label: str) -> Runner:

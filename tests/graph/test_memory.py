@@ -20,7 +20,6 @@ from frn_onnx.graph.fuse_file import fuse_file
 from frn_onnx.graph.lowering import lower_file
 from frn_onnx.graph.summary import inspect
 source, folder = sys.argv[1:]
-half._float16()
 steps = {
     "fuse": lambda target: fuse_file(source, target, compare=False),
     "lower": lambda target: lower_file(source, target, "portable"),
