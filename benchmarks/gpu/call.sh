@@ -28,6 +28,10 @@ for part in "$kit" "$kit"/part*; do
       touch "$work/.$name"
     fi
   done
+  if [ -d "$part/wheel" ]; then
+    export FRN_GPU_WHEEL=$work/wheel
+    [ -d "$FRN_GPU_WHEEL" ] || "${pip[@]}" "$FRN_GPU_WHEEL" "$part"/wheel/*.whl
+  fi
   if [ -d "$part/wheels" ]; then
     # A folder for each part, and one installation: pip leaves a bin/ that is there as it is.
     target=$work/$(basename "$part")

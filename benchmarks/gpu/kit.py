@@ -66,6 +66,16 @@ def pack_onnxruntime(wheel: Path, architecture: int, path: Path) -> None:
             target.addfile(entry, io.BytesIO(content))
 
 
+def add_wheel(python: str, folder: Path) -> None:
+    """The newest of the package's own wheels for that Python in dist/."""
+    found = sorted((ROOT / "dist").glob(f"frn_onnx-*-cp{python.replace('.', '')}-*_x86_64.whl"))
+    if not found:
+        print(f"no wheel for Python {python} in dist/: the stage `wheel` will fail")
+        return
+    folder.mkdir()
+    shutil.copy(max(found, key=lambda path: path.stat().st_mtime), folder)
+
+
 def make_models(folder: Path) -> None:
     """The networks that come from Keras; ResNet-50 is built where it is run."""
     import keras
@@ -149,6 +159,7 @@ def main() -> None:
         pack_onnxruntime(wheel, arguments.architecture, first / "onnxruntime.tar.xz")
         make_models(Path(temporary, "models"))
         archive(Path(temporary, "models"), first / "models.tar.xz")
+        add_wheel(arguments.python, first / "wheel")
         source = Path(temporary, "source.tar")
         subprocess.run([*git, "archive", "-o", str(source), "HEAD"], check=True)
         subprocess.run(["xz", "-6", str(source)], check=True)

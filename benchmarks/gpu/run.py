@@ -57,6 +57,7 @@ STAGES = {
     "correctness": Stage(correctness.run, 240),
     "sanitizer": Stage(sanitizer.run, 90),
     "tests": Stage(test_suite.run, 90),
+    "wheel": Stage(test_suite.run_wheel, 90),
     "bandwidth": Stage(bandwidth.run, 60),
     "sweep": Stage(sweep.run, 240),
     "profiler": Stage(profiler.run, 40),
@@ -68,7 +69,7 @@ STAGES = {
 }
 # What one command does, where a command may take ten minutes.
 CALLS = {
-    "A": ("environment", "correctness", "tests", "sanitizer"),
+    "A": ("environment", "correctness", "tests", "wheel", "sanitizer"),
     "B": ("bandwidth", "sweep", "profiler"),
     "C": ("operators", "exported", "unet", "resnet50", "peers"),
 }
