@@ -1,6 +1,7 @@
 """``frn-onnx``: one module per command, each only parsing and printing."""
 
 import argparse
+import contextlib
 import importlib
 import os
 import signal
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Sequence
 
 import frn_onnx
+from frn_onnx.cli.console import own_warnings
 from frn_onnx.errors import FrnError
 
 # Modules in the order of the help text. Each has add_parser(subparsers); what a command needs
@@ -50,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command != "serve" and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        return args.run(args)
+        with contextlib.nullcontext() if args.command == "serve" else own_warnings():
+            return args.run(args)
     except BrokenPipeError:
         # The reader (head, less) has gone; keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,11 +1,16 @@
 """What the commands print alike: warnings, JSON, and nothing of TensorFlow's own."""
 
+import contextlib
 import importlib
 import importlib.util
 import json
 import os
 import sys
-from typing import Any
+import warnings
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+from frn_onnx.errors import FrnWarning
 
 
 def quiet_tensorflow() -> None:
@@ -40,3 +45,27 @@ def print_warning(text: str) -> None:
 
     line = Text.assemble(("warning:", "yellow"), f" {text}")
     Console(stderr=True, soft_wrap=True).print(line)
+
+
+@contextlib.contextmanager
+def own_warnings() -> Iterator[None]:
+    """Has the package's own warnings printed as lines for a user, without a place in the code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", FrnWarning)  # each text once
+        others = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, FrnWarning):
+                print_warning(str(message))
+            else:
+                others(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        yield

@@ -42,14 +42,15 @@ def add_parser(subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     import warnings
 
-    from frn_onnx.cli.console import print_warning, quiet_tensorflow
+    from frn_onnx.cli.console import quiet_tensorflow
     from frn_onnx.errors import FrnWarning
 
     quiet_tensorflow()
     from frn_onnx.export import export_model
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", FrnWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorFlow's
+        warnings.simplefilter("default", FrnWarning)
         result = export_model(
             args.model,
             args.output,
@@ -61,9 +62,6 @@ def run(args: argparse.Namespace) -> int:
             verify=args.verify,
             inputs=args.inputs,
         )
-    for warning in caught:
-        if issubclass(warning.category, FrnWarning):
-            print_warning(str(warning.message))
     print(result)
     print(f"wrote {args.output} ({args.form}, opset {args.opset})")
     return 0

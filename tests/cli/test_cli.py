@@ -128,6 +128,24 @@ def test_doctor(capsys):
     assert json.loads(capsys.readouterr().out)["ok"]
 
 
+def test_a_warning_is_one_line(tmp_path, capsys):
+    weight = numpy_helper.from_array(np.array([1e6, -2], np.float32), "w")
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "w"], ["y"])],
+        "g",
+        [value("x", TensorProto.FLOAT, [2])],
+        [value("y", TensorProto.FLOAT, [2])],
+        [weight],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "m")
+    files = [str(tmp_path / "m"), "-o", str(tmp_path / "half.onnx")]
+    assert main(["convert", *files, "--to", "float16"]) == 0
+    line = capsys.readouterr().err
+    assert line.startswith("warning: convert: 'w' holds 1e+06, and 65504 is the largest")
+    assert line.count("\n") == 1
+
+
 def test_doctor_prints_brackets(capsys, monkeypatch):
     """Those of an extra are no markup."""
     from frn_onnx.runtime import doctor
