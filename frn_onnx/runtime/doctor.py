@@ -208,8 +208,9 @@ def _nodes(model: str, providers: Sequence[str] | None) -> list[Check]:
     except Exception as error:  # ONNX Runtime's own exceptions share no public base class
         return [Check(f"model {model}", False, f"{type(error).__name__}: {error}")]
     used = ", ".join(session.get_providers())
+    hint = "" if names else " ('frn-onnx fuse' finds FRN that is in standard ops)"
     checks = [
-        Check(f"model {model}", True, f"{len(names)} FRN nodes, providers {used}"),
+        Check(f"model {model}", True, f"{len(names)} FRN nodes{hint}, providers {used}"),
         Check("layout of FRN", True, str(session.blocked)),
     ]
     if problem := providers_.fallback(session, providers or ()):

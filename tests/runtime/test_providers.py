@@ -126,6 +126,15 @@ def test_doctor_says_what_runs_each_node(case, tmp_path, capsys):
     assert "FRN frn" in names
 
 
+def test_doctor_says_how_frn_is_found(case, tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save(frn_onnx.lower(case.model, "primitives"), path)
+    detail = lines(doctor.examine(str(path)))[f"model {path}"].detail
+    assert "0 FRN nodes ('frn-onnx fuse' finds FRN that is in standard ops)" in detail
+    onnx.save(case.model, path)
+    assert "1 FRN nodes, providers" in lines(doctor.examine(str(path)))[f"model {path}"].detail
+
+
 def test_doctor_names_a_fallback(case, tmp_path):
     if "CUDAExecutionProvider" in ort.get_available_providers():
         pytest.skip("this onnxruntime has the CUDA provider")
