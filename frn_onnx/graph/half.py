@@ -2,7 +2,7 @@
 
 FRN in standard ops is fused, functions are inlined, constants become initializers; then what ops
 take in half precision becomes so (narrowing.py), but for the parameters of FRN and for what other
-norms make of squares (statistics.py).
+norms make of squares (precision.py).
 """
 
 import os
@@ -19,7 +19,6 @@ from frn_onnx.graph import (
     model_io,
     protos,
     sites,
-    statistics,
     tensors,
     weight_files,
 )
@@ -146,7 +145,7 @@ def convert_loaded(model: ir.Model, conversion: Conversion) -> ir.Model:
     _store_constants(model)
     _make_constant_outputs(model)
     kind = ir.DataType[to.upper()]
-    narrow(model, kind, wide=statistics.nodes_of(model), keep=kept)
+    narrow(model, kind, keep=kept)
     if kind == ir.DataType.BFLOAT16:
         _check_bfloat16(model)
     if conversion.provider == "cuda":
@@ -197,16 +196,18 @@ def _store_constants(model: ir.Model) -> None:
 def _make_constant_outputs(model: ir.Model) -> None:
     """Has a node make each output that is an initializer, behind which a Cast may stand."""
     names = FreeNames(model)
-    for value in model.graph.outputs:
-        if value.is_initializer() and not value.is_graph_input():
+    for graph in [scope.graph for scope in sites.scopes(model)]:
+        for value in [v for v in dict.fromkeys(graph.outputs) if v.is_initializer()]:
+            if value.is_graph_input() or value.graph is not graph:
+                continue
             constant = ir.Value(name=names.free(f"{value.name}/value"), type=value.type)
             constant.const_value = tensors.twin(value.const_value)
             same = ir.node("Identity", [constant], name=names.free(f"{value.name}/Identity"))
-            del model.graph.initializers[value.name]
+            del graph.initializers[value.name]
             value.const_value = None
             take_over(value, same.outputs[0])
-            model.graph.register_initializer(constant)
-            model.graph.append(same)
+            graph.register_initializer(constant)
+            graph.append(same)
     sort(model)
 
 

@@ -9,16 +9,17 @@ Sequences and optional tensors stay float32, and so does what makes them: there 
 
 import functools
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from frn_onnx import op
 from frn_onnx.errors import FrnWarning
-from frn_onnx.graph import sites, tensors
+from frn_onnx.graph import precision, sites, tensors
 from frn_onnx.graph.edit import FreeNames, take_over
 from frn_onnx.graph.emulation import retyped
 from frn_onnx.graph.matcher.shapes import Shapes
@@ -31,10 +32,22 @@ _TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "output_datatype")
 _WIDE_OPS = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
     | {"BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix"}
+    # Scales are often too small for float16. The others ONNX Runtime does not have in it, or they
+    # look at bits.
+    | {"DequantizeLinear", "QuantizeLinear", "BitCast", "EyeLike"}
 )
 _OF_SEQUENCES = ("Sequence", "Optional", "SplitToSequence", "ConcatFromSequence")
-# Inputs that stay float32, of ONNX Runtime's own ops.
+# Of ONNX Runtime's own ops: those for float32 alone, by what their names begin with, and inputs
+# that stay float32 of others.
+_FOR_FLOAT32 = (
+    *("CDist", "Dequantize", "DynamicQuantize", "QAttention", "QEmbed", "QGemm", "QLinear"),
+    "Quantize",
+)
+_GIVE_INTEGERS = ("QGemm", "QLinear", "Quantize")
 _WIDE_INPUTS = {"GroupNorm": (1, 2), "SkipGroupNorm": (1, 2)}
+# From this opset on ops take bfloat16 wherever they take float16, but for a few.
+_BFLOAT16_OPSET = 22
+_CAST_OPSET = 13  # where nothing else of a model is of the standard domain
 # These take any type and give none of it on: no Cast is needed in front of them.
 _INDIFFERENT = frozenset({"Cast", "Shape", "Size"})
 _SUFFIXES = {WIDE: "float32", ir.DataType.FLOAT16: "float16", ir.DataType.BFLOAT16: "bfloat16"}
@@ -51,42 +64,29 @@ class _Use:
     half: bool | None
 
 
-def narrow(
-    model: ir.Model, to: ir.DataType, *, wide: Collection[ir.Node], keep: Callable[[str], bool]
-) -> None:
+def narrow(model: ir.Model, to: ir.DataType, *, keep: Callable[[str], bool]) -> None:
     """Makes float32 half precision.
 
     Args:
         model: without model-local functions, and with initializers in place of Constant nodes.
         to: FLOAT16 or BFLOAT16.
-        wide: nodes that stay as they are.
         keep: whether the input or output of that name stays float32.
     """
-    _Narrowing(model, to, wide, keep).run()
+    _Narrowing(model, to, keep).run()
 
 
 class _Narrowing:
-    def __init__(
-        self,
-        model: ir.Model,
-        to: ir.DataType,
-        wide: Collection[ir.Node],
-        keep: Callable[[str], bool],
-    ) -> None:
+    def __init__(self, model: ir.Model, to: ir.DataType, keep: Callable[[str], bool]) -> None:
         self._model, self._to, self._keep = model, to, keep
-        self._wide = {*wide, *(node for node in sites.nodes(model) if _is_wide(node))}
         self._names = FreeNames(model)
-        shapes = Shapes(model)
-
-        def is_float(value: ir.Value) -> bool:
-            several = isinstance(value.type, ir.SequenceType | ir.OptionalType)
-            return not several and shapes.dtype(value) == WIDE
-
-        graphs = [scope.graph for scope in sites.scopes(model)]
-        constants = (value for graph in graphs for value in graph.initializers.values())
-        values = dict.fromkeys([*sites.values(model), *constants])
+        dtypes = _dtypes(model)
+        self._wide = precision.wide_nodes(model, dtypes.get)
+        for node in sites.nodes(model):
+            if _is_wide(node):
+                self._wide |= {node, *_within(node)}
         # Of each float32 value the uses, as the model has them before anything changes.
-        self._uses: dict[ir.Value, list[_Use]] = {v: [] for v in values if is_float(v)}
+        floats = (value for value, dtype in dtypes.items() if dtype == WIDE)
+        self._uses: dict[ir.Value, list[_Use]] = {value: [] for value in floats}
         # Those that become half, and what stands for a value in the other type.
         self._half: set[ir.Value] = set()
         self._other: dict[ir.Value, ir.Value] = {}
@@ -137,8 +137,14 @@ class _Narrowing:
         if op.is_frn(node):
             first = op.first_parameter(node.op_type)
             return (lambda index: index < first), (lambda _: True)
-        version = self._model.opset_imports.get(node.domain, sites.opset(self._model))
-        kinds = _kinds(node.op_type, version, node.domain)
+        opset = sites.opset(self._model)
+        exact = self._to == ir.DataType.BFLOAT16 and opset >= _BFLOAT16_OPSET
+        kinds = _kinds(
+            node.op_type,
+            self._model.opset_imports.get(node.domain, opset),
+            node.domain,
+            "tensor(bfloat16)" if exact else "tensor(float16)",
+        )
         if kinds is None:
             stay = _WIDE_INPUTS.get(node.op_type, ())
             return (lambda index: index not in stay), (lambda _: True)
@@ -203,6 +209,8 @@ class _Narrowing:
         """A value in the type that it is not of."""
         if value not in self._other:
             dtype = self._to if self._dtype(value) == WIDE else WIDE
+            if "ai.onnx" not in self._model.opset_imports:
+                self._model.opset_imports.setdefault("", _CAST_OPSET)
             cast = ir.node("Cast", [value], {"to": dtype.value})
             result = cast.outputs[0]
             result.name = self._names.free(f"{value.name}_{_SUFFIXES[dtype]}")
@@ -237,24 +245,91 @@ class _Narrowing:
 
 def _is_wide(node: ir.Node) -> bool:
     """Whether a node stays float32 for what it is."""
+    if node.domain == "com.microsoft":
+        return node.op_type.startswith(_FOR_FLOAT32)
     if node.domain not in ("", "ai.onnx"):
         return False
     return node.op_type in _WIDE_OPS or node.op_type.startswith(_OF_SEQUENCES)
 
 
-@functools.cache
-def _kinds(op_type: str, version: int, domain: str) -> tuple[list[bool], list[bool]] | None:
-    """Which inputs and outputs may be float16, by the op's schema; None: there is none."""
+def _within(node: ir.Node) -> Iterator[ir.Node]:
+    """The nodes in the graphs of a node, and in theirs."""
+    for _, graph in sites.subgraphs(node):
+        for inner in graph:
+            yield inner
+            yield from _within(inner)
+
+
+def _schema(op_type: str, version: int, domain: str) -> onnx.defs.OpSchema | None:
     try:
-        schema = onnx.defs.get_schema(op_type, version, "" if domain == "ai.onnx" else domain)
+        return onnx.defs.get_schema(op_type, version, "" if domain == "ai.onnx" else domain)
     except onnx.defs.SchemaError:
+        return None
+
+
+@functools.cache
+def _kinds(
+    op_type: str, version: int, domain: str, half_type: str
+) -> tuple[list[bool], list[bool]] | None:
+    """Which inputs and outputs may be of a type, by the op's schema; None: there is none."""
+    schema = _schema(op_type, version, domain)
+    if schema is None:
         return None
     allowed = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}
     takes, gives = (
-        ["tensor(float16)" in allowed.get(each.type_str, [each.type_str]) for each in formal]
+        [half_type in allowed.get(each.type_str, [each.type_str]) for each in formal]
         for formal in (schema.inputs, schema.outputs)
     )
     return takes or [False], gives or [False]
+
+
+def _dtypes(model: ir.Model) -> dict[ir.Value, ir.DataType | None]:
+    """The type of every tensor; where ONNX does not infer it, what the node before says, or what
+    that takes."""
+    shapes = Shapes(model)
+    found: dict[ir.Value, ir.DataType | None] = {}
+
+    def add(value: ir.Value, otherwise: ir.DataType | None = None) -> None:
+        if not isinstance(value.type, ir.SequenceType | ir.OptionalType):
+            found[value] = shapes.dtype(value) or otherwise
+
+    for scope in sites.scopes(model):
+        for value in (*scope.graph.inputs, *scope.graph.initializers.values()):
+            add(value)
+        for node in scope.graph:
+            for index, value in enumerate(node.outputs):
+                add(value, _given_on(node, index, found, sites.opset(model), model.opset_imports))
+    return found
+
+
+def _given_on(
+    node: ir.Node,
+    index: int,
+    dtypes: Mapping[ir.Value, ir.DataType | None],
+    opset: int,
+    imports: Mapping[str, int],
+) -> ir.DataType | None:
+    """The type of an output by the schema and the inputs' types; of an op without a schema, float32
+    where an input is."""
+    schema = _schema(node.op_type, imports.get(node.domain, opset), node.domain)
+    given = [None if value is None else dtypes.get(value) for value in node.inputs]
+    if schema is None:
+        integers = node.domain == "com.microsoft" and node.op_type.startswith(_GIVE_INTEGERS)
+        return WIDE if WIDE in given and not integers else None
+    if not schema.outputs or node.op_type.startswith(_OF_SEQUENCES):
+        return None
+    kind = schema.outputs[min(index, len(schema.outputs) - 1)].type_str
+    if kind == "tensor(float)":
+        return WIDE
+    if node.op_type in ("Bernoulli", "EyeLike", "RandomNormalLike", "RandomUniformLike"):
+        return ir.DataType(node.attributes.get_int("dtype", given[0] or ir.DataType.UNDEFINED))
+    formal = [each.type_str for each in schema.inputs]
+    alike = (
+        dtype
+        for i, dtype in enumerate(given)
+        if formal and formal[min(i, len(formal) - 1)] == kind and dtype is not None
+    )
+    return next(alike, None)
 
 
 def half(tensor: ir.TensorProtocol, to: ir.DataType) -> ir.LazyTensor:
@@ -263,14 +338,15 @@ def half(tensor: ir.TensorProtocol, to: ir.DataType) -> ir.LazyTensor:
     def values() -> ir.Tensor:
         wide = tensors.read(tensor).numpy().ravel()
         made = np.empty(wide.size, to.numpy())
-        largest = 0.0
+        largest, most = 0.0, np.float32(ml_dtypes.finfo(to.numpy()).max)
         for start in range(0, wide.size, _CHUNK):
             chunk = wide[start : start + _CHUNK]
             if to == ir.DataType.FLOAT16:
-                finite = np.isfinite(chunk)
-                largest = max(largest, float(np.abs(chunk[finite]).max(initial=0)))
-                chunk = np.where(finite, chunk.clip(-_LARGEST_HALF, _LARGEST_HALF), chunk)
-            made[start : start + _CHUNK] = chunk.astype(made.dtype)
+                finite = chunk[np.isfinite(chunk)]
+                largest = max(largest, float(np.abs(finite).max(initial=0)))
+            # A mask's lowest float32 must not become infinite, either.
+            within = np.where(np.isfinite(chunk), chunk.clip(-most, most), chunk)
+            made[start : start + _CHUNK] = within.astype(made.dtype)
         # One number may be what is added so that nothing is divided by zero.
         if wide.size == 1 and wide[0] and not made[0]:
             made[0] = np.copysign(np.finfo(np.float16).smallest_subnormal, wide[0])

@@ -1,6 +1,7 @@
 """What becomes half precision, node by node, and what stays float32."""
 
 import collections
+import warnings
 
 import graph_models
 import numpy as np
@@ -12,6 +13,7 @@ from onnx import TensorProto, numpy_helper
 from frn_onnx.errors import ModelError
 from frn_onnx.graph import narrowing, verify
 from frn_onnx.graph.half import convert
+from frn_onnx.graph.runners import runner
 
 HALF, FLOAT = TensorProto.FLOAT16, TensorProto.FLOAT
 
@@ -48,6 +50,27 @@ NORMS = {
     "s = Sqrt (a) d = Div (z, s) y = Reshape (d, shape)",
     "centred": "m = ReduceMean (x, axes) d = Sub (x, m) q = Mul (d, d) n = ReduceMean (q, axes) "
     "a = Add (n, e) s = Sqrt (a) i = Reciprocal (s) y = Mul (d, i)",
+    "two means": "q = Mul (x, x) a = ReduceMean (q, axes) m = ReduceMean (x, axes) b = Mul (m, m) "
+    "v = Sub (a, b) w = Add (v, e) s = Sqrt (w) d = Sub (x, m) y = Div (d, s)",
+    "centred twice": "m = ReduceMean (x, axes) d = Sub (x, m) c = Sub (x, m) q = Mul (d, c) "
+    "n = ReduceMean (q, axes) a = Add (n, e) s = Sqrt (a) y = Div (d, s)",
+    "signed": "b = Abs (x) q = Mul (b, x) p = Abs (q) n = ReduceMean (p, axes) a = Add (n, e) "
+    "s = Sqrt (a) y = Div (x, s)",
+    "a sum of squares": "n = ReduceSumSquare (x, axes) a = Add (n, e) s = Sqrt (a) y = Div (x, s)",
+    "of two norms": "n = ReduceL2 (x, axes) z = Neg (x) b = ReduceL2 (z, axes) p = Mul (n, b) "
+    "a = Sqrt (p) y = Div (x, a)",
+    "a window": "q = Mul (x, x) p = Pad (q, pads) n = AveragePool <kernel_shape = [3, 3]> (p) "
+    "a = Add (n, e) s = Sqrt (a) y = Div (x, s)",
+    "masked": "b = Abs (x) k = Sign (b) q = Mul (x, x) p = Mul (q, k) n = ReduceSum (p, axes) "
+    "c = ReduceSum (k, axes) m = Div (n, c) s = Sqrt (m) y = Div (x, s)",
+    "by a logarithm": "q = Mul (x, x) n = ReduceMean (q, axes) a = Add (n, e) l = Log (a) "
+    "h = Mul (l, minus) r = Exp (h) y = Mul (x, r)",
+    "of a count": "q = Mul (x, x) n = ReduceSum (q, axes) z = Shape <start = 2> (x) "
+    "p = ReduceProd <keepdims = 0> (z) c = Cast <to = 1> (p) a = Div (n, c) s = Sqrt (a) "
+    "y = Div (x, s)",
+    "a hypotenuse": "r = Relu (x) z = Neg (x) i = Relu (z) q = Mul (r, r) p = Mul (i, i) "
+    "n = Add (q, p) a = Add (n, e) s = Sqrt (a) y = Div (x, s)",
+    "mean and variance": "y = MeanVarianceNormalization <axes = [2, 3]> (x)",
     "summed up": "q = Einsum <equation = 'nchw,nchw->nc'> (x, x) n = Unsqueeze (q, axes) "
     "a = Add (n, e) s = Sqrt (a) y = Div (x, s)",
 }
@@ -60,7 +83,8 @@ def test_norms_that_are_no_frn_keep_their_squares(rng, norm, scale):
     model = model_of(
         "(float[2,4,8,8] x, float[1,4,1,1] g) => (float[2,4,8,8] y) <int64[2] axes = {2, 3}, "
         "int64[2] last = {2, 3}, int64[5] grouped = {2, 2, 2, 8, 8}, int64[4] shape = {2, 4, 8, 8},"
-        "float e = {1e-12}, float two = {2}> { " + NORMS[norm].replace("'", '"') + " }"
+        "float e = {1e-12}, float two = {2}, float minus = {-0.5}, "
+        "int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}> { " + NORMS[norm].replace("'", '"') + " }"
     )
     if norm == "groups":
         model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.array([2, 3, 4]), "last"))
@@ -225,17 +249,151 @@ def test_one_weight_in_both_types():
 def test_the_type_of_what_is_made_from_nothing():
     made = sound(
         model_of(
-            "(float[2,2] x, int64[2] shape) => (float[2,2] y) { a = ConstantOfShape (shape) "
-            "b = ConstantOfShape <value = float[1] {2.0}> (shape) e = EyeLike <dtype = 1> (x) "
-            "f = Cast <to = 1> (shape) s = Sum (a, b, e, f, x) y = Relu (s) }"
+            "(float[2,2] x) => (float[2,2] y) { z = Shape (x) a = ConstantOfShape (z) "
+            "b = ConstantOfShape <value = float[1] {2.0}> (z) y = Sum (a, b, x) }"
         ),
         keep_io_types=False,
     )
-    assert kinds(made).count("Cast") == 1  # the one that was there
+    assert kinds(made).count("Cast") == 0
+
+
+COUNTS = {
+    "a mean by a size": "s = ReduceSum (x, axes) n = Size (x) f = Cast <to = 1> (n) y = Div (s, f)",
+    "positions": "n = Size (x) zero = Constant <value = int64 {0}> () one = Constant <value = "
+    "int64 {1}> () r = Range (zero, n, one) f = Cast <to = 1> (r) a = Sin (f) "
+    "y = ReduceMax <keepdims = 0> (a)",
+    "sums of bytes": "q, s, z = DynamicQuantizeLinear (x) i = MatMulInteger (q, w, z) "
+    "f = Cast <to = 1> (i) y = Mul (f, s)",
+    "a size times two": "n = Shape (x) f = Cast <to = 1> (n) d = Mul (f, two) g = Floor (d) "
+    "i = Cast <to = 7> (g) y = Cast <to = 1> (i)",
+}
+
+
+@pytest.mark.parametrize("case", COUNTS)
+def test_counts_are_not_rounded(rng, case):
+    """Beyond 2,048 not every whole number is a half, and none from 65,520 on."""
+    model = model_of(
+        "(float[1,1,3,30001] x) => (float y) <int64[3] axes = {0, 1, 3}, float[1] two = {2}, "
+        f"uint8[30001,1] w = {{{', '.join(['3'] * 30001)}}}> {{ {COUNTS[case]} }}"
+    )
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    half = convert(model)
+    x = rng.uniform(0.2, 0.5, (1, 1, 3, 30001)).astype(np.float32)
+    (expected,), (y,) = (runner(m).run([x]) for m in (model, half))
+    np.testing.assert_allclose(y, expected, rtol=2e-3 if case != "sums of bytes" else 2e-2)
+
+
+def test_an_image_of_bytes_becomes_half():
+    """After its scale, and with no Cast more than it takes."""
+    made = sound(
+        model_of(
+            "(uint8[1,3,4,4] x) => (float[1,3,4,4] y) <float s = {0.00392157}> "
+            "{ f = Cast <to = 1> (x) a = Mul (f, s) y = Relu (a) }"
+        ),
+        keep_io_types=False,
+    )
+    assert kinds(made) == ["Cast", "Mul", "Relu"]
+
+
+UNKNOWN = {
+    "another domain's op with a schema": "h = Relu (x) s = ai.onnx.ml.Scaler <offset = "
+    "[0.0, 0.0, 0.0], scale = [1.0, 2.0, 3.0]> (h) y = Add (s, h)",
+    "an op without a schema": "g = com.microsoft.Gelu (x) r = ReduceL2 (g) y = Div (x, r)",
+    "an op for float32": "y = com.microsoft.QuickGelu (x)",
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+@pytest.mark.parametrize("keep", [True, False])
+def test_behind_ops_that_onnx_does_not_know(case, keep):
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 18, "ai.onnx.ml": 3, "com.microsoft": 1]> '
+        f"g (float[2,3] x) => (float[2,3] y) {{ {UNKNOWN[case]} }}"
+    )
+    assert verify(model, convert(model, keep_io_types=keep)).ok
+
+
+def test_a_model_without_standard_ops():
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["ai.onnx.ml": 3]> g (float[2,3] x) => (float[2,3] y) '
+        '{ y = ai.onnx.ml.Normalizer <norm = "L2"> (x) }'
+    )
+    made = convert(model, keep_io_types=False)
+    onnx.checker.check_model(made, full_check=True)
+    assert kinds(made) == ["Cast", "Normalizer", "Cast"]
+
+
+@pytest.mark.parametrize("to", ["float16", "bfloat16"])
+def test_the_lowest_number_of_a_mask_stays_finite(to):
+    """Times zero an infinite one would be NaN."""
+    model = model_of(
+        "(float[2,3] x, bool[2,3] c) => (float[2,3] y) <float lo = {-3.4028234663852886e38}> "
+        "{ w = Where (c, x, lo) y = Softmax (w) }",
+        opset=22,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = convert(model, to)
+        (tensor,) = [numpy_helper.to_array(t) for t in made.graph.initializer]
+    assert np.isfinite(tensor.astype(np.float64))
+    feeds = [np.ones((2, 3), np.float32), np.zeros((2, 3), bool)]
+    np.testing.assert_allclose(runner(made).run(feeds)[0].astype(float), 1 / 3, rtol=0.01)
+
+
+def test_bfloat16_where_an_op_does_not_take_it():
+    """TopK at 22 takes float16, and stays float32 behind Casts."""
+    made = convert(
+        model_of(
+            "(float[2,3] x) => (float[2,1] y, int64[2,1] i) <int64[1] k = {1}> "
+            "{ a = Relu (x) y, i = TopK (a, k) }",
+            opset=22,
+        ),
+        "bfloat16",
+        keep_io_types=False,
+    )
+    onnx.checker.check_model(made, full_check=True)
+    assert kinds(made) == ["Relu", "Cast", "TopK", "Cast"]
+
+
+def test_initializers_that_branches_give_out():
+    """The model that was given keeps its names."""
+    model = model_of(
+        "(float[2,3] x, bool c) => (float[3] y) { y = If (c) <then_branch = t () => (float[3] w) "
+        "<float[3] w = {1, 2, 3}> { u = Relu (x) }, else_branch = e () => (float[3] w) "
+        "<float[3] w = {4, 5, 6}> { s = Neg (x) }> }"
+    )
+    before = model.SerializeToString(deterministic=True)
+    sound(model)
+    assert model.SerializeToString(deterministic=True) == before
+
+
+def test_the_body_of_a_map_over_a_sequence():
+    made = sound(
+        model_of(
+            "(float[2,3] x) => (float[2,3] y) { s = SequenceConstruct (x, x) "
+            "r = SequenceMap <body = l (float[2,3] v) => (float[2,3] w) { w = Relu (v) }> (s) "
+            "zero = Constant <value = int64 {0}> () y = SequenceAt (r, zero) }"
+        )
+    )
+    assert kinds(made).count("Cast") == 0
+
+
+def test_small_scales_of_quantisation(rng):
+    model = graph_models.parse(
+        """<ir_version: 9, opset_import: ["": 19]>
+        g (float[2,4] x) => (float[2,4] y) <float s = {1e-9}, int8 z = {0}, float[4,4] w>
+        { a = MatMul (x, w) t = Mul (a, s) q = QuantizeLinear (t, s, z)
+          d = DequantizeLinear (q, s, z) y = Div (d, s) }""",
+        rng,
+    )
+    half = convert(model)
+    names = stored(half)
+    assert names["w"] == HALF
+    assert FLOAT in {kind for name, kind in names.items() if name.startswith("s")}
 
 
 def test_ops_without_a_schema_take_halves():
     """Those of ONNX Runtime's own, but for what it wants in float32."""
-    takes = narrowing._kinds("FusedConv", 1, "com.microsoft")
+    takes = narrowing._kinds("FusedConv", 1, "com.microsoft", "tensor(float16)")
     assert takes is None
-    assert narrowing._kinds("TopK", 11, "") == ([True, False], [True, False])
+    assert narrowing._kinds("TopK", 11, "", "tensor(float16)") == ([True, False], [True, False])
