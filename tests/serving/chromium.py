@@ -83,7 +83,10 @@ class Page:
         self._profile.cleanup()
 
     def open(self, url: str) -> None:
+        """Goes to a page, and waits for its elements."""
         self._call("Page.navigate", url=url)
+        there = f"location.href.startsWith({json.dumps(url)})"
+        self.wait(f"{there} && document.readyState !== 'loading'")
 
     def evaluate(self, script: str) -> object:
         """The value of a JavaScript expression; promises are waited for."""
