@@ -1,52 +1,26 @@
 """A model's float32 values in half precision, in place, as far as its ops take it.
 
-What an op takes is in its schema: an input or output becomes half where its type may be float16.
-Those of an op without a schema become half, too. Where a value is wanted in both types, a Cast
-makes one of the other; an initializer is stored in both.
-
-Sequences and optional tensors stay float32, and so does what makes them: there is no Cast for them.
+Which inputs and outputs of a node may be half says op_types.py, and which nodes stay float32 all
+the same precision.py. Where a value is wanted in both types, a Cast makes one of the other; an
+initializer is stored in both.
 """
 
-import functools
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import ml_dtypes
 import numpy as np
-import onnx
 import onnx_ir as ir
 
-from frn_onnx import op
 from frn_onnx.errors import FrnWarning
-from frn_onnx.graph import precision, sites, tensors
+from frn_onnx.graph import op_types, precision, sites, tensors
 from frn_onnx.graph.edit import FreeNames, take_over
 from frn_onnx.graph.emulation import retyped
-from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.op_types import WIDE
 
-WIDE = ir.DataType.FLOAT
 # Attributes that name the type of an output.
 _TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "output_datatype")
-# ONNX Runtime draws these in float32 and float64 alone on the CPU; the others name their type in
-# an attribute that need not be there.
-_WIDE_OPS = frozenset(
-    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-    | {"BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix"}
-    # Scales are often too small for float16. The others ONNX Runtime does not have in it, or they
-    # look at bits.
-    | {"DequantizeLinear", "QuantizeLinear", "BitCast", "EyeLike"}
-)
-_OF_SEQUENCES = ("Sequence", "Optional", "SplitToSequence", "ConcatFromSequence")
-# Of ONNX Runtime's own ops: those for float32 alone, by what their names begin with, and inputs
-# that stay float32 of others.
-_FOR_FLOAT32 = (
-    *("CDist", "Dequantize", "DynamicQuantize", "QAttention", "QEmbed", "QGemm", "QLinear"),
-    "Quantize",
-)
-_GIVE_INTEGERS = ("QGemm", "QLinear", "Quantize")
-_WIDE_INPUTS = {"GroupNorm": (1, 2), "SkipGroupNorm": (1, 2)}
-# From this opset on ops take bfloat16 wherever they take float16, but for a few.
-_BFLOAT16_OPSET = 22
 _CAST_OPSET = 13  # where nothing else of a model is of the standard domain
 # These take any type and give none of it on: no Cast is needed in front of them.
 _INDIFFERENT = frozenset({"Cast", "Shape", "Size"})
@@ -79,10 +53,10 @@ class _Narrowing:
     def __init__(self, model: ir.Model, to: ir.DataType, keep: Callable[[str], bool]) -> None:
         self._model, self._to, self._keep = model, to, keep
         self._names = FreeNames(model)
-        dtypes = _dtypes(model)
+        dtypes = op_types.dtypes(model)
         self._wide = precision.wide_nodes(model, dtypes.get)
         for node in sites.nodes(model):
-            if _is_wide(node):
+            if op_types.is_wide(node):
                 self._wide |= {node, *_within(node)}
         # Of each float32 value the uses, as the model has them before anything changes.
         floats = (value for value, dtype in dtypes.items() if dtype == WIDE)
@@ -117,7 +91,9 @@ class _Narrowing:
                 if value.const_value is not None:  # a default
                     value.const_value = half(value.const_value, self._to)
         for node in graph:
-            takes, gives = self._slots(node)
+            takes, gives = op_types.slots(node, self._model, self._to)
+            if node in self._wide:
+                takes = gives = op_types.never
             either = node.op_type in _INDIFFERENT and node not in self._wide
             for index, value in enumerate(node.inputs):
                 if value in self._uses:
@@ -129,30 +105,6 @@ class _Narrowing:
                 self._state_types(node)
             for _, inner in sites.subgraphs(node):
                 self._plan(inner, () if node in self._wide else inner.inputs)
-
-    def _slots(self, node: ir.Node) -> tuple[Callable[[int], bool], Callable[[int], bool]]:
-        """Which inputs and which outputs of a node may be half, by their numbers."""
-        if node in self._wide:
-            return (lambda _: False), (lambda _: False)
-        if op.is_frn(node):
-            first = op.first_parameter(node.op_type)
-            return (lambda index: index < first), (lambda _: True)
-        opset = sites.opset(self._model)
-        exact = self._to == ir.DataType.BFLOAT16 and opset >= _BFLOAT16_OPSET
-        kinds = _kinds(
-            node.op_type,
-            self._model.opset_imports.get(node.domain, opset),
-            node.domain,
-            "tensor(bfloat16)" if exact else "tensor(float16)",
-        )
-        if kinds is None:
-            stay = _WIDE_INPUTS.get(node.op_type, ())
-            return (lambda index: index not in stay), (lambda _: True)
-        takes, gives = kinds
-        return (
-            lambda index: takes[min(index, len(takes) - 1)],  # the last may stand for several
-            lambda index: gives[min(index, len(gives) - 1)],
-        )
 
     def _state_types(self, node: ir.Node) -> None:
         """Has the attributes of a node tell that its output is half."""
@@ -243,93 +195,12 @@ class _Narrowing:
             graph.remove(node, safe=True)
 
 
-def _is_wide(node: ir.Node) -> bool:
-    """Whether a node stays float32 for what it is."""
-    if node.domain == "com.microsoft":
-        return node.op_type.startswith(_FOR_FLOAT32)
-    if node.domain not in ("", "ai.onnx"):
-        return False
-    return node.op_type in _WIDE_OPS or node.op_type.startswith(_OF_SEQUENCES)
-
-
 def _within(node: ir.Node) -> Iterator[ir.Node]:
     """The nodes in the graphs of a node, and in theirs."""
     for _, graph in sites.subgraphs(node):
         for inner in graph:
             yield inner
             yield from _within(inner)
-
-
-def _schema(op_type: str, version: int, domain: str) -> onnx.defs.OpSchema | None:
-    try:
-        return onnx.defs.get_schema(op_type, version, "" if domain == "ai.onnx" else domain)
-    except onnx.defs.SchemaError:
-        return None
-
-
-@functools.cache
-def _kinds(
-    op_type: str, version: int, domain: str, half_type: str
-) -> tuple[list[bool], list[bool]] | None:
-    """Which inputs and outputs may be of a type, by the op's schema; None: there is none."""
-    schema = _schema(op_type, version, domain)
-    if schema is None:
-        return None
-    allowed = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}
-    takes, gives = (
-        [half_type in allowed.get(each.type_str, [each.type_str]) for each in formal]
-        for formal in (schema.inputs, schema.outputs)
-    )
-    return takes or [False], gives or [False]
-
-
-def _dtypes(model: ir.Model) -> dict[ir.Value, ir.DataType | None]:
-    """The type of every tensor; where ONNX does not infer it, what the node before says, or what
-    that takes."""
-    shapes = Shapes(model)
-    found: dict[ir.Value, ir.DataType | None] = {}
-
-    def add(value: ir.Value, otherwise: ir.DataType | None = None) -> None:
-        if not isinstance(value.type, ir.SequenceType | ir.OptionalType):
-            found[value] = shapes.dtype(value) or otherwise
-
-    for scope in sites.scopes(model):
-        for value in (*scope.graph.inputs, *scope.graph.initializers.values()):
-            add(value)
-        for node in scope.graph:
-            for index, value in enumerate(node.outputs):
-                add(value, _given_on(node, index, found, sites.opset(model), model.opset_imports))
-    return found
-
-
-def _given_on(
-    node: ir.Node,
-    index: int,
-    dtypes: Mapping[ir.Value, ir.DataType | None],
-    opset: int,
-    imports: Mapping[str, int],
-) -> ir.DataType | None:
-    """The type of an output by the schema and the inputs' types; of an op without a schema, float32
-    where an input is."""
-    schema = _schema(node.op_type, imports.get(node.domain, opset), node.domain)
-    given = [None if value is None else dtypes.get(value) for value in node.inputs]
-    if schema is None:
-        integers = node.domain == "com.microsoft" and node.op_type.startswith(_GIVE_INTEGERS)
-        return WIDE if WIDE in given and not integers else None
-    if not schema.outputs or node.op_type.startswith(_OF_SEQUENCES):
-        return None
-    kind = schema.outputs[min(index, len(schema.outputs) - 1)].type_str
-    if kind == "tensor(float)":
-        return WIDE
-    if node.op_type in ("Bernoulli", "EyeLike", "RandomNormalLike", "RandomUniformLike"):
-        return ir.DataType(node.attributes.get_int("dtype", given[0] or ir.DataType.UNDEFINED))
-    formal = [each.type_str for each in schema.inputs]
-    alike = (
-        dtype
-        for i, dtype in enumerate(given)
-        if formal and formal[min(i, len(formal) - 1)] == kind and dtype is not None
-    )
-    return next(alike, None)
 
 
 def half(tensor: ir.TensorProtocol, to: ir.DataType) -> ir.LazyTensor:

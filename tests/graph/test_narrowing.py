@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from frn_onnx.errors import ModelError
-from frn_onnx.graph import narrowing, verify
+from frn_onnx.graph import op_types, verify
 from frn_onnx.graph.half import convert
 from frn_onnx.graph.runners import runner
 
@@ -394,6 +394,6 @@ def test_small_scales_of_quantisation(rng):
 
 def test_ops_without_a_schema_take_halves():
     """Those of ONNX Runtime's own, but for what it wants in float32."""
-    takes = narrowing._kinds("FusedConv", 1, "com.microsoft", "tensor(float16)")
+    takes = op_types._kinds("FusedConv", 1, "com.microsoft", "tensor(float16)")
     assert takes is None
-    assert narrowing._kinds("TopK", 11, "", "tensor(float16)") == ([True, False], [True, False])
+    assert op_types._kinds("TopK", 11, "", "tensor(float16)") == ([True, False], [True, False])

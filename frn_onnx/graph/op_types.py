@@ -1,0 +1,149 @@
+"""Which inputs and outputs of a node may be in half precision, and of what type they are.
+
+It is in an op's schema: what may be float16 there may be half. An op without a schema takes and gives
+halves, but for those of ONNX Runtime that are named here. Sequences and optional tensors stay float32,
+and so does what makes them: there is no Cast for them.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+
+import onnx
+import onnx_ir as ir
+
+from frn_onnx import op
+from frn_onnx.graph import sites
+from frn_onnx.graph.matcher.shapes import Shapes
+
+WIDE = ir.DataType.FLOAT
+# ONNX Runtime draws these in float32 and float64 alone on the CPU; the others name their type in
+# an attribute that need not be there.
+_WIDE_OPS = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+    | {"BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix"}
+    # Scales are often too small for float16. The others ONNX Runtime does not have in it, or they
+    # look at bits.
+    | {"DequantizeLinear", "QuantizeLinear", "BitCast", "EyeLike"}
+)
+_OF_SEQUENCES = ("Sequence", "Optional", "SplitToSequence", "ConcatFromSequence")
+# Of ONNX Runtime's own ops: those for float32 alone, by what their names begin with, and inputs
+# that stay float32 of others.
+_FOR_FLOAT32 = (
+    *("CDist", "Dequantize", "DynamicQuantize", "QAttention", "QEmbed", "QGemm", "QLinear"),
+    "Quantize",
+)
+_GIVE_INTEGERS = ("QGemm", "QLinear", "Quantize")
+_WIDE_INPUTS = {"GroupNorm": (1, 2), "SkipGroupNorm": (1, 2)}
+# From this opset on ops take bfloat16 wherever they take float16, but for a few.
+_BFLOAT16_OPSET = 22
+
+Slots = Callable[[int], bool]
+
+
+def is_wide(node: ir.Node) -> bool:
+    """Whether a node stays float32 for what it is."""
+    if node.domain == "com.microsoft":
+        return node.op_type.startswith(_FOR_FLOAT32)
+    if node.domain not in ("", "ai.onnx"):
+        return False
+    return node.op_type in _WIDE_OPS or node.op_type.startswith(_OF_SEQUENCES)
+
+
+def slots(node: ir.Node, model: ir.Model, half: ir.DataType) -> tuple[Slots, Slots]:
+    """Which inputs and which outputs of a node may be half, by their numbers."""
+    if op.is_frn(node):
+        first = op.first_parameter(node.op_type)
+        return (lambda index: index < first), (lambda _: True)
+    opset = sites.opset(model)
+    exact = half == ir.DataType.BFLOAT16 and opset >= _BFLOAT16_OPSET
+    kinds = _kinds(
+        node.op_type,
+        model.opset_imports.get(node.domain, opset),
+        node.domain,
+        "tensor(bfloat16)" if exact else "tensor(float16)",
+    )
+    if kinds is None:
+        stay = _WIDE_INPUTS.get(node.op_type, ())
+        return (lambda index: index not in stay), (lambda _: True)
+    takes, gives = kinds
+    return (
+        lambda index: takes[min(index, len(takes) - 1)],  # the last may stand for several
+        lambda index: gives[min(index, len(gives) - 1)],
+    )
+
+
+def never(_: int) -> bool:
+    """Of no input or output."""
+    return False
+
+
+def _schema(op_type: str, version: int, domain: str) -> onnx.defs.OpSchema | None:
+    try:
+        return onnx.defs.get_schema(op_type, version, "" if domain == "ai.onnx" else domain)
+    except onnx.defs.SchemaError:
+        return None
+
+
+@functools.cache
+def _kinds(
+    op_type: str, version: int, domain: str, half_type: str
+) -> tuple[list[bool], list[bool]] | None:
+    """Which inputs and outputs may be of a type, by the op's schema; None: there is none."""
+    schema = _schema(op_type, version, domain)
+    if schema is None:
+        return None
+    allowed = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}
+    takes, gives = (
+        [half_type in allowed.get(each.type_str, [each.type_str]) for each in formal]
+        for formal in (schema.inputs, schema.outputs)
+    )
+    return takes or [False], gives or [False]
+
+
+def dtypes(model: ir.Model) -> dict[ir.Value, ir.DataType | None]:
+    """The type of every tensor; where ONNX does not infer it, what the node before says, or what
+    that takes."""
+    shapes = Shapes(model)
+    found: dict[ir.Value, ir.DataType | None] = {}
+
+    def add(value: ir.Value, otherwise: ir.DataType | None = None) -> None:
+        if not isinstance(value.type, ir.SequenceType | ir.OptionalType):
+            found[value] = shapes.dtype(value) or otherwise
+
+    for scope in sites.scopes(model):
+        for value in (*scope.graph.inputs, *scope.graph.initializers.values()):
+            add(value)
+        for node in scope.graph:
+            for index, value in enumerate(node.outputs):
+                add(value, _given_on(node, index, found, sites.opset(model), model.opset_imports))
+    return found
+
+
+def _given_on(
+    node: ir.Node,
+    index: int,
+    dtypes: Mapping[ir.Value, ir.DataType | None],
+    opset: int,
+    imports: Mapping[str, int],
+) -> ir.DataType | None:
+    """The type of an output by the schema and the inputs' types; of an op without a schema, float32
+    where an input is."""
+    schema = _schema(node.op_type, imports.get(node.domain, opset), node.domain)
+    given = [None if value is None else dtypes.get(value) for value in node.inputs]
+    if schema is None:
+        integers = node.domain == "com.microsoft" and node.op_type.startswith(_GIVE_INTEGERS)
+        return WIDE if WIDE in given and not integers else None
+    if not schema.outputs or node.op_type.startswith(_OF_SEQUENCES):
+        return None
+    kind = schema.outputs[min(index, len(schema.outputs) - 1)].type_str
+    if kind == "tensor(float)":
+        return WIDE
+    if node.op_type in ("Bernoulli", "EyeLike", "RandomNormalLike", "RandomUniformLike"):
+        return ir.DataType(node.attributes.get_int("dtype", given[0] or ir.DataType.UNDEFINED))
+    formal = [each.type_str for each in schema.inputs]
+    alike = (
+        dtype
+        for i, dtype in enumerate(given)
+        if formal and formal[min(i, len(formal) - 1)] == kind and dtype is not None
+    )
+    return next(alike, None)
