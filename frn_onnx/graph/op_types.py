@@ -1,8 +1,8 @@
 """Which inputs and outputs of a node may be in half precision, and of what type they are.
 
-It is in an op's schema: what may be float16 there may be half. An op without a schema takes and gives
-halves, but for those of ONNX Runtime that are named here. Sequences and optional tensors stay float32,
-and so does what makes them: there is no Cast for them.
+It is in an op's schema: what may be float16 there may be half. An op without a schema takes and
+gives halves, but for those of ONNX Runtime that are named here. Sequences and optional tensors stay
+float32, and so does what makes them: there is no Cast for them.
 """
 
 import functools
