@@ -133,12 +133,14 @@ def check_output(path: str | os.PathLike, *sources: object) -> None:
             in, must not be overwritten.
 
     Raises:
-        ModelError: ``path`` is a folder, one of the inputs, or in a folder that is missing or
-            may not be written to.
+        ModelError: ``path`` is a folder, a device or a pipe, one of the inputs, or in a folder
+            that is missing or may not be written to.
     """
     path = Path(os.path.realpath(path))
     if path.is_dir():
         raise ModelError(f"{path}: expected the path of a file to write, this is a folder")
+    if path.exists() and not path.is_file():  # which would be replaced
+        raise ModelError(f"{path}: expected the path of a file, this is a device, pipe or socket")
     if not path.parent.is_dir():
         raise ModelError(f"{path}: the folder {path.parent} does not exist; create it first")
     if not os.access(path.parent, os.W_OK):

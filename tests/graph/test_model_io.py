@@ -316,6 +316,15 @@ class TestOutput:
         with pytest.raises(ModelError, match="this is a folder"):
             model_io.save(cnn, tmp_path)
 
+    def test_what_is_no_file_is_not_replaced(self, cnn, tmp_path):
+        """As root /dev/null would become a file."""
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "link").symlink_to(tmp_path / "pipe")
+        for name in ("pipe", "link"):
+            with pytest.raises(ModelError, match=r"pipe: expected the path of a file, this is a"):
+                model_io.save(cnn, tmp_path / name)
+        assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
     def test_no_permission(self, cnn, tmp_path):
         tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,8 +23,9 @@ def build(source: str, name: str, sanitizers: str, options: Sequence[str], *targ
     for tool in ("c++", "cmake", "ninja"):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}")
-    probe = ["c++", f"-fsanitize={sanitizers}", "-x", "c++", "-", "-o", "/dev/null"]
-    result = subprocess.run(probe, input="int main() {}", capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as made:  # never /dev/null: root replaces it
+        probe = ["c++", f"-fsanitize={sanitizers}", "-x", "c++", "-", "-o", f"{made}/probe"]
+        result = subprocess.run(probe, input="int main() {}", capture_output=True, text=True)
     if result.returncode != 0:
         reason = result.stderr.strip()[-200:]
         pytest.skip(f"this compiler has no runtime for -fsanitize={sanitizers}: {reason}")
