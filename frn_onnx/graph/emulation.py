@@ -11,21 +11,22 @@ import onnx_ir as ir
 from frn_onnx.graph import functions, sites, tensors
 from frn_onnx.graph.edit import FreeNames, take_over
 from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.op_types import TYPE_ATTRIBUTES, WIDE, retyped
 
 HALVES = (ir.DataType.BFLOAT16, ir.DataType.FLOAT16)
-_WIDE = ir.DataType.FLOAT
-# The attributes that name a type.
-_TYPE_ATTRIBUTES = ("to", "dtype")
 
 
 def halves_in(model: ir.Model) -> list[ir.DataType]:
     """Those of the two types in which a model takes, holds or makes anything."""
     found = {value.dtype for value in model.graph.inputs}
     found |= {tensor.dtype for tensor in sites.tensors(model)}
-    for node in sites.nodes(model):
-        named = (node.attributes[name] for name in _TYPE_ATTRIBUTES if name in node.attributes)
-        found |= {ir.DataType(attribute.value) for attribute in named if not attribute.is_ref()}
-    return [dtype for dtype in HALVES if dtype in found]
+    named = [
+        node.attributes[name].value  # of another domain's op it may be anything
+        for node in sites.nodes(model)
+        for name in TYPE_ATTRIBUTES
+        if name in node.attributes
+    ]
+    return [dtype for dtype in HALVES if dtype in found or dtype in named]
 
 
 def emulated(model: ir.Model) -> ir.Model:
@@ -47,17 +48,6 @@ def emulated(model: ir.Model) -> ir.Model:
     return copy
 
 
-def retyped(
-    type_: ir.TypeProtocol | None, old: ir.DataType, new: ir.DataType
-) -> ir.TypeProtocol | None:
-    """The type of a tensor, a sequence, or an optional one, with another type of elements."""
-    if isinstance(type_, ir.TensorType) and type_.dtype == old:
-        return ir.TensorType(new, denotation=type_.denotation)
-    if isinstance(type_, ir.SequenceType | ir.OptionalType):
-        return type(type_)(retyped(type_.elem_type, old, new), denotation=type_.denotation)
-    return type_
-
-
 def _widen(scope: sites.Scope, narrow: ir.DataType) -> None:
     """Makes float32 of all that is stated to be of a type."""
 
@@ -65,26 +55,26 @@ def _widen(scope: sites.Scope, narrow: ir.DataType) -> None:
         def values() -> ir.Tensor:
             return ir.Tensor(tensors.read(tensor).numpy().astype(np.float32))
 
-        return tensors.lazy(tensor, values, _WIDE) if tensor.dtype == narrow else tensor
+        return tensors.lazy(tensor, values, WIDE) if tensor.dtype == narrow else tensor
 
     constants = scope.graph.initializers.values()
     for value in (*scope.values(), *constants):
-        value.type = retyped(value.type, narrow, _WIDE)
+        value.type = retyped(value.type, narrow, WIDE)
     for value in constants:
         if value.const_value is not None:
             value.const_value = wide(value.const_value)
     for node in scope.graph:
         sites.change_tensors(node, wide)
-        for name in _TYPE_ATTRIBUTES:
+        for name in TYPE_ATTRIBUTES:
             if name in node.attributes and node.attributes[name].value == narrow:
-                node.attributes[name] = ir.AttrInt64(name, _WIDE.value)
+                node.attributes[name] = ir.AttrInt64(name, WIDE.value)
 
 
 def _round(value: ir.Value, narrow: ir.DataType, names: FreeNames) -> None:
     """Puts a value through a type, under its own name."""
     node = value.producer()
     rounded = ir.node("Cast", [value], {"to": narrow.value})
-    wide = ir.node("Cast", [rounded.outputs[0]], {"to": _WIDE.value})
+    wide = ir.node("Cast", [rounded.outputs[0]], {"to": WIDE.value})
     take_over(value, wide.outputs[0])
     rounded.replace_input_with(0, value)
     value.name = names.free(f"{wide.outputs[0].name}/unrounded")

@@ -16,11 +16,8 @@ import onnx_ir as ir
 from frn_onnx.errors import FrnWarning
 from frn_onnx.graph import op_types, precision, sites, tensors
 from frn_onnx.graph.edit import FreeNames, take_over
-from frn_onnx.graph.emulation import retyped
-from frn_onnx.graph.op_types import WIDE
+from frn_onnx.graph.op_types import TYPE_ATTRIBUTES, WIDE, retyped
 
-# Attributes that name the type of an output.
-_TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "output_datatype")
 _CAST_OPSET = 13  # where nothing else of a model is of the standard domain
 # These take any type and give none of it on: no Cast is needed in front of them.
 _INDIFFERENT = frozenset({"Cast", "Shape", "Size"})
@@ -108,7 +105,7 @@ class _Narrowing:
 
     def _state_types(self, node: ir.Node) -> None:
         """Has the attributes of a node tell that its output is half."""
-        for name in _TYPE_ATTRIBUTES:
+        for name in TYPE_ATTRIBUTES:
             if name in node.attributes and node.attributes[name].value == WIDE:
                 node.attributes[name] = ir.AttrInt64(name, self._to.value)
         if node.op_type == "ConstantOfShape":

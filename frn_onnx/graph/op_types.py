@@ -16,6 +16,8 @@ from frn_onnx.graph import sites
 from frn_onnx.graph.matcher.shapes import Shapes
 
 WIDE = ir.DataType.FLOAT
+# Attributes that name the type of an output.
+TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "output_datatype")
 # ONNX Runtime draws these in float32 and float64 alone on the CPU; the others name their type in
 # an attribute that need not be there.
 _WIDE_OPS = frozenset(
@@ -147,3 +149,14 @@ def _given_on(
         if formal and formal[min(i, len(formal) - 1)] == kind and dtype is not None
     )
     return next(alike, None)
+
+
+def retyped(
+    type_: ir.TypeProtocol | None, old: ir.DataType, new: ir.DataType
+) -> ir.TypeProtocol | None:
+    """The type of a tensor, a sequence, or an optional one, with another type of elements."""
+    if isinstance(type_, ir.TensorType) and type_.dtype == old:
+        return ir.TensorType(new, denotation=type_.denotation)
+    if isinstance(type_, ir.SequenceType | ir.OptionalType):
+        return type(type_)(retyped(type_.elem_type, old, new), denotation=type_.denotation)
+    return type_

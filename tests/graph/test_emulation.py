@@ -108,10 +108,12 @@ def test_the_model_stays_as_it_is(name):
         ("(float[N] x) => (float16[N] y) { y = Cast <to = 10> (x) }", "FLOAT16"),
         ("(float16[N] x) => (bfloat16[N] y) { y = Cast <to = 16> (x) }", "BFLOAT16 FLOAT16"),
         ("(float[N] x) => (double[N] y) { y = Cast <to = 11> (x) }", ""),
+        # Of another domain's op these attributes may be anything.
+        ("(float[N] x) => (float[N] y) { y = other.Op <dtype = \"half\", to = 1.5> (x) }", ""),
     ],
 )
 def test_where_it_is(body, found):
-    text = f'<ir_version: 10, opset_import: ["": 18]> g {body}'
+    text = f'<ir_version: 10, opset_import: ["": 18, "other": 1]> g {body}'
     halves = emulation.halves_in(ir.from_proto(onnx.parser.parse_model(text)))
     assert " ".join(dtype.name for dtype in halves) == found
 
