@@ -53,9 +53,8 @@ inline std::string Cure(cudaError_t error) {
              "FRN_ONNX_CMAKE_ARGS=-DFRN_ONNX_CUDA_ARCHITECTURES=native.";
     case cudaErrorInsufficientDriver:
       return " The driver is older than the CUDA that this library was built with "
-             "(frn_onnx.build_info()[\"cuda\"]). Update it, or build the library with a toolkit "
-             "that "
-             "the driver knows.";
+             "(frn_onnx.build_info()[\"cuda\"]). Update it, or build the library with a CUDA "
+             "toolkit that the driver knows.";
     default:
       return "";
   }
