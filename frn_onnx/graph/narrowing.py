@@ -88,10 +88,9 @@ class _Narrowing:
                 if value.const_value is not None:  # a default
                     value.const_value = half(value.const_value, self._to)
         for node in graph:
-            takes, gives = op_types.slots(node, self._model, self._to)
-            if node in self._wide:
-                takes = gives = op_types.never
-            either = node.op_type in _INDIFFERENT and node not in self._wide
+            wide = node in self._wide
+            takes, gives = op_types.NONE if wide else op_types.slots(node, self._model, self._to)
+            either = not wide and sites.is_standard(node) and node.op_type in _INDIFFERENT
             for index, value in enumerate(node.inputs):
                 if value in self._uses:
                     use = _Use(node, index, None if either else takes(index))
@@ -101,7 +100,7 @@ class _Narrowing:
                 self._half |= made
                 self._state_types(node)
             for _, inner in sites.subgraphs(node):
-                self._plan(inner, () if node in self._wide else inner.inputs)
+                self._plan(inner, () if wide else inner.inputs)
 
     def _state_types(self, node: ir.Node) -> None:
         """Has the attributes of a node tell that its output is half."""
@@ -178,7 +177,9 @@ class _Narrowing:
     def _skip_idle_casts(self, graph: ir.Graph) -> None:
         """Takes out the Casts to and from float32 of what is half on both sides."""
         for node in list(graph):
-            if node.op_type != "Cast" or node.attributes["to"].value != self._to:
+            if not sites.is_standard(node) or node.op_type != "Cast":
+                continue
+            if node.attributes["to"].value != self._to:
                 continue
             (x,), (y,) = node.inputs, node.outputs
             if x is None or x.dtype != self._to:

@@ -72,7 +72,7 @@ def _nodes(model: ir.Model) -> list[ir.Node]:
 
 
 def _is_random(node: ir.Node) -> bool:
-    if node.domain not in ("", "ai.onnx"):
+    if not sites.is_standard(node):
         return False
     training = len(node.inputs) > _TRAINING_MODE and node.inputs[_TRAINING_MODE] is not None
     return node.op_type in _RANDOM or (node.op_type == "Dropout" and training)

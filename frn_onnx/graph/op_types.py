@@ -40,13 +40,15 @@ _WIDE_INPUTS = {"GroupNorm": (1, 2), "SkipGroupNorm": (1, 2)}
 _BFLOAT16_OPSET = 22
 
 Slots = Callable[[int], bool]
+# Of a node that stays float32: no input and no output.
+NONE: tuple[Slots, Slots] = (lambda _: False, lambda _: False)
 
 
 def is_wide(node: ir.Node) -> bool:
     """Whether a node stays float32 for what it is."""
     if node.domain == "com.microsoft":
         return node.op_type.startswith(_FOR_FLOAT32)
-    if node.domain not in ("", "ai.onnx"):
+    if not sites.is_standard(node):
         return False
     return node.op_type in _WIDE_OPS or node.op_type.startswith(_OF_SEQUENCES)
 
@@ -72,11 +74,6 @@ def slots(node: ir.Node, model: ir.Model, half: ir.DataType) -> tuple[Slots, Slo
         lambda index: takes[min(index, len(takes) - 1)],  # the last may stand for several
         lambda index: gives[min(index, len(gives) - 1)],
     )
-
-
-def never(_: int) -> bool:
-    """Of no input or output."""
-    return False
 
 
 def _schema(op_type: str, version: int, domain: str) -> onnx.defs.OpSchema | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import onnx_ir as ir
 
 from frn_onnx.graph import sites
+from frn_onnx.graph.edit import constant
 from frn_onnx.graph.matcher.constants import Constants
 
 # These square by themselves.
@@ -30,11 +31,13 @@ _ARITHMETIC = frozenset(
     {"Abs", "Add", "Clip", "Div", "Max", "Mean", "Min", "Mul", "Neg", "Pow", "Reciprocal", "Relu"}
     | {"Sub", "Sum"}
 )
-_OF_STATISTICS = _MOVES | _ARITHMETIC | _REDUCTIONS | _ROOTS | {"Exp"}
+# What a square goes through, and what is done to a statistic.
+_OF_SQUARES = _MOVES | _ARITHMETIC | _REDUCTIONS
+_OF_STATISTICS = _OF_SQUARES | _ROOTS | {"Exp"}
 # What may be as small as to vanish, or as large as to overflow, where it meets a count.
 _SCALING = frozenset({"Div", "Mul"})
-# What else is done to positions, sizes and angles.
-_OF_NUMBERS = frozenset({"Ceil", "Cos", "Exp", "Floor", "Log", "Mod", "Round", "Sin", "Sqrt"})
+# What is done to positions, sizes and angles.
+_OF_NUMBERS = _OF_STATISTICS | {"Ceil", "Cos", "Floor", "Mod", "Round", "Sin"}
 _INTEGERS = frozenset(
     {ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT16}
     | {ir.DataType.UINT32, ir.DataType.UINT64}
@@ -56,7 +59,7 @@ def wide_nodes(model: ir.Model, dtype: Dtype) -> set[ir.Node]:
     found: set[ir.Node] = set()
     roots: set[ir.Node] = set()
     for node in sites.nodes(model):
-        if node.domain not in ("", "ai.onnx"):
+        if not sites.is_standard(node):
             continue
         if node.op_type in _NORMS:
             roots.add(node)
@@ -70,10 +73,13 @@ def _is_square(node: ir.Node, constants: Constants) -> bool:
         return True
     if node.op_type in ("Einsum", "Mul"):
         return len(node.inputs) == 2 and _are_alike(node.inputs[0], node.inputs[1])
-    if node.op_type == "Pow":
-        exponent = constants.get(node.inputs[1])
-        return exponent is not None and exponent.size == 1 and exponent.item() in (2, 4)
-    return False
+    return _exponent(node, constants) in (2, 4)
+
+
+def _exponent(node: ir.Node, constants: Constants) -> float | None:
+    """Of a Pow by one number."""
+    exponent = constants.get(node.inputs[1]) if node.op_type == "Pow" else None
+    return exponent.item() if exponent is not None and exponent.size == 1 else None
 
 
 def _are_alike(a: ir.Value | None, b: ir.Value | None, depth: int = _DEPTH) -> bool:
@@ -86,7 +92,7 @@ def _are_alike(a: ir.Value | None, b: ir.Value | None, depth: int = _DEPTH) -> b
         one is not None
         and other is not None
         and (one.domain, one.op_type) == (other.domain, other.op_type)
-        and one.op_type in _MOVES | _ARITHMETIC | _REDUCTIONS
+        and one.op_type in _OF_SQUARES
         and a.index() == b.index()
         and len(one.inputs) == len(other.inputs)
         and str(one.attributes) == str(other.attributes)
@@ -108,24 +114,18 @@ def _from_square(square: ir.Node, constants: Constants, roots: set[ir.Node]) -> 
     found, stack, reduces = {square}, [square], False
     while stack:
         node = stack.pop()
-        reduces = reduces or node.op_type in _REDUCTIONS | _ROOTS
+        reduces = reduces or node.op_type in _REDUCTIONS
         for user in _users(node):
             if user in found:
                 continue
-            if user.op_type in _ROOTS or _is_root(user, constants):
+            exponent = _exponent(user, constants)
+            if user.op_type in _ROOTS or (exponent is not None and abs(exponent) <= 0.5):
                 reduces = True
                 roots.add(user)
-            elif user.op_type in _MOVES | _ARITHMETIC | _REDUCTIONS:
+            elif user.op_type in _OF_SQUARES:
                 found.add(user)
                 stack.append(user)
     return found if reduces else set()
-
-
-def _is_root(node: ir.Node, constants: Constants) -> bool:
-    if node.op_type != "Pow":
-        return False
-    exponent = constants.get(node.inputs[1])
-    return exponent is not None and exponent.size == 1 and abs(exponent.item()) <= 0.5
 
 
 def _after_roots(roots: set[ir.Node]) -> set[ir.Node]:
@@ -150,14 +150,14 @@ def _of_integers(model: ir.Model, dtype: Dtype) -> set[ir.Node]:
     numbers: set[ir.Value] = set()
     found: set[ir.Node] = set()
     for node in sites.nodes(model):
-        if node.domain not in ("", "ai.onnx"):
+        if not sites.is_standard(node):
             continue
         given = [v for v in node.inputs if v is not None and not _is_constant(v)]
         if node.op_type == "Cast" and given and dtype(given[0]) in _INTEGERS:
             alone = True
         else:
             met = [value for value in given if value in numbers]
-            if not met or node.op_type not in _MOVES | _ARITHMETIC | _REDUCTIONS | _OF_NUMBERS:
+            if not met or node.op_type not in _OF_NUMBERS:
                 continue
             floats = (v for v in given if dtype(v) == ir.DataType.FLOAT)
             alone = all(value in numbers for value in floats)
@@ -171,17 +171,15 @@ def _of_integers(model: ir.Model, dtype: Dtype) -> set[ir.Node]:
 
 def _is_constant(value: ir.Value, depth: int = _DEPTH) -> bool:
     """Whether a value is, or is made of, initializers and Constants; none is read for that."""
+    if constant(value) is not None:
+        return True
     node = value.producer()
-    if node is None:
-        return value.is_initializer() and not value.is_graph_input()
-    given = [each for each in node.inputs if each is not None]
-    if not given:
-        return node.op_type == "Constant"
-    return depth > 0 and all(_is_constant(each, depth - 1) for each in given)
+    given = [] if node is None else [each for each in node.inputs if each is not None]
+    return depth > 0 and bool(given) and all(_is_constant(each, depth - 1) for each in given)
 
 
 def _users(node: ir.Node) -> Iterator[ir.Node]:
     for output in node.outputs:
         for user, _ in output.uses():
-            if user.domain in ("", "ai.onnx"):
+            if sites.is_standard(user):
                 yield user

@@ -97,10 +97,10 @@ def onnx_runner(source: model_io.Source) -> Runner:
     model = model_io.load(source)
     label = os.fspath(source) if isinstance(source, str | os.PathLike) else model.graph.name or ""
     halves = emulation.halves_in(model)
-    if ir.DataType.BFLOAT16 not in halves:
-        as_it_is = _plain(source, model, label)  # float16, too, ONNX Runtime must take
     if not halves:
-        return as_it_is
+        return _plain(source, model, label)
+    if ir.DataType.BFLOAT16 not in halves:
+        _plain(source, model, label)  # ONNX Runtime has to take the file as it is, too
     emulated = emulation.emulated(model)
     return _in_halves(_plain(emulated, emulated, label), model)
 

@@ -109,7 +109,7 @@ def test_the_model_stays_as_it_is(name):
         ("(float16[N] x) => (bfloat16[N] y) { y = Cast <to = 16> (x) }", "BFLOAT16 FLOAT16"),
         ("(float[N] x) => (double[N] y) { y = Cast <to = 11> (x) }", ""),
         # Of another domain's op these attributes may be anything.
-        ("(float[N] x) => (float[N] y) { y = other.Op <dtype = \"half\", to = 1.5> (x) }", ""),
+        ('(float[N] x) => (float[N] y) { y = other.Op <dtype = "half", to = 1.5> (x) }', ""),
     ],
 )
 def test_where_it_is(body, found):

@@ -313,6 +313,15 @@ def test_behind_ops_that_onnx_does_not_know(case, keep):
     assert verify(model, convert(model, keep_io_types=keep)).ok
 
 
+def test_another_domains_op_of_a_standard_name():
+    """It need not have the standard one's attributes."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 18, "other": 1]> '
+        "g (float[2,3] x) => (float[2,3] y) { h = other.Cast (x) y = Relu (h) }"
+    )
+    assert kinds(convert(model, keep_io_types=False)) == ["Cast", "Relu"]
+
+
 def test_a_model_without_standard_ops():
     model = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["ai.onnx.ml": 3]> g (float[2,3] x) => (float[2,3] y) '
