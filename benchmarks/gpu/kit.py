@@ -68,7 +68,7 @@ def pack_onnxruntime(wheel: Path, architecture: int, path: Path) -> None:
 
 def add_wheel(python: str, folder: Path) -> None:
     """The newest of the package's own wheels for that Python in dist/."""
-    found = sorted((ROOT / "dist").glob(f"frn_onnx-*-cp{python.replace('.', '')}-*_x86_64.whl"))
+    found = list((ROOT / "dist").glob(f"frn_onnx-*-cp{python.replace('.', '')}-*_x86_64.whl"))
     if not found:
         print(f"no wheel for Python {python} in dist/: the stage `wheel` will fail")
         return
