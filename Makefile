@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 # Relative: make takes a space in a folder's name for the end of the name.
 BIN := $(VENV)/bin
-PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Python compiles what it imports; all there is would take longer than fetching and unpacking it.
+INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip --quiet --disable-pip-version-check install --no-compile
 # ARGS are handed to the command behind a target: make test ARGS="tests/native -k nhwc"
 ARGS ?=
 NATIVE_SOURCES := $(shell find custom_ops -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.ver' -o -name CMakeLists.txt)
@@ -20,12 +21,12 @@ setup: $(VENV)/.setup
 $(VENV)/.tools: constraints.txt
 	@$(PYTHON) custom_ops/prerequisites.py
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install pip setuptools wheel cmake ninja pybind11
+	$(INSTALL) pip setuptools wheel cmake ninja pybind11
 	@touch $@
 
 # The package as an editable install with everything it can use; the native build is incremental.
 $(VENV)/.setup: $(VENV)/.tools pyproject.toml setup.py $(NATIVE_SOURCES)
-	$(PIP) install --no-build-isolation --editable '.[dev]'
+	$(INSTALL) --no-build-isolation --editable '.[dev]'
 	@touch $@
 
 demo: setup
@@ -105,7 +106,7 @@ gpu-kit: setup
 # dist/: the source distribution and the wheel for this machine, or for ARGS, names of
 # wheels/targets.py.
 wheel: $(VENV)/.tools
-	$(PIP) install ziglang
+	$(INSTALL) ziglang
 	$(BIN)/python wheels/build.py $(ARGS)
 
 # The wheel in dist/ for this machine, in an empty environment and away from the source.

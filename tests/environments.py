@@ -100,8 +100,9 @@ def python(name: str) -> Path:
         _give_up(f"the environment {name!r} is not there; FRN_ONNX_REQUIRE_ENVS=1 makes it, 1 GB")
     with locked(name):
         if not is_made(name):
-            subprocess.run([sys.executable, "-m", "venv", "--clear", folder(name)], check=True)
-            result = pip(interpreter, "install", "--constraint", _pins(name), *PACKAGES[name])
+            options = ("--clear", "--without-pip")
+            subprocess.run([sys.executable, "-m", "venv", *options, folder(name)], check=True)
+            result = install(interpreter, "--constraint", _pins(name), *PACKAGES[name])
             if result.returncode:
                 _give_up(f"the environment {name!r} cannot be made: {result.stderr.strip()[-500:]}")
             (folder(name) / ".complete").touch()
@@ -148,16 +149,22 @@ def run(name: str, *args: str | Path, timeout: float = 120) -> str:
     return result.stdout
 
 
-def pip(interpreter: str | Path, *args: str | Path) -> subprocess.CompletedProcess[str]:
+def install(interpreter: str | Path, *args: str | Path) -> subprocess.CompletedProcess[str]:
+    """Installs packages for an interpreter that needs no pip of its own, whatever comes of it."""
+    # Compiling every file, used or not, takes longer than fetching and unpacking them.
+    return pip("--python", interpreter, "install", "--no-compile", *args)
+
+
+def pip(*args: str | Path) -> subprocess.CompletedProcess[str]:
     """Runs pip quietly, whatever comes of it."""
-    command = [interpreter, "-m", "pip", "--quiet", "--disable-pip-version-check", *args]
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *args]
     return subprocess.run(command, capture_output=True, text=True)
 
 
 def pin(name: str) -> None:
     """Writes the versions that an environment would get today; installs nothing."""
     options = ("install", "--dry-run", "--ignore-installed", "--report", "-")
-    result = pip(sys.executable, *options, *PACKAGES[name])
+    result = pip(*options, *PACKAGES[name])
     if result.returncode:
         raise SystemExit(result.stderr)
     found = [entry["metadata"] for entry in json.loads(result.stdout)["install"]]

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +43,7 @@ def wheel(tmp_path_factory) -> Path:
     with environments.locked("wheel"):
         if not (made := list(folder.glob("*.whl"))):
             result = environments.pip(
-                sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, environments.ROOT
+                "wheel", "--no-deps", "--wheel-dir", folder, environments.ROOT
             )
             if "No matching distribution found" in result.stderr and not environments.required():
                 pytest.skip("the wheel's build requirements cannot be fetched")
@@ -60,7 +59,7 @@ def environment(wheel):
     def make(name: str) -> Environment:
         python = environments.python(name)
         # The wheel is new in every run, what it needs is there already.
-        result = environments.pip(python, "install", "--force-reinstall", "--no-deps", wheel)
+        result = environments.install(python, "--force-reinstall", "--no-deps", wheel)
         assert result.returncode == 0, result.stderr
         return Environment(python)
 
