@@ -115,6 +115,26 @@ class TestOtherConsumers:
         graph("Exp", graph.x)
         assert op_types(fuse(graph.model(graph.y()), form="custom").model) == ["Exp", FRN]
 
+    @pytest.mark.parametrize("first", ["FRN", "other"])
+    def test_another_norm_of_the_same_square_is_added(self, graph, params, rng, first):
+        """The other one, over the channels, says what it is; the sum is neither."""
+        square = graph.square()
+        graph.square = lambda: square
+        if first == "FRN":
+            y = graph.normal()
+        mean = graph.reduce("ReduceMean", square, (1,))
+        other = graph(
+            "Div", graph.x, graph("Sqrt", graph("Add", mean, graph.scalar(params.epsilon)))
+        )
+        if first == "other":
+            y = graph.normal()
+        model = graph.model(graph("Add", y, other))
+        result = fuse(model, form="custom")
+        assert [fused.axes for fused in result.fused] == [(2, 3)]
+        (skipped,) = result.skipped
+        assert skipped.reason.startswith("its mean runs over axes (1,) of x only")
+        assert_same_outputs(model, data(rng, NCHW), params)
+
 
 class TestChains:
     def test_frn_of_frn(self, graph, params, rng):

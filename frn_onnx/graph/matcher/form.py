@@ -239,17 +239,17 @@ def add(a: Form, b: Form, axes: Axes) -> Form | None:
             # An epsilon that is 0, as 1e-16 is in float16, was added all the same.
             epsilon = np.zeros(())
         return _finite(a.but(axes=axes, offset=offset, threshold=threshold, epsilon=epsilon))
+    # With another flaw it is another function: the mean over other axes, for example.
     same = (
-        (a.x_power, a.magnitude, a.nu_power, a.over, a.sizes, a.channels)
-        == (b.x_power, b.magnitude, b.nu_power, b.over, b.sizes, b.channels)
+        (a.x_power, a.magnitude, a.nu_power, a.over, a.sizes, a.channels, a.flaw)
+        == (b.x_power, b.magnitude, b.nu_power, b.over, b.sizes, b.channels, b.flaw)
         and a.threshold is None
         and b.threshold is None
         and (not a.nu_power or _equal(a.epsilon, b.epsilon))
     )
     if not same:
         return None
-    flaw = a.flaw or b.flaw
-    return a.but(axes=axes, scale=a.scale + b.scale, offset=a.offset + b.offset, flaw=flaw)
+    return a.but(axes=axes, scale=a.scale + b.scale, offset=a.offset + b.offset)
 
 
 def negate(a: Form) -> Form | None:

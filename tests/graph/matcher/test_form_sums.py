@@ -46,16 +46,17 @@ class TestAdd:
 
     def test_two_multiples_of_one_function(self):
         a = Y.but(scale=np.asarray(2.0), offset=np.asarray(1.0))
-        b = Y.but(scale=np.asarray(3.0), offset=np.asarray(4.0), flaw="b")
-        expected = Y.but(scale=np.asarray(5.0), offset=np.asarray(5.0), flaw="b")
+        b = Y.but(scale=np.asarray(3.0), offset=np.asarray(4.0))
+        expected = Y.but(scale=np.asarray(5.0), offset=np.asarray(5.0))
         assert_same(fm.add(a, b, FULL), expected)
-        assert fm.add(a.but(flaw="a"), b, FULL).flaw == "a"
+        assert fm.add(a.but(flaw="f"), b.but(flaw="f"), FULL).flaw == "f"
 
     @pytest.mark.parametrize(
         ("a", "b"),
         [
             (X, SQUARE),
             (X, Y),
+            (Y, Y.but(flaw="its mean runs over axes (1,)")),
             (MEAN, MEAN.but(over=frozenset({2}))),
             (MEAN, MEAN.but(sizes=COUNT)),
             (NU2.but(channels=3), NU2.but(channels=4)),
