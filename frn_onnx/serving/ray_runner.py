@@ -16,6 +16,17 @@ from typing import Any
 from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
 from frn_onnx.serving.embedded import url
 
+# What Ray reads when it is imported.
+_RAY_SETTINGS = {
+    # A server should not report to anyone unless asked to.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Its 5 s are over before a proxy is there on a machine that is busy or has just been set up,
+    # and a first proxy that is killed fails the whole start; after 60 s Ray gives up anyway.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    # Ray's workers are nice to whatever else runs, by 15: replicas would start and answer when
+    # all of that is done.
+    "RAY_worker_niceness": "0",
+}
 _START_SECONDS = 600
 _POLL_SECONDS = 0.2
 
@@ -31,11 +42,11 @@ def serve_config(path: str | os.PathLike, *, on_ready: Callable[[str], None]) ->
 
     Raises:
         ArgumentError: the file is not such a YAML, or asks for more than this machine has.
-        ModelError: an application did not start; the message is Ray's.
+        ModelError: Ray Serve or an application did not start; the message is Ray's.
         DependencyError: the extra ``ray`` is not installed.
     """
-    # Read by Ray when it is imported; a server should not report to anyone unless asked to.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in _RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
         import yaml
@@ -54,7 +65,7 @@ def serve_config(path: str | os.PathLike, *, on_ready: Callable[[str], None]) ->
     handlers = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         _check_room(schema, ray.cluster_resources())
-        ServeSubmissionClient(f"http://{context.dashboard_url}").deploy_applications(config)
+        _deploy(ServeSubmissionClient(f"http://{context.dashboard_url}"), config)
         names = [application.name for application in schema.applications]
         if _wait(serve, names, stop):
             http = schema.http_options
@@ -87,6 +98,16 @@ def _check_room(schema: Any, has: dict[str, float]) -> None:
                 f"the replicas ask for {number:g} {kind}s, and this machine has "
                 f"{has.get(kind, 0):g}; lower num_replicas, num_cpus or num_gpus in the YAML"
             )
+
+
+def _deploy(client: Any, config: dict) -> None:
+    """Hands the applications to Ray Serve, which starts its controller and its proxy first."""
+    try:
+        client.deploy_applications(config)
+    except RuntimeError as error:
+        # Ray's dashboard answers with the traceback of what went wrong in it, and a full stop.
+        *_, last = str(error).rstrip(" .\n").splitlines()
+        raise ModelError(f"Ray Serve did not start: {last.strip()}") from error
 
 
 def _reason(application: Any) -> str:

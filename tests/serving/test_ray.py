@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -310,6 +311,13 @@ def replicas(server) -> set[int]:
 
 
 @pytest.mark.ray
+def test_replicas_are_no_background_jobs(server):
+    """Ray's workers let everything else on a machine go first unless they are told not to."""
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert {os.getpriority(os.PRIO_PROCESS, replica) for replica in replicas(server)} == {own}
+
+
+@pytest.mark.ray
 def test_shutdown_answers_what_is_in_flight(tmp_path):
     path = tmp_path / "app.yaml"
     slow = options(example_models.slow(tmp_path), max_wait=60)
@@ -334,15 +342,17 @@ def test_shutdown_answers_what_is_in_flight(tmp_path):
 @pytest.mark.ray
 def test_what_cannot_start_says_why(tmp_path):
     path = tmp_path / "app.yaml"
-    text = ray_config.render(
-        [options(example_models.sequence_output(tmp_path))], Scale(), port=processes.free_port()
-    )
+    taken = socket.create_server(("127.0.0.1", 0))
+    ports = (processes.free_port(), taken.getsockname()[1])
+    models = [options(example_models.sequence_output(tmp_path))]
+    text, text_of_taken = (ray_config.render(models, Scale(), port=port) for port in ports)
     for content, expected in (
         ("applications: 3", "is not a Ray Serve config"),
         ("{", "is not a Ray Serve config"),
         (text, "cannot be served: its output 'y' is a seq(tensor(float))"),
         (text.replace("num_gpus: 0", "num_gpus: 99"), "the replicas ask for 99 GPUs"),
         (text.replace("threads: 1", "thread: 1"), "the args of a model must be among model, name"),
+        (text_of_taken, "Ray Serve did not start: RuntimeError: Failed to bind to address '127.0"),
     ):
         path.write_text(content)
         result = subprocess.run(
@@ -354,3 +364,5 @@ def test_what_cannot_start_says_why(tmp_path):
         )
         assert result.returncode == 1, result.stderr
         assert expected in result.stderr
+        assert "Traceback" not in result.stderr
+    taken.close()
