@@ -2,6 +2,8 @@
 
 import argparse
 
+from frn_onnx.errors import ArgumentError
+
 
 def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
@@ -25,6 +27,11 @@ def run(args: argparse.Namespace) -> int:
 
     from frn_onnx.runtime import doctor
 
+    if args.provider and args.model is None:
+        raise ArgumentError(
+            "--provider is for the session of a model: frn-onnx doctor MODEL.onnx --provider "
+            + args.provider[0]
+        )
     report = doctor.examine(args.model, args.provider)
     if args.json:
         print(json.dumps(report.to_dict(), indent=2))

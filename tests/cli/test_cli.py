@@ -146,6 +146,11 @@ def test_a_warning_is_one_line(tmp_path, capsys):
     assert line.count("\n") == 1
 
 
+def test_doctor_tries_no_provider_without_a_model(capsys):
+    assert main(["doctor", "--provider", "CUDAExecutionProvider"]) == 1
+    assert "frn-onnx doctor MODEL.onnx --provider CUDA" in capsys.readouterr().err
+
+
 def test_doctor_prints_brackets(capsys, monkeypatch):
     """Those of an extra are no markup."""
     from frn_onnx.runtime import doctor
