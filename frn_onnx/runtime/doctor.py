@@ -140,7 +140,7 @@ def _build() -> str:
     if info["version"] != frn_onnx.__version__:
         raise FrnError(
             f"the compiled module is of frn_onnx {info['version']}, the Python package of "
-            f"{frn_onnx.__version__}; {library.REBUILD}"
+            f"{frn_onnx.__version__}; {library.REINSTALL}"
         )
     cuda = info["cuda"]
     if cuda and (problem := cuda_provider.kernels_problem(cuda["toolkit"])):

@@ -10,7 +10,10 @@ from frn_onnx import errors
 
 _NAMES = {"win32": "frn_onnx_ops.dll", "darwin": "libfrn_onnx_ops.dylib"}
 _LIBRARY = Path(__file__).parent.parent / _NAMES.get(sys.platform, "libfrn_onnx_ops.so")
-REBUILD = "build it again: make clean setup, or pip install --force-reinstall --no-deps <source>"
+REINSTALL = (
+    "install it again: make clean setup in a checkout, or pip install --force-reinstall --no-deps "
+    "with the wheel or the source"
+)
 
 # The oldest ONNX Runtime that the library works with. A test compares it with the build's.
 OLDEST_ONNXRUNTIME = "1.18"
@@ -28,7 +31,7 @@ def get_library_path() -> str:
     if not _LIBRARY.is_file():
         raise errors.PluginError(
             f"the custom-op library {_LIBRARY} is missing; expected it beside the Python "
-            f"package. {REBUILD}."
+            f"package. {REINSTALL}."
         )
     return str(_LIBRARY)
 
@@ -56,7 +59,7 @@ def native() -> ModuleType:
         from frn_onnx import _native
     except ImportError as error:
         raise errors.PluginError(
-            f"the compiled module frn_onnx._native does not load: {error}. {REBUILD}."
+            f"the compiled module frn_onnx._native does not load: {error}. {REINSTALL}."
         ) from error
     return _native
 
@@ -70,7 +73,7 @@ def _why_no_native() -> str:
     return (
         "Python's headers were missing when it was built (sessions do without). Install them ('apt "
         "install python3-dev' on Debian and Ubuntu, 'dnf install python3-devel' on Fedora), then "
-        f"{REBUILD}."
+        f"{REINSTALL}."
     )
 
 
@@ -137,5 +140,5 @@ def register(session_options: Any) -> None:
     except Exception as error:  # ONNX Runtime's own exceptions share no public base class
         raise errors.PluginError(
             f"ONNX Runtime {ort.__version__} could not load the custom-op library {path}: {error}. "
-            f"If the file is damaged or of another system, {REBUILD}."
+            f"If the file is damaged or of another system, {REINSTALL}."
         ) from error
