@@ -11,7 +11,7 @@
 namespace frn {
 
 struct CpuTarget {
-  const char* name;            // "avx512", "avx2", "neon", "baseline"
+  const char* name;            // "zen4", "avx512", "avx2", "neon", "baseline"
   const KernelTable* kernels;  // nullptr: not compiled in
   bool supported;              // by this machine
 };

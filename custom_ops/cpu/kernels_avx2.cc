@@ -247,6 +247,13 @@ struct DoubleVec : AlwaysReliable {
     const Reg a = _mm256_hadd_pd(r[0], r[1]), b = _mm256_hadd_pd(r[2], r[3]);
     return _mm256_add_pd(_mm256_permute2f128_pd(a, b, 0x20), _mm256_permute2f128_pd(a, b, 0x31));
   }
+  static Reg Permute(Reg a, const int32_t* lanes) {  // as pairs of 32 bits: 2 * lane, and the next
+    const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(lanes));
+    const __m256i even = _mm256_slli_epi64(_mm256_cvtepi32_epi64(low), 1);
+    const __m256i odd = _mm256_slli_epi64(_mm256_add_epi64(even, _mm256_set1_epi64x(1)), 32);
+    return _mm256_castps_pd(
+        _mm256_permutevar8x32_ps(_mm256_castpd_ps(a), _mm256_or_si256(even, odd)));
+  }
   static Reg InvSqrt(Reg a) { return _mm256_div_pd(Set(1), _mm256_sqrt_pd(a)); }
   static Reg InvSqrtOfAny(Reg a) { return InvSqrt(a); }
   static Reg Abs(Reg a) { return _mm256_andnot_pd(Set(-0.0), a); }

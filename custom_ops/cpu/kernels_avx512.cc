@@ -253,6 +253,10 @@ struct DoubleVec : AlwaysReliable {
     return AddQuarters(AddQuarters(AddPairs(r[0], r[1]), AddPairs(r[2], r[3])),
                        AddQuarters(AddPairs(r[4], r[5]), AddPairs(r[6], r[7])));
   }
+  static Reg Permute(Reg a, const int32_t* lanes) {
+    const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes));
+    return _mm512_permutexvar_pd(_mm512_cvtepi32_epi64(low), a);
+  }
   static Reg InvSqrt(Reg a) { return _mm512_div_pd(Set(1), _mm512_sqrt_pd(a)); }
   static Reg InvSqrtOfAny(Reg a) { return InvSqrt(a); }
   static Reg Abs(Reg a) { return _mm512_abs_pd(a); }

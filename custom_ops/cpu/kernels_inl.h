@@ -29,7 +29,8 @@
 //   Normal(s, g)                         no lane of s is subnormal, 0 or infinite, unless g's is 0;
 //                                        true for double
 //   Abs(a) Less(a, b, x, y)              x where a < b, else y
-//   Permute(a, lanes)                    lane i is a's lane lanes[i], an int32_t; FloatVec alone
+//   Permute(a, lanes)                    lane i is a's lane lanes[i], an int32_t; of more lanes
+//                                        than two
 //   Totals(r)                            of kLanes registers: lane i is the sum of r[i]'s lanes,
 //                                        added as Elem
 //   Transpose(r)                         of kLanes registers: lane k of r[i] becomes lane i of
@@ -107,13 +108,10 @@ void SortArray(const typename V::Elem* columns, int64_t count, typename V::Elem*
 
 template <class V>
 typename V::Reg Permute(typename V::Reg a, const int32_t* lanes) {
-  if constexpr (sizeof(typename V::Elem) == sizeof(float)) {
+  if constexpr (V::kLanes > 2) {
     return V::Permute(a, lanes);
   } else {
-    typename V::Elem in[V::kLanes], out[V::kLanes];
-    V::Store(in, a);
-    for (int i = 0; i < V::kLanes; ++i) out[i] = in[lanes[i]];
-    return V::Load(out);
+    return a;  // a plane of less than two elements is one
   }
 }
 

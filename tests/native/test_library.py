@@ -55,9 +55,12 @@ def test_stays_loaded():
 
 
 # What Linux calls what each target needs.
+AVX2 = {"avx2", "fma", "f16c"}
+AVX512 = AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
 FEATURES = {
-    "avx512": {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl"},
-    "avx2": {"avx2", "fma", "f16c"},
+    "zen4": AVX512 | {"AuthenticAMD", "family 25"},
+    "avx512": AVX512,
+    "avx2": AVX2,
     "neon": {"asimd"},
 }
 
@@ -67,12 +70,12 @@ def test_uses_what_the_cpu_has():
     """Whatever compiler built it: a wheel that always took the baseline computes right, slowly."""
     from frn_onnx import _native
 
-    said = re.search(
-        r"^(?:flags|Features)\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE
-    )
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    said = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
     if said is None or (platform.machine() == "aarch64" and "asimd" not in said[1]):
         pytest.skip("/proc/cpuinfo is another machine's: emulated")
-    has = set(said[1].split())
+    has = set(said[1].split()) | set(re.findall("AuthenticAMD", cpuinfo))
+    has |= {f"family {number}" for number in re.findall(r"^cpu family\s*: (\d+)$", cpuinfo, re.M)}
     compiled = set(_native.build_info()["cpu_targets"])
     expected = {name for name, needs in FEATURES.items() if name in compiled and needs <= has}
     assert set(_native.cpu_targets()) == expected | {"baseline"}
