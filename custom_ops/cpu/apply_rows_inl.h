@@ -168,7 +168,7 @@ void ApplyRows(const T* x, const T* residual, T* y, int64_t rows, int64_t cols, 
                const typename V::Elem* tau, bool large) {
   const Columns<V, Plain<V>> columns = {{}, scale, shift, tau};
   const bool apart = x != y && residual != y;
-  const bool aligned = IsElementAligned(y) && ElementsToAligned<V>(y) == 0;
+  const bool aligned = IsElementAligned(y) && Past(y, V::kLanes) == 0;
   WithOperands<V>(x, residual, [&](auto from) {
     if (large && apart && stride % V::kLanes == 0 && aligned) {
       ApplyRowsBy<V, true>(columns, from, y, rows, cols, stride, ahead, true);

@@ -52,6 +52,7 @@
 // stored: y may be x.
 
 constexpr int kBlock = 32;
+constexpr int kLineBytes = 64;
 constexpr int kCrowdedBytes = 2048;  // rows at multiples of it share few sets of an L1 cache
 
 // kStream: past the caches; p is aligned to a vector.
@@ -169,18 +170,17 @@ bool IsElementAligned(const T* p) {
   return reinterpret_cast<uintptr_t>(p) % sizeof(T) == 0;
 }
 
-// From p, which is aligned to its element, to the next place that is to a vector.
-template <class V, class T>
-int64_t ElementsToAligned(const T* p) {
-  const uintptr_t past = reinterpret_cast<uintptr_t>(p) / sizeof(T) % V::kLanes;
-  return past == 0 ? 0 : V::kLanes - static_cast<int64_t>(past);
+// How many elements p, which is aligned to one, is past a multiple of `count` of them.
+template <class T>
+int64_t Past(const T* p, int64_t count) {
+  return static_cast<int64_t>(reinterpret_cast<uintptr_t>(p) / sizeof(T)) % count;
 }
 
 // The cache lines of kVectors vectors from p on, which need not be memory of ours.
 template <class V, int kVectors, class T>
 void Prefetch(const T* p) {
   constexpr int kBytes = kVectors * V::kLanes * static_cast<int>(sizeof(T));
-  for (int at = 0; at < kBytes; at += 64) {
+  for (int at = 0; at < kBytes; at += kLineBytes) {
     __builtin_prefetch(reinterpret_cast<const char*>(p) + at);
   }
 }

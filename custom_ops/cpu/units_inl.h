@@ -102,7 +102,7 @@ void ApplyPixels(const float* x, const float* residual, float* y, int64_t pixels
     return;
   }
   const Columns<V, Plain<V>> columns = {{}, scale, shift, tau};
-  if (large && apart && block % V::kLanes == 0 && ElementsToAligned<V>(y) == 0) {
+  if (large && apart && block % V::kLanes == 0 && Past(y, V::kLanes) == 0) {
     ApplyPixelsBy<V, true>(columns, x, residual, y, pixels, block);
   } else {
     ApplyPixelsBy<V, false>(columns, x, residual, y, pixels, block);
