@@ -37,7 +37,7 @@ template <class T>
 void Compute(const FrnCall<T>& call) {
   if (call.shape.inner > 1) {
     ComputePlanes(call);
-  } else if (AreRowsSmall(call.shape)) {
+  } else if (AreRowsSmall(call.shape, call.kernels.narrow_columns)) {
     ComputeSmallRows(call);
   } else {
     ComputeRows(call);

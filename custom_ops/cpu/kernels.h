@@ -88,7 +88,7 @@ struct Kernels {
 };
 
 constexpr int64_t kMaxColumns = 1024;
-constexpr int64_t kFewRows = 32;
+constexpr int64_t kFewRows = 128;
 
 // Below, squares of floats are subnormal and lose bits; above, the radicand is no float.
 constexpr double kTrustedMin = 0x1p-100;

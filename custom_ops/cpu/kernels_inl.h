@@ -42,16 +42,17 @@
 // How squares are summed. Planes: four accumulators of kLanes elements take kBlock squares per lane
 // each, are added to one another, and then to a vector of doubles; of planes that are one such
 // block, the lanes are added in float as well. Rows: kBlock rows are added per column, then to the
-// column's double. So an element goes through at most kBlock + 2 + log2(kLanes) additions in float,
-// whose error is at most that number times 2^-24, and everything longer is added in double. A float
-// block holds 4 * kBlock squares per lane: no overflow up to |x| = 1.6e18, and what overflows is
-// found (Kernels::scales) and summed again, scaled.
+// column's double; a few rows by four accumulators. So an element goes through at most kBlock + 2 +
+// log2(kLanes) additions in float, whose error is at most that number times 2^-24, and everything
+// longer is added in double. A float block holds 4 * kBlock squares per lane: no overflow up to |x|
+// = 1.6e18, and what overflows is found (Kernels::scales) and summed again, scaled.
 //
 // Tails. Where there are kLanes elements at all, the last ones are done as a full vector that ends
 // with the data. It overlaps the one before, so when normalising it is loaded before anything is
 // stored: y may be x.
 
 constexpr int kBlock = 32;
+static_assert(kFewRows <= 4 * kBlock);
 constexpr int kLineBytes = 64;
 constexpr int kCrowdedBytes = 2048;  // rows at multiples of it share few sets of an L1 cache
 

@@ -35,9 +35,11 @@ void FewRows(const FrnCall<T>& call) {
 
 }  // namespace
 
-bool AreRowsSmall(const FrnShape& shape) {
-  const bool few = shape.outer <= kFewRows && shape.outer * shape.channels <= kSmallSample;
-  return shape.plane() == 1 || few;
+bool AreRowsSmall(const FrnShape& shape, int64_t narrow_columns) {
+  const int64_t channels = shape.channels;
+  const bool narrow = narrow_columns % channels == 0 || channels % narrow_columns == 0;
+  const int64_t most = narrow ? std::min(kSmallNarrowSample, 32 * narrow_columns) : kSmallSample;
+  return shape.plane() == 1 || (shape.outer <= kFewRows && shape.outer * channels <= most);
 }
 
 template <class T>

@@ -9,8 +9,8 @@ namespace frn {
 
 // Whether they are so small that sums need no place of their own: each vector of columns is summed
 // and normalised at once. From the shape of a sample alone: it decides in which order squares are
-// added.
-bool AreRowsSmall(const FrnShape& shape);
+// added. narrow_columns: of the kernels.
+bool AreRowsSmall(const FrnShape& shape, int64_t narrow_columns);
 
 template <class T>
 void ComputeSmallRows(const FrnCall<T>& call);

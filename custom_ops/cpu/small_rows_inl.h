@@ -31,12 +31,23 @@ struct FewRows {
 
   template <class X>
   Reg Mean(const X* x, Reg factor) const {
-    auto sum = V::Zero();
-    for (int64_t r = 0; r < rows; ++r) {
-      const auto v = V::Mul(Load(x + r * stride), factor);
-      sum = V::Fma(v, v, sum);
+    auto a = V::Zero(), b = V::Zero(), c = V::Zero(), d = V::Zero();
+    const auto next = [&](Reg* sum) {
+      const auto v = V::Mul(Load(x), factor);
+      *sum = V::Fma(v, v, *sum);
+      x += stride;
+    };
+    int64_t r = rows;
+    for (; r >= 4; r -= 4) {
+      next(&a);
+      next(&b);
+      next(&c);
+      next(&d);
     }
-    return V::Mul(sum, inverse);
+    if (r > 0) next(&a);
+    if (r > 1) next(&b);
+    if (r > 2) next(&c);
+    return V::Mul(V::Add(V::Add(a, b), V::Add(c, d)), inverse);
   }
 
   template <class In, class From, class Y>
@@ -115,7 +126,7 @@ struct FewRows {
 // Of samples whose pixels are less than a vector, kLanes are taken at once, one in each lane.
 // Theirs are tiles: element i of all of them is at i * kLanes.
 
-constexpr int64_t kTileSize = 256;  // the most elements of such a sample
+constexpr int64_t kTileSize = 1024;  // the most elements of such a sample
 
 // f(i) for vectors that cover `size` >= kLanes elements; the last one may overlap.
 template <class V, class F>

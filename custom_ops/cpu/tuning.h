@@ -23,7 +23,9 @@ inline constexpr int64_t kGroupBytes = 8 << 20;   // of x that all threads work 
 inline constexpr int64_t kBatchBytes = 24 << 10;  // small planes: summed and normalised in L1
 inline constexpr int64_t kMaxBatch = 64;          // planes of a batch
 inline constexpr int64_t kMerged = 256;           // channels: of several samples as of one
-inline constexpr int64_t kSmallSample = 512;      // elements of a few rows: no sums of their own
+// Elements of a few rows: no sums of their own. Pixels that make narrow rows have less to lose.
+inline constexpr int64_t kSmallSample = 3072;
+inline constexpr int64_t kSmallNarrowSample = 1024;
 inline constexpr int64_t kChunkBytes = 16 << 10;  // normalised at once, the last chunk first
 inline constexpr int64_t kStripBytes = 512;       // a strip's narrowest row
 inline constexpr int64_t kFewestStrips = 4;       // of one sample, where that may be cut

@@ -116,6 +116,9 @@ inline void _mm512_stream_pd(void* p, __m512d v) { std::memcpy(p, &v, sizeof(v))
 inline __m512i _mm512_cvtepu16_epi32(__m256i v) {
   return emulated::Map<__m512i, uint32_t, uint16_t, 16>(v, [](uint16_t e) { return e; });
 }
+inline __m512i _mm512_cvtepi32_epi64(__m256i v) {
+  return emulated::Map<__m512i, int64_t, int32_t, 8>(v, [](int32_t e) { return e; });
+}
 inline __m512 _mm512_cvtph_ps(__m256i v) {
   return emulated::Map<__m512, float, uint16_t, 16>(v, emulated::FromHalf);
 }

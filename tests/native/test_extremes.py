@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from native_cases import DTYPES, channels_of, make_params
+from native_cases import DTYPES, at_offset, channels_of, make_params
 
 from frn_onnx import _native
 
@@ -263,6 +263,26 @@ def ratio_in_pairs(usual, other, pairs=25):
         other()
         ratios.append((time.thread_time_ns() - middle) / (middle - start))
     return statistics.median(ratios)
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("side", [7, 8, 14])
+@pytest.mark.parametrize("offset", [0, 16])
+def test_larger_than_the_caches_costs_as_much_an_element(dtype, rng, side, offset):
+    """From 12 MB on y is written past the caches, which ends of planes must not be."""
+    plane = side * side * dtype.itemsize
+    calls = []
+    for size in (8 << 20, 20 << 20):
+        x = rng.standard_normal((1, size // plane, side, side), np.float32).astype(dtype)
+        one = np.ones(x.shape[1], np.float64 if dtype.itemsize == 8 else np.float32)
+        out = at_offset(np.zeros_like(x), offset // dtype.itemsize)
+        calls.append(
+            lambda x=x, one=one, out=out: _native.frn(
+                x, one, one, one, epsilon=1e-3, axes=(2, 3), out=out, threads=1
+            )
+        )
+        calls[-1]()
+    assert ratio_in_pairs(*calls, pairs=9) < 3 * 20 / 8
 
 
 @pytest.mark.timing

@@ -44,6 +44,8 @@ def test_misaligned(target, dtype, rng, shape, axes, offset):
     ("shape", "axes"),
     [
         ((2, 5, 1000, 423), (2, 3)),
+        ((260, 258, 7, 9), (2, 3)),  # no whole line of memory that is worth it
+        ((68, 65, 31, 31), (2, 3)),  # whole lines at another place in each plane
         ((1, 260, 250, 65), (1, 2)),
         ((1, 256, 260, 64), (1, 2)),
         ((2, 90, 90, 261), (1, 2)),
