@@ -1,5 +1,7 @@
 #include "frn_node.h"
 
+#include <optional>
+
 #include "onnx_type.h"
 
 namespace frn {
@@ -24,17 +26,36 @@ std::string NodeName(const OrtApi& api, const OrtKernelInfo& info) {
 }
 
 Dims ReadAxes(const OrtApi& api, const OrtKernelInfo& info) {
-  size_t size = 0;
-  if (Failed(api, api.KernelInfoGetAttributeArray_int64(&info, "axes", nullptr, &size))) {
+  size_t size = 0;  // ONNX Runtime takes an attribute of another type for an empty one
+  if (Failed(api, api.KernelInfoGetAttributeArray_int64(&info, "axes", nullptr, &size)) ||
+      size == 0) {
     throw FrnError(
-        "FRN: the attribute axes (ints) is missing. Give it the spatial axes, for example [2, 3] "
-        "for NCHW and [1, 2] for NHWC.");
+        "FRN: the attribute axes (ints) is missing, empty or of another type. Give it the spatial "
+        "axes, for example [2, 3] for NCHW and [1, 2] for NHWC.");
   }
   Dims axes(size);
-  if (size > 0) {
-    Check(api, api.KernelInfoGetAttributeArray_int64(&info, "axes", axes.data(), &size));
-  }
+  Check(api, api.KernelInfoGetAttributeArray_int64(&info, "axes", axes.data(), &size));
   return axes;
+}
+
+// Reads a float attribute; the text of the error, if there was one.
+std::optional<std::string> ReadFloat(const OrtApi& api, const OrtKernelInfo& info, const char* name,
+                                     float* value) {
+  OrtStatus* status = api.KernelInfoGetAttribute_float(&info, name, value);
+  if (status == nullptr) return std::nullopt;
+  const std::unique_ptr<OrtStatus, void (*)(OrtStatus*)> held(status, api.ReleaseStatus);
+  return api.GetErrorMessage(status);
+}
+
+// What ONNX Runtime says of an attribute that is not there. Its code is that of one of another
+// type, and its text is not documented: it is made from that of a name that no node has.
+std::string TextOfAbsence(const OrtApi& api, const OrtKernelInfo& info, const std::string& name) {
+  const std::string nobody = "name that no attribute has";
+  float value = 0;
+  std::string text = ReadFloat(api, info, nobody.c_str(), &value).value_or("");
+  const size_t at = text.find(nobody);
+  if (at != std::string::npos) text.replace(at, nobody.size(), name);
+  return text;
 }
 
 // "float16 (the type of X) or float"
@@ -139,13 +160,16 @@ const void* DataOf(const OrtApi& api, const OrtValue* value) {
 
 float ReadEpsilon(const OrtApi& api, const OrtKernelInfo& info) {
   float epsilon = kDefaultEpsilon;
-  if (Failed(api, api.KernelInfoGetAttribute_float(&info, "epsilon", &epsilon))) {
-    int64_t integer = 0;
-    if (!Failed(api, api.KernelInfoGetAttribute_int64(&info, "epsilon", &integer))) {
-      throw FrnError("FRN: the attribute epsilon must be a float, received the integer " +
-                     std::to_string(integer) + ". Write it as a float attribute.");
+  if (const auto refusal = ReadFloat(api, info, "epsilon", &epsilon)) {
+    if (*refusal != TextOfAbsence(api, info, "epsilon")) {
+      int64_t integer = 0;
+      const bool is_int =
+          !Failed(api, api.KernelInfoGetAttribute_int64(&info, "epsilon", &integer));
+      throw FrnError("FRN: the attribute epsilon must be a float, received " +
+                     (is_int ? "the integer " + std::to_string(integer) : "another type") +
+                     ". Write it as a float attribute. ONNX Runtime says: " + *refusal);
     }
-    epsilon = kDefaultEpsilon;  // absent
+    epsilon = kDefaultEpsilon;
   }
   CheckEpsilon(epsilon);
   return epsilon;

@@ -37,11 +37,12 @@ struct Input {
 };
 
 struct NoAttribute {};
+struct OtherAttribute {};  // of a type that the ops have no attribute of
 
 struct Node {
   std::string name = "frn";
-  std::variant<NoAttribute, Dims, int64_t> axes;
-  std::variant<NoAttribute, float, int64_t> epsilon;
+  std::variant<NoAttribute, OtherAttribute, Dims, int64_t> axes;
+  std::variant<NoAttribute, OtherAttribute, float, int64_t> epsilon;
   std::vector<Input> inputs;
   void* y = nullptr;
 };

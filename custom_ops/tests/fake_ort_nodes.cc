@@ -10,12 +10,16 @@
 namespace fake_ort {
 namespace {
 
+// One code for both, as in ONNX Runtime.
+OrtStatus* NoSuch(const char* name) {
+  return Fail(ORT_FAIL, std::string("no attribute has the name ") + name);
+}
+
 template <class Wanted, class Stored>
 OrtStatus* Attribute(const Stored& stored, const char* name, Wanted* out) {
+  if (std::holds_alternative<NoAttribute>(stored)) return NoSuch(name);
   const Wanted* found = std::get_if<Wanted>(&stored);
-  if (found == nullptr) {
-    return Fail(ORT_FAIL, std::string("no attribute ") + name + " of this type");
-  }
+  if (found == nullptr) return Fail(ORT_FAIL, "the attribute's type is another");
   *out = *found;
   return nullptr;
 }
@@ -23,7 +27,7 @@ OrtStatus* Attribute(const Stored& stored, const char* name, Wanted* out) {
 OrtStatus* FloatAttribute(const OrtKernelInfo* info, const char* name, float* out) {
   FRN_ENTER("KernelInfoGetAttribute_float");
   Live(info, "kernel info");
-  if (std::strcmp(name, "epsilon") != 0) return Fail(ORT_FAIL, "no such attribute");
+  if (std::strcmp(name, "epsilon") != 0) return NoSuch(name);
   return Attribute(info->node->epsilon, name, out);
 }
 
@@ -32,14 +36,14 @@ OrtStatus* IntAttribute(const OrtKernelInfo* info, const char* name, int64_t* ou
   Live(info, "kernel info");
   if (std::strcmp(name, "epsilon") == 0) return Attribute(info->node->epsilon, name, out);
   if (std::strcmp(name, "axes") == 0) return Attribute(info->node->axes, name, out);
-  return Fail(ORT_FAIL, "no such attribute");
+  return NoSuch(name);
 }
 
 OrtStatus* IntsAttribute(const OrtKernelInfo* info, const char* name, int64_t* out, size_t* size) {
   FRN_ENTER("KernelInfoGetAttributeArray_int64");
   Live(info, "kernel info");
   Dims values;
-  if (std::strcmp(name, "axes") != 0) return Fail(ORT_FAIL, "no such attribute");
+  if (std::strcmp(name, "axes") != 0) return NoSuch(name);
   if (OrtStatus* status = Attribute(info->node->axes, name, &values)) return status;
   if (out != nullptr && *size < values.size()) return Fail(ORT_INVALID_ARGUMENT, "too small");
   *size = values.size();

@@ -112,6 +112,8 @@ void Spoil(Random& random, FuzzCase* test) {
     case 2:
       if (random.In(2)) {
         node.axes = fake_ort::NoAttribute();
+      } else if (random.In(2)) {
+        node.axes = fake_ort::OtherAttribute();
       } else {
         node.axes = random.Int(-3, 3);
       }
@@ -122,7 +124,11 @@ void Spoil(Random& random, FuzzCase* test) {
       break;
     }
     case 4:
-      node.epsilon = random.Int(-1, 2);
+      if (random.In(2)) {
+        node.epsilon = fake_ort::OtherAttribute();
+      } else {
+        node.epsilon = random.Int(-1, 2);
+      }
       break;
     case 5:
       input.present = false;

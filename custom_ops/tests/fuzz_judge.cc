@@ -67,10 +67,11 @@ Verdict Judge(const FuzzCase& test) {
   const auto& node = test.node;
   const Dims* axes = std::get_if<Dims>(&node.axes);
   const int64_t channel = axes == nullptr ? -1 : ChannelAxis(*axes);
-  if (channel < 0 || std::holds_alternative<int64_t>(node.epsilon))
-    return Verdict::kRefusedWhenMade;
+  if (channel < 0) return Verdict::kRefusedWhenMade;
   if (const float* epsilon = std::get_if<float>(&node.epsilon)) {
     if (!std::isfinite(*epsilon) || *epsilon < 0) return Verdict::kRefusedWhenMade;
+  } else if (!std::holds_alternative<fake_ort::NoAttribute>(node.epsilon)) {
+    return Verdict::kRefusedWhenMade;
   }
   const size_t rank = axes->size() + 2;
   const auto fits = [&](Role role, const Dims& dims, const Dims& x) {

@@ -116,8 +116,8 @@ std::string Fuzzer::Check(const FuzzCase& test, const OrtCustomOp& op) {
     fake_ort::FailCall(test.fault == Fault::kCall ? test.fault_at : 0, kFaultCode);
     FailAllocation(test.fault == Fault::kMemory ? test.fault_at : 0);
   };
-  // Whether something failed as asked: then an error is right, and nothing else is looked at. Some
-  // failures are how the absence of an attribute, or of a name, is told.
+  // Whether something failed as asked: then an error is right, and nothing else is looked at. A
+  // failure is also how an attribute of another type, or the absence of a name, is told.
   const auto faulted = [&](const Outcome& outcome, std::string* problem) {
     const bool call = fake_ort::CallFailed(), memory = AllocationFailed();
     const std::string name = call ? fake_ort::FailedCall() : "";

@@ -1,8 +1,10 @@
 """Models that ONNX Runtime with the plugin refuses, and what it then says."""
 
 import numpy as np
+import onnx
 import ort_models
 import pytest
+from onnx import helper, numpy_helper
 
 from frn_onnx import op
 
@@ -45,7 +47,47 @@ def test_rank_of_x():
 def test_epsilon():
     refused(r"epsilon must be finite and not negative, received -0\.1.*absolute", epsilon=-0.1)
     refused("epsilon must be finite", epsilon=float("nan"))
-    refused("epsilon must be a float, received the integer 1", epsilon=1)
+
+
+# Of each type that an attribute can have.
+VALUES = {
+    "float": 2.0,
+    "int": 2,
+    "string": "2",
+    "floats": [1.0, 2.0],
+    "ints": [2, 3],
+    "strings": ["1", "2"],
+    "tensor": numpy_helper.from_array(np.float32([1])),
+    "graph": onnx.GraphProto(name="empty"),
+}
+
+
+def with_attribute(name, kind):
+    """A model whose FRN node has this attribute, of this type."""
+    model = ort_models.frn_model(x=SHAPE, axes=AXES, channels=5)
+    attributes = model.graph.node[0].attribute
+    attributes.remove(next(a for a in attributes if a.name == name))
+    attributes.append(helper.make_attribute(name, VALUES[kind]))
+    return model
+
+
+@pytest.mark.parametrize("kind", sorted(VALUES.keys() - {"float"}))
+def test_epsilon_of_another_type(kind):
+    """It is not taken for absent, which would give another result."""
+    received = "the integer 2" if kind == "int" else "another type"
+    with pytest.raises(Exception, match=f"epsilon must be a float, received {received}.*node 'frn"):
+        ort_models.session(with_attribute("epsilon", kind))
+
+
+@pytest.mark.parametrize("kind", sorted(VALUES.keys() - {"ints"}))
+def test_axes_of_another_type(kind):
+    with pytest.raises(Exception, match=r"axes \(ints\) is missing, empty or of another type"):
+        ort_models.session(with_attribute("axes", kind))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("epsilon", "float"), ("axes", "ints")])
+def test_attributes_of_their_types(name, kind):
+    ort_models.session(with_attribute(name, kind))
 
 
 @pytest.mark.parametrize("param_dtype", ["int8", "float32"])
