@@ -37,7 +37,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import AttributeProto, TensorProto, helper
 
 from frn_onnx.errors import ShapeError
 
@@ -51,6 +51,7 @@ DEFAULT_EPSILON = 1e-6
 INPUTS = ("X", "gamma", "beta", "tau", "epsilon")
 RESIDUAL_INPUTS = ("X", "residual", "gamma", "beta", "tau", "epsilon")
 SIGNATURES = {OP_TYPE: INPUTS, RESIDUAL_OP_TYPE: RESIDUAL_INPUTS}
+ATTRIBUTES = {"axes": AttributeProto.INTS, "epsilon": AttributeProto.FLOAT}
 RANKS = (3, 4, 5)
 DTYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
@@ -183,5 +184,5 @@ def node(
 ) -> onnx.NodeProto:
     """An FRN node; ``inputs`` are the names for those of the op, the last ones optional."""
     return helper.make_node(
-        op_type, list(inputs), [output], name=name, domain=DOMAIN, axes=list(axes), epsilon=epsilon
+        op_type, list(inputs), [output], name=name, domain=DOMAIN, axes=list(axes), epsilon=float(epsilon)
     )

@@ -21,6 +21,11 @@ TYPES = {
 EPSILON = float(np.float32(0.1))
 
 
+def test_a_node_has_attributes_of_the_types_that_the_op_has():
+    node = op.node(op.INPUTS[:3], "Y", axes=(2, 3), epsilon=1)
+    assert {a.name: a.type for a in node.attribute} == op.ATTRIBUTES
+
+
 def portable(x, params, *, opset, axes):
     """A file with one FRN node and its body; returns the model."""
     x_type = TYPES[x.dtype]

@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 from onnx import AttributeProto, GraphProto
 
+from frn_onnx import op
 from frn_onnx.graph.protos import subgraph_protos
 
 _ELEMENT_TYPES = {kind.value for kind in ir.DataType} - {ir.DataType.UNDEFINED.value}
@@ -143,7 +144,9 @@ def _node_problem(node: onnx.NodeProto, versions: Mapping[str, int]) -> str | No
         if attribute.HasField("t") and attribute.t.data_type not in _ELEMENT_TYPES:
             return f"has a tensor, {attribute.name!r}, that {_untyped(attribute.t)}"
     domain = _domain(node.domain)
-    schema = _schema(node.op_type, domain, versions.get(domain, 0))
+    if node.op_type == "Constant" and not domain and len(node.attribute) != 1:
+        return f"has {len(node.attribute)} attributes, expected one, its value"
+    schema = _schema(node.op_type, domain, versions.get(domain, 1))
     if schema is None:
         return None
     for what, names, least in (
@@ -178,7 +181,12 @@ class _Schema(NamedTuple):
 
 @functools.cache
 def _schema(op_type: str, domain: str, version: int) -> _Schema | None:
-    """The op's definition; None for one that ONNX does not have, or not yet."""
+    """The op's definition; None for one that ONNX does not have, or not yet.
+
+    Of FRN the types alone: what more is wrong with a node is told with its place in the model.
+    """
+    if domain == op.DOMAIN and op_type in op.SIGNATURES:
+        return _Schema(0, 1, op.ATTRIBUTES, ())
     try:
         found = onnx.defs.get_schema(op_type, version, domain)
     except onnx.defs.SchemaError:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import convert, inspect, model_io, protos, weight_files
 from frn_onnx.graph.fusion import fuse
@@ -280,6 +281,8 @@ def test_invalid_graphs(nodes, message):
         ("y = Mul (x)", r"node 'n' \(Mul\) in 'g' has 1 inputs, expected 2 or more"),
         ("y = ReduceMean <axes = 1> (x)", "has 'axes' of type INT, expected INTS"),
         ("y = Cast (x)", "lacks its attribute 'to'"),
+        ("y = Constant ()", "has 0 attributes, expected one"),
+        ("y = Constant <value_float = 1.0, value_int = 1> ()", "has 2 attributes, expected one"),
     ],
 )
 @pytest.mark.parametrize("domain", ["", "ai.onnx"])
@@ -287,6 +290,36 @@ def test_nodes_that_lack_what_their_op_needs(node, message, domain):
     text = f'<ir_version: 8, opset_import: ["{domain}": 17]> g (float[N] x) => (float[N] y)'
     model = onnx.parser.parse_model(f"{text} {{ [n] {node} }}")
     with pytest.raises(ModelError, match=f"the graph is invalid: .*{message}"):
+        model_io.load(model)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ('axes = [1], epsilon = "12"', "has 'epsilon' of type STRING, expected FLOAT"),
+        ("axes = [1], epsilon = 12", "has 'epsilon' of type INT, expected FLOAT"),
+        ("axes = 1", "has 'axes' of type INT, expected INTS"),
+        ("axes = [1.0]", "has 'axes' of type FLOATS, expected INTS"),
+    ],
+)
+@pytest.mark.parametrize("op_type", op.SIGNATURES)
+def test_attributes_of_frn_of_another_type(tmp_path, op_type, attributes, message):
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 18, "frn_onnx": 1]> g (float[N,W,C] x, float[C] p) => '
+        f"(float[N,W,C] y) {{ [n] y = frn_onnx.{op_type} <{attributes}> (x, p, p) }}"
+    )
+    onnx.save(model, tmp_path / "model.onnx")
+    expected = rf"model.onnx: the graph is invalid: node 'n' \({op_type}\) in 'g' {message}"
+    with pytest.raises(ModelError, match=expected):
+        inspect(tmp_path / "model.onnx")
+
+
+def test_a_model_that_says_no_opset_has_the_first():
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["other": 1]> g (float[N] x) => (float[N] y) '
+        "{ y = Concat <axis = 1.5> (x) }"
+    )
+    with pytest.raises(ModelError, match="has 'axis' of type FLOAT, expected INT"):
         model_io.load(model)
 
 
