@@ -129,13 +129,14 @@ def check_output(path: str | os.PathLike, *sources: object) -> None:
 
     Args:
         path: where something is to be written.
-        sources: what it is made from; those that are paths, and the files they store weights
-            in, must not be overwritten.
+        sources: what it is made from; those that are paths, the files they store weights in,
+            and what is in those that are folders, must not be overwritten.
 
     Raises:
-        ModelError: ``path`` is a folder, a device or a pipe, one of the inputs, or in a folder
-            that is missing or may not be written to.
+        ModelError: ``path`` is a folder, a device or a pipe, one of the inputs, in one of them,
+            or in a folder that is missing or may not be written to.
     """
+    place = Path(os.path.realpath(Path(path).parent))  # where a link may be
     path = Path(os.path.realpath(path))
     if path.is_dir():
         raise ModelError(f"{path}: expected the path of a file to write, this is a folder")
@@ -152,6 +153,11 @@ def check_output(path: str | os.PathLike, *sources: object) -> None:
             if files & written:
                 raise ModelError(
                     f"{path}: the output would overwrite the input {source}; choose another name"
+                )
+            if files & {place, *place.parents, *path.parents} and os.path.isdir(source):
+                raise ModelError(
+                    f"{path}: the output would be in the folder that is the input, {source}; "
+                    "choose another folder"
                 )
 
 

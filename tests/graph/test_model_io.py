@@ -381,6 +381,18 @@ class TestOutput:
             model_io.check_output(folder / "a", folder / "b")
         model_io.check_output(folder / "new.onnx", external, cnn, folder / "b")
 
+    def test_nothing_is_written_into_an_input_that_is_a_folder(self, tmp_path):
+        folder = tmp_path / "saved_model"
+        (folder / "variables").mkdir(parents=True)
+        (tmp_path / "elsewhere").touch()
+        (folder / "saved_model.pb").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "link").symlink_to(folder)
+        outputs = ("saved_model.pb", "model.onnx", "variables/model.onnx")
+        for output in (*(folder / name for name in outputs), tmp_path / "link" / "model.onnx"):
+            with pytest.raises(ModelError, match=r"in the folder that is the input, .*saved_model"):
+                model_io.check_output(output, str(folder))
+        model_io.check_output(tmp_path / "saved_model.onnx", folder)
+
     def test_a_failure_leaves_the_old_file(self, cnn, tmp_path, monkeypatch):
         path = tmp_path / "model.onnx"
         path.write_bytes(b"old")
