@@ -64,6 +64,9 @@ def from_keras(model: keras.Model, arguments: tuple | None) -> Source:
     calls: list[str] = []
 
     def call(*args):
+        # TensorFlow calls again where the first call made variables: of layers that are not built
+        # though their model says that it is.
+        calls.clear()
         with _frn_calls(calls):
             return model(*args, training=False)
 

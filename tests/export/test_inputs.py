@@ -128,6 +128,27 @@ def test_a_subclassed_model_before_its_first_call():
     assert result.fused == len(result.frn_layers) == 2
 
 
+class Nested(keras.Model):
+    """A layer in which a layer is."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = Subclassed()
+
+    def call(self, picture):
+        return self.block(picture)
+
+
+@pytest.mark.parametrize("kind", [Subclassed, Nested])
+def test_a_subclassed_model_whose_layers_are_not_built(kind):
+    """Only the model says that it is; its layers are built while it is traced."""
+    model = kind()
+    with pytest.warns(UserWarning, match="unbuilt state"):
+        model.build((None, *IMAGE))
+    result = export_model(model)
+    assert result.fused == len(result.frn_layers) == 2
+
+
 class Pair(Subclassed):
     """Takes two arguments."""
 
