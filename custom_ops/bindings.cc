@@ -126,7 +126,7 @@ py::array Frn(const py::array& x, const py::object& gamma, const py::object& bet
   if (!tau.is_none()) params.tau = ParamData<A>("tau", tau, shape.channels);
   if (py::isinstance<py::float_>(epsilon)) {
     params.epsilon_scalar = epsilon.cast<A>();
-    CheckEpsilon(static_cast<float>(params.epsilon_scalar));
+    CheckEpsilon(params.epsilon_scalar);
   } else {
     params.epsilon = ParamData<A>("epsilon", epsilon, shape.channels);
   }

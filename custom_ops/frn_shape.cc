@@ -42,7 +42,7 @@ FrnLayout ParseAxes(const Dims& axes) {
   return {rank, channel - seen.begin()};
 }
 
-void CheckEpsilon(float epsilon) {
+void CheckEpsilon(double epsilon) {
   if (std::isfinite(epsilon) && epsilon >= 0) return;
   throw FrnError("FRN: epsilon must be finite and not negative, received " +
                  std::to_string(epsilon) +

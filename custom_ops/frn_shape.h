@@ -33,7 +33,7 @@ struct FrnLayout {
 FrnLayout ParseAxes(const Dims& axes);
 
 // Throws FrnError for an attribute epsilon that is negative or not finite.
-void CheckEpsilon(float epsilon);
+void CheckEpsilon(double epsilon);
 
 // X seen as (batch, outer, channels, inner): the spatial elements of one plane are `outer`
 // segments of `inner` adjacent elements. NCHW has outer = 1, NHWC inner = 1.

@@ -33,13 +33,14 @@ This module is the source; the C++ side (``custom_ops/op_types.h``) mirrors it, 
 compares the two.
 """
 
+import operator
 from collections.abc import Sequence
 from typing import Protocol
 
 import onnx
 from onnx import AttributeProto, TensorProto, helper
 
-from frn_onnx.errors import ShapeError
+from frn_onnx.errors import ArgumentError, ShapeError
 
 DOMAIN = "frn_onnx"
 # Of nodes that a session puts into its own copy of a model (runtime/blocked).
@@ -96,10 +97,17 @@ def normalize_axes(axes: Sequence[int], rank: int | None = None) -> tuple[int, .
         rank: the rank of X; None means what the op demands, len(axes) + 2.
 
     Raises:
+        ArgumentError: the axes are no sequence of integers.
         ShapeError: an axis is the batch axis, twice there or out of range, or the axes do
             not leave exactly one channel axis.
     """
-    axes = [int(axis) for axis in axes]
+    try:
+        axes = [operator.index(axis) for axis in axes]
+    except TypeError:
+        raise ArgumentError(
+            "FRN: axes must be a sequence of integers, the spatial axes: for example [2, 3] for "
+            f"NCHW and [1, 2] for NHWC. Received axes={axes!r}."
+        ) from None
     if rank is None:
         rank = len(axes) + 2
     normal = sorted(axis + rank if axis < 0 else axis for axis in axes)
@@ -184,5 +192,11 @@ def node(
 ) -> onnx.NodeProto:
     """An FRN node; ``inputs`` are the names for those of the op, the last ones optional."""
     return helper.make_node(
-        op_type, list(inputs), [output], name=name, domain=DOMAIN, axes=list(axes), epsilon=float(epsilon)
+        op_type,
+        list(inputs),
+        [output],
+        name=name,
+        domain=DOMAIN,
+        axes=list(axes),
+        epsilon=float(epsilon),
     )

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from frn_onnx import op
 from frn_onnx.errors import DtypeError
-from frn_onnx.runtime import cuda_arrays, library
+from frn_onnx.runtime import cuda_arrays, library, parameters
 from frn_onnx.runtime.spatial import spatial_axes
 
 _DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -46,8 +46,11 @@ def frn(
         current stream of that device.
 
     Raises:
-        ArgumentError: autograd would record the call, which has no backward pass.
-        DtypeError: x has a dtype without a kernel, or residual another one than x.
+        ArgumentError: axes are no sequence of integers; epsilon is not finite (of a vector on a
+            CUDA device that is not asked); autograd would record the call, which has no backward
+            pass.
+        DtypeError: x has a dtype without a kernel, residual another one than x, or a parameter
+            holds no real numbers.
         ShapeError: x, axes, a parameter or residual has a shape that does not fit.
         PluginError: the native library is missing.
 
@@ -72,11 +75,11 @@ def frn(
     param_dtype = np.float64 if x.dtype == np.float64 else np.float32
 
     def per_channel(name: str, value: npt.ArrayLike) -> np.ndarray:
-        value = np.asarray(value)
+        value = parameters.numbers(name, value)
         op.check_param(name, value.shape, x.shape, axes)
         return np.ascontiguousarray(value.reshape(channels), dtype=param_dtype)
 
-    epsilons = np.abs(np.asarray(epsilon, dtype=param_dtype))
+    epsilons = parameters.absolute(epsilon, param_dtype)
     return library.native().frn(
         np.ascontiguousarray(x),
         per_channel("gamma", gamma),

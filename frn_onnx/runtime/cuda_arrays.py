@@ -15,7 +15,7 @@ import numpy as np
 
 from frn_onnx import op
 from frn_onnx.errors import ArgumentError, DtypeError, PluginError
-from frn_onnx.runtime import library
+from frn_onnx.runtime import library, parameters
 from frn_onnx.runtime.spatial import spatial_axes
 
 _DLPACK_CUDA = 2
@@ -68,13 +68,17 @@ def frn(
     if residual is not None:
         _check_residual(residual, framework, dtype, shape)
     scalar = np.ndim(epsilon) == 0
+    if scalar:
+        if hasattr(epsilon, "item"):  # it may be on the device
+            epsilon = epsilon.item()
+        epsilon = parameters.absolute(epsilon, np.float32)
     given = {**arguments, "epsilon": None if scalar else epsilon}
     with framework.current_device():
         x = framework.contiguous(x)
         added = None if residual is None else framework.contiguous(residual)
         y = framework.empty_like(x)
         vectors = {  # epsilon's kernel argument is float32, whatever x is
-            name: framework.vector(value, "float32" if name == "epsilon" else dtype)
+            name: framework.vector(name, value, "float32" if name == "epsilon" else dtype)
             for name, value in given.items()
             if value is not None
         }
@@ -89,7 +93,7 @@ def frn(
             dtype=dtype,
             axes=axes,
             **{n: (framework.address(v), framework.dtype(v)) for n, v in vectors.items()},
-            epsilon=abs(float(epsilon)) if scalar else 0.0,
+            epsilon=float(epsilon) if scalar else 0.0,
             epsilons=None if scalar else framework.address(epsilons),
             device=framework.device,
             stream=framework.stream(),
@@ -115,6 +119,12 @@ def _check_residual(
             "convert it first."
         )
     op.check_residual(tuple(residual.shape), shape)
+
+
+def _check_real(name: str, dtype: str) -> None:
+    """Refuses what the frameworks would make real with a warning."""
+    if dtype.startswith("complex"):
+        raise parameters.not_real(name, dtype)
 
 
 def _native() -> ModuleType:
@@ -159,11 +169,13 @@ class _Torch:
     def empty_like(self, x: Any) -> Any:
         return self._torch.empty_like(x, memory_format=self._torch.contiguous_format)
 
-    def vector(self, value: Any, dtype: str) -> Any:
-        """Values on the device, from anything array-like: float32, or of the dtype already."""
+    def vector(self, name: str, value: Any, dtype: str) -> Any:
+        """A parameter on the device, from anything array-like: float32, or of the dtype already."""
         if isinstance(value, np.ndarray):  # bfloat16 and read-only ones among them
-            return self._torch.tensor(value.astype(np.float32), device=self._device)
+            array = parameters.numbers(name, value).astype(np.float32)
+            return self._torch.tensor(array, device=self._device)
         tensor = self._torch.as_tensor(value, device=self._device).detach()
+        _check_real(name, self.dtype(tensor))
         if self.dtype(tensor) != dtype:
             tensor = tensor.to(self._torch.float32)
         return tensor.contiguous()
@@ -197,12 +209,13 @@ class _CuPy:
     def empty_like(self, x: Any) -> Any:
         return self._cupy.empty_like(x, order="C")
 
-    def vector(self, value: Any, dtype: str) -> Any:
-        """Values on the device, from anything array-like: float32, or of the dtype already."""
+    def vector(self, name: str, value: Any, dtype: str) -> Any:
+        """A parameter on the device, from anything array-like: float32, or of the dtype already."""
         if not isinstance(value, self._cupy.ndarray):
             value = self._cupy.asarray(value)
         elif value.device.id != self.device:
             value = value.copy()  # to the current device
+        _check_real(name, self.dtype(value))
         return self._cupy.ascontiguousarray(
             value, dtype=None if self.dtype(value) == dtype else np.float32
         )

@@ -1,5 +1,7 @@
 """frn_onnx.frn: the kernel on arrays, and what it refuses."""
 
+import re
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import tolerances
 
 import frn_onnx
 from frn_onnx import reference
-from frn_onnx.errors import DtypeError, ShapeError
+from frn_onnx.errors import ArgumentError, DtypeError, ShapeError
 
 
 @pytest.fixture
@@ -112,3 +114,40 @@ def test_wrong_channel_count_names_both(arrays, which):
 def test_axes_that_leave_no_channel_axis(arrays):
     with pytest.raises(ShapeError, match=r"received axes=\[1, 1\]"):
         frn_onnx.frn(*arrays, axes=[1, 1])
+
+
+@pytest.mark.parametrize("axes", [1, "NWC", (1.7, 2), (1.0, 2.0), [None, 2], np.array([1.0, 2.0])])
+def test_axes_that_are_no_integers(arrays, axes):
+    x, *params = arrays
+    with pytest.raises(ArgumentError, match=r"must be a sequence of integers.*Received axes="):
+        frn_onnx.frn(x, *params, axes=axes)
+
+
+@pytest.mark.parametrize("which", ["gamma", "beta", "tau", "epsilon"])
+@pytest.mark.parametrize(
+    ("value", "received"),
+    [([1j] * 7, "complex128"), (["a"] * 7, "str32"), (None, "object"), ("a", "str32")],
+)
+def test_parameters_that_are_no_real_numbers(arrays, which, value, received):
+    case = dict(zip(("gamma", "beta", "tau"), arrays[1:], strict=True))
+    if (which, value) == ("tau", None):
+        return
+    with pytest.raises(DtypeError, match=f"{which} must hold real numbers, received {received}"):
+        frn_onnx.frn(arrays[0], **{**case, which: value})
+
+
+def test_parameters_that_are_no_arrays(arrays):
+    x, *params = arrays
+    with pytest.raises(ShapeError, match="gamma must be an array, one value per channel: "):
+        frn_onnx.frn(x, [1, [2]], *params[1:])
+
+
+@pytest.mark.parametrize("epsilon", [np.nan, -np.inf, 1e39, [0.1] * 6 + [np.nan], [-1e39] * 7])
+def test_epsilon_that_is_not_finite(arrays, epsilon):
+    x, *params = arrays
+    received = np.ravel(epsilon)[-1]
+    expected = re.escape(f"epsilon must be finite in float32, received {received}; it is a small")
+    with pytest.raises(ArgumentError, match=expected):
+        frn_onnx.frn(x, *params, epsilon=epsilon)
+    if abs(received) == 1e39:
+        check(x.astype(np.float64), params, epsilon=epsilon)

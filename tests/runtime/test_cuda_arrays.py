@@ -30,6 +30,9 @@ class DeviceArray:
     def __dlpack_device__(self):
         return (2, self.ordinal)
 
+    def item(self):
+        return self.values.item()
+
 
 class Machine:
     """Both libraries' state, which is alike: a current device, and a current stream on each."""
@@ -208,13 +211,30 @@ def test_float64_is_refused(array):
         frn_onnx.frn(array(np.ones(SHAPE), 0, "float64"), np.ones(3), np.zeros(3))
 
 
+@pytest.mark.parametrize("name", ["gamma", "beta", "tau", "epsilon"])
+@pytest.mark.parametrize("where", ["on the device", "on the CPU"])
+def test_complex_parameters_are_refused(machine, array, name, where):
+    arrays = {n: array(np.ones(3), 0) for n in ("gamma", "beta", "tau", "epsilon")}
+    wrong = np.ones(3, "complex64")
+    arrays[name] = wrong if where == "on the CPU" else array(wrong, 0, "complex64")
+    with pytest.raises(DtypeError, match=f"{name} must hold real numbers, received complex64"):
+        frn_onnx.frn(array(np.ones(SHAPE), 0), **arrays)
+    assert machine.calls == []
+
+
+@pytest.mark.parametrize("epsilon", [np.nan, 1e39, np.float64(1e39)])
+def test_epsilon_that_is_not_finite(machine, array, epsilon):
+    with pytest.raises(ArgumentError, match="epsilon must be finite in float32, received"):
+        frn_onnx.frn(array(np.ones(SHAPE), 0), np.ones(3), np.zeros(3), epsilon=epsilon)
+    assert machine.calls == []
+
+
 @pytest.mark.parametrize("name", ["x", "gamma", "beta", "tau", "epsilon"])
 def test_gradients_are_refused(machine, torch, name):
     """There is no backward pass: a result without one would train nothing, silently."""
     arrays = {n: torch.array(np.ones(3), 0) for n in ("gamma", "beta", "tau", "epsilon")}
     arrays["x"] = torch.array(np.ones(SHAPE), 0)
     arrays["epsilon"] = torch.array(1.0, 0)
-    torch.array.__float__ = lambda self: float(self.values)
     arrays[name].requires_grad = True
     with pytest.raises(ArgumentError, match=rf"\({name} with requires_grad.*torch.no_grad"):
         frn_onnx.frn(**arrays)
