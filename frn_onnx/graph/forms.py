@@ -11,6 +11,7 @@ have the same inputs, because a function's body cannot ask whether one is there:
 is filled with what changes nothing (tau = -inf), and taken out again on the way back.
 """
 
+import math
 from typing import Literal, get_args
 
 import onnx
@@ -92,7 +93,7 @@ def set_form(
         del model.functions[function.identifier()]
     inputs.canonicalise(sites)
     known = operands(model, sites, shapes)
-    _check_types(sites, known)
+    _check_operands(sites, known)
     _state_outputs(sites, known)
     if form == "portable" and sites:
         _add_functions(model, sites, known)
@@ -120,11 +121,18 @@ def _check(model: ir.Model, sites: list[Site]) -> None:
                 f"FRN node {site.label!r}: expected {required} to {len(names)} inputs "
                 f"({', '.join(names)}), received {len(site.node.inputs)}"
             )
-        site.attributes()
+        _, epsilon = site.attributes()
+        if not (math.isfinite(epsilon) and epsilon >= 0):
+            raise ModelError(
+                f"FRN node {site.label!r}: epsilon must be finite and not negative, received "
+                f"{epsilon}; store its absolute value"
+            )
 
 
-def _check_types(sites: list[Site], operands: list[Operands]) -> None:
+def _check_operands(sites: list[Site], operands: list[Operands]) -> None:
     for site, known in zip(sites, operands, strict=True):
+        if known.misfit:
+            raise ModelError(f"FRN node {site.label!r}: {known.misfit}")
         wrong = (known.x_types | known.param_types) - set(op.DTYPES)
         if wrong:
             expected = ", ".join(TensorProto.DataType.Name(t) for t in op.DTYPES)

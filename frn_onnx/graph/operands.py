@@ -22,12 +22,14 @@ class Operands:
             node is in a function that is called with several.
         x_shapes: the distinct shapes of X.
         channels: length of gamma and beta, 0 where unknown.
+        misfit: what is wrong with the shapes of the inputs, for sessions refuse that.
     """
 
     x_types: set[ir.DataType] = field(default_factory=set)
     param_types: set[ir.DataType] = field(default_factory=set)
     x_shapes: list[Dims] = field(default_factory=list)
     channels: int = 0
+    misfit: str | None = None
 
 
 def operands(model: ir.Model, sites: list[Site], shapes: Shapes | None = None) -> list[Operands]:
@@ -84,6 +86,33 @@ def _note(found: Operands, node: ir.Node, shapes: Shapes, symbols: set[str]) -> 
             found.param_types.add(dtype)
         if (known := shapes.of(value)) and isinstance(known[0], int):
             found.channels = known[0]
+    found.misfit = found.misfit or _misfit(node, shapes)
+
+
+def _misfit(node: ir.Node, shapes: Shapes) -> str | None:
+    """Which input has a shape that does not fit the axes or X, as far as it is known."""
+    axes = op.normalize_axes(node.attributes["axes"].as_ints())
+    x = shapes.of(node.inputs[0]) or (None,) * (len(axes) + 2)
+    if len(x) != len(axes) + 2:
+        return f"X must have rank {len(axes) + 2}, 2 more than there are axes, received shape {x}"
+    ones = op.param_shape(axes, 1)[1:]
+    for name, value in zip(op.SIGNATURES[node.op_type][1:], node.inputs[1:], strict=False):
+        expected = x if name == "residual" else (x[op.channel_axis(axes)], *ones)
+        known = None if value is None else shapes.of(value)
+        if known is not None and not _may_be(known, expected):
+            return (
+                f"{name} must have shape {expected}, received {known}; X has shape {x}, and its "
+                f"channels on axis {op.channel_axis(axes)}"
+            )
+    return None
+
+
+def _may_be(a: Dims, b: Dims) -> bool:
+    """Whether two shapes can be the same one."""
+    return len(a) == len(b) and all(
+        m == n or not isinstance(m, int) or not isinstance(n, int)
+        for m, n in zip(a, b, strict=True)
+    )
 
 
 def _symbols(model: ir.Model) -> set[str | None]:

@@ -69,11 +69,11 @@ def test_a_node_with_everything(rng):
     model = graph_models.parse(
         """<ir_version: 8, opset_import: ["": 18, "frn_onnx": 1, "local": 1, "elsewhere": 1]>
         g (float[N,W,2] x, float[2] given) => (float[N,W,2] y, float[N,W,2] z)
-        <float[2] beta, float[2] epsilon>
+        <float[2] beta, float[2] epsilon, float[2,1] column>
         {
           [one] y = frn_onnx.FilterResponseNormalization <axes = [1]> (x, given, beta, "", epsilon)
           u = elsewhere.Op (x)
-          z = local.Block (u, beta)
+          z = local.Block (u, column)
         }
         <domain: "local", opset_import: ["": 18, "frn_onnx": 1]>
         Block (x, b) => (y)
