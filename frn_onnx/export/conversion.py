@@ -27,10 +27,10 @@ _PROTOBUF_LIMIT_BYTES = 2**31 - 1
 
 def check_opset(opset: int) -> None:
     """Raises ArgumentError where tf2onnx cannot write ``opset``."""
-    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+    if type(opset) is not int or not OLDEST_OPSET <= opset <= NEWEST_OPSET:
         raise ArgumentError(
             f"export: opset must be from {OLDEST_OPSET} to {NEWEST_OPSET}, the newest of the "
-            f"installed tf2onnx, received {opset}; a newer one can be reached afterwards with "
+            f"installed tf2onnx, received {opset!r}; a newer one can be reached afterwards with "
             "onnx.version_converter (lower to 'custom' first, it drops functions)"
         )
 

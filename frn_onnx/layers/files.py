@@ -10,6 +10,7 @@ from frn_onnx.errors import ModelError
 from frn_onnx.layers import CUSTOM_OBJECTS
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_ZIP_SIGNATURE = b"PK\x03\x04"
 _KEPT_LINES = 4
 # Keras' words for .keras and for .h5 files.
 _UNKNOWN = re.compile(r"Could not locate \w+ '[^']*'|Unknown \w+: '[^']*'")
@@ -27,7 +28,7 @@ def read_keras(path: str) -> keras.Model:
     if kind is None:
         raise ModelError(
             f"{path!r} is not a Keras model: expected a .keras file (a zip archive), a .h5 "
-            "file (HDF5) or a SavedModel folder. An ONNX file is what frn_onnx.fuse takes."
+            f"file (HDF5) or a SavedModel folder. {_instead(path)}"
         )
     try:
         model = keras.saving.load_model(path, custom_objects=CUSTOM_OBJECTS, compile=False)
@@ -48,6 +49,20 @@ def _kind(path: str) -> str | None:
     with open(path, "rb") as file:
         is_hdf5 = file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE
     return "hdf5" if is_hdf5 and path.endswith((".h5", ".hdf5")) else None
+
+
+def _instead(path: str) -> str:
+    """What a file is that is no Keras model."""
+    with open(path, "rb") as file:
+        head = file.read(len(_ZIP_SIGNATURE))
+    if not head:
+        return "This file is empty (0 bytes); copy or download it again."
+    if head == _ZIP_SIGNATURE and not zipfile.is_zipfile(path):
+        return (
+            "This file is damaged: it begins as a zip archive, and its end is missing; copy or "
+            "download it again."
+        )
+    return "An ONNX file is what frn_onnx.fuse takes."
 
 
 def _explain(path: str, kind: str, error: Exception) -> str:

@@ -7,7 +7,7 @@ from keras import activations, constraints, ops
 
 from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ShapeError
-from frn_onnx.layers.per_channel import PerChannelLayer
+from frn_onnx.layers.per_channel import PerChannelLayer, as_int
 
 # The initial value of a learned epsilon, in the paper as in TensorFlow Addons.
 _LEARNED_EPSILON_INIT = 1e-4
@@ -201,11 +201,15 @@ class FilterResponseNormalization(PerChannelLayer):
 
 def _checked_axis(axis):
     """``axis`` as None, an int, or a list that is this layer's own."""
-    if axis is None or (isinstance(axis, int) and not isinstance(axis, bool)):
-        return axis
-    if isinstance(axis, list | tuple) and all(type(item) is int for item in axis):
-        op.normalize_axes(axis)
-        return list(axis)
+    if axis is None:
+        return None
+    if (channel_axis := as_int(axis)) is not None:
+        return channel_axis
+    if isinstance(axis, list | tuple):
+        spatial_axes = [as_int(item) for item in axis]
+        if None not in spatial_axes:
+            op.normalize_axes(spatial_axes)
+            return spatial_axes
     raise ArgumentError(
         "FilterResponseNormalization: axis must be the channel axis (an int), or the list of "
         f"the spatial axes ([1, 2] for NHWC), or None. Received: axis={axis!r}"

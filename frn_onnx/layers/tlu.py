@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from frn_onnx.errors import ArgumentError
-from frn_onnx.layers.per_channel import PerChannelLayer
+from frn_onnx.layers.per_channel import PerChannelLayer, as_int
 
 
 @keras.saving.register_keras_serializable(package="frn_onnx")
@@ -62,11 +62,12 @@ class TLU(PerChannelLayer):
         data_format=None,
         **kwargs,
     ):
-        if axis is not None and (not isinstance(axis, int) or isinstance(axis, bool)):
+        channel_axis = as_int(axis)
+        if axis is not None and channel_axis is None:
             raise ArgumentError(
                 f"TLU: axis must be the channel axis (an int), or None. Received: axis={axis!r}"
             )
-        super().__init__(axis=axis, data_format=data_format, **kwargs)
+        super().__init__(axis=channel_axis, data_format=data_format, **kwargs)
         self.affine = bool(affine)
         self._set_options("tau", tau_initializer, tau_regularizer, tau_constraint)
         self._set_options("alpha", alpha_initializer, alpha_regularizer, alpha_constraint)

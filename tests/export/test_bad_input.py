@@ -48,9 +48,11 @@ def no_work(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_work")
-@pytest.mark.parametrize("opset", [12, conversion.NEWEST_OPSET + 1, -1])
+@pytest.mark.parametrize("opset", [12, conversion.NEWEST_OPSET + 1, -1, "18", 18.0])
 def test_an_opset_out_of_range(resnet, untouched, opset):
-    expected = f"opset must be from 13 to {conversion.NEWEST_OPSET}, the newest.* received {opset}"
+    expected = (
+        f"opset must be from 13 to {conversion.NEWEST_OPSET}, the newest.* received {opset!r}"
+    )
     with pytest.raises(ArgumentError, match=expected):
         export(resnet, untouched, opset=opset)
 
@@ -107,6 +109,21 @@ def test_a_file_that_is_no_model(tmp_path, name, content):
         export(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"This file is empty \(0 bytes\); copy or download it again"),
+        (b"PK\x03\x04 but no archive", "This file is damaged: it begins as a zip archive, and its"),
+        (b"not a model", "An ONNX file is what"),
+    ],
+)
+def test_a_file_that_is_damaged(tmp_path, content, message):
+    path = tmp_path / "model.keras"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        export(path)
+
+
 def test_an_onnx_file(tmp_path):
     path = tmp_path / "model.onnx"
     onnx.save(
@@ -123,7 +140,9 @@ def test_a_truncated_file(resnet, tmp_path):
     resnet.save(tmp_path / "whole.keras")
     content = (tmp_path / "whole.keras").read_bytes()
     (tmp_path / "cut.keras").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelError, match=r"cut\.keras' is not a Keras model"):
+    with pytest.raises(
+        ModelError, match=r"cut\.keras' is not a Keras model.* damaged.*download it again"
+    ):
         export(tmp_path / "cut.keras")
     resnet.save(tmp_path / "whole.h5")
     content = (tmp_path / "whole.h5").read_bytes()

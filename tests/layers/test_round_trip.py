@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import json
 
 import keras
 import numpy as np
@@ -84,6 +85,17 @@ def test_the_list_given_as_axis_is_not_shared():
     layer = FilterResponseNormalization(axis=axis)
     axis.append(3)
     assert layer.axis == [1, 2]
+
+
+@pytest.mark.parametrize("layer", [FilterResponseNormalization, TLU])
+def test_an_axis_of_numpy_is_an_int(layer):
+    made = layer(axis=np.int64(-1))
+    assert (made.axis, type(made.axis)) == (-1, int)
+    assert json.dumps(made.get_config()["axis"]) == "-1"
+
+
+def test_axes_of_numpy_are_ints():
+    assert FilterResponseNormalization(axis=[np.int64(2), np.int32(3)]).get_config()["axis"] == 1
 
 
 @pytest.mark.parametrize(
