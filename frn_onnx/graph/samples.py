@@ -13,7 +13,10 @@ from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph.runners import Runner, Spec
 
 Inputs = Mapping[str, np.ndarray] | str | os.PathLike
-"""Arrays by input name, or the path of an .npz file that holds them."""
+"""Arrays by input name, or the path of an .npz file that holds them; of a model of one input also
+the array that ``numpy.savez`` was given without a name."""
+
+_UNNAMED = "arr_0"
 
 # Sizes for dimensions that a model leaves open, one row to try after the other: first of
 # the batch, then of any further distinct dimension in turn. They differ, so that height is told
@@ -105,8 +108,8 @@ def given(pairs: Sequence[tuple[Spec, Spec]], inputs: Inputs) -> list[np.ndarray
     """
     arrays = read(inputs)
     names = [spec.name for spec, _ in pairs]
-    if len(names) == len(arrays) == 1:
-        arrays = dict(zip(names, arrays.values(), strict=True))
+    if len(names) == 1 and set(arrays) == {_UNNAMED}:
+        arrays = {names[0]: arrays[_UNNAMED]}
     if set(names) != set(arrays):
         raise ArgumentError(
             f"expected one array for each of the inputs {', '.join(names)}, received "

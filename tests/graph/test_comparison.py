@@ -299,6 +299,13 @@ def test_given_inputs(cnn, rng, tmp_path):
         assert report.samples == [{"image": (1, 3, 9, 7)}]
 
 
+def test_one_input_under_another_name(cnn):
+    with pytest.raises(
+        ArgumentError, match="one array for each of the inputs image, received imag"
+    ):
+        verify(cnn, cnn, inputs={"imag": np.ones((1, 3, 9, 7))})
+
+
 def test_bad_inputs(rng, tmp_path):
     two = graph_models.parse(TWO, rng)
     values, table = np.ones((1, 2), np.float32), np.ones((1, 2))
