@@ -131,8 +131,6 @@ def _check(model: ir.Model, sites: list[Site]) -> None:
 
 def _check_operands(sites: list[Site], operands: list[Operands]) -> None:
     for site, known in zip(sites, operands, strict=True):
-        if known.misfit:
-            raise ModelError(f"FRN node {site.label!r}: {known.misfit}")
         wrong = (known.x_types | known.param_types) - set(op.DTYPES)
         if wrong:
             expected = ", ".join(TensorProto.DataType.Name(t) for t in op.DTYPES)
@@ -141,6 +139,8 @@ def _check_operands(sites: list[Site], operands: list[Operands]) -> None:
                 f"FRN node {site.label!r}: the types of X and its parameters must be among "
                 f"{expected}, received {received}; put a Cast before the node"
             )
+        if known.misfit:
+            raise ModelError(f"FRN node {site.label!r}: {known.misfit}")
 
 
 def _state_outputs(sites: list[Site], operands: list[Operands]) -> None:

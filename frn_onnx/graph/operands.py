@@ -22,7 +22,7 @@ class Operands:
             node is in a function that is called with several.
         x_shapes: the distinct shapes of X.
         channels: length of gamma and beta, 0 where unknown.
-        misfit: what is wrong with the shapes of the inputs, for sessions refuse that.
+        misfit: what is wrong with types or shapes, which sessions refuse.
     """
 
     x_types: set[ir.DataType] = field(default_factory=set)
@@ -90,19 +90,29 @@ def _note(found: Operands, node: ir.Node, shapes: Shapes, symbols: set[str]) -> 
 
 
 def _misfit(node: ir.Node, shapes: Shapes) -> str | None:
-    """Which input has a shape that does not fit the axes or X, as far as it is known."""
+    """Which input does not fit the axes or X, as far as types and shapes are known."""
     axes = op.normalize_axes(node.attributes["axes"].as_ints())
-    x = shapes.of(node.inputs[0]) or (None,) * (len(axes) + 2)
-    if len(x) != len(axes) + 2:
-        return f"X must have rank {len(axes) + 2}, 2 more than there are axes, received shape {x}"
-    ones = op.param_shape(axes, 1)[1:]
+    channel_axis, rank = op.channel_axis(axes), len(axes) + 2
+    x_type, x = shapes.dtype(node.inputs[0]), shapes.of(node.inputs[0]) or (None,) * rank
+    if len(x) != rank:
+        return f"X must have rank {rank}, 2 more than there are axes, received shape {x}"
+    vector = (x[channel_axis], *op.param_shape(axes, 1)[1:])
     for name, value in zip(op.SIGNATURES[node.op_type][1:], node.inputs[1:], strict=False):
-        expected = x if name == "residual" else (x[op.channel_axis(axes)], *ones)
-        known = None if value is None else shapes.of(value)
+        if value is None:
+            continue
+        types, expected = {ir.DataType.FLOAT, x_type}, vector
+        if name == "residual":
+            types, expected = {x_type}, x
+        elif name == "epsilon":
+            types = {ir.DataType.FLOAT}
+        dtype, known = shapes.dtype(value), shapes.of(value)
+        if dtype is not None and x_type is not None and dtype not in types:
+            listed = " or ".join(sorted(kind.name for kind in types if kind is not None))
+            return f"{name} must be {listed}, received {dtype.name}; insert a Cast"
         if known is not None and not _may_be(known, expected):
             return (
                 f"{name} must have shape {expected}, received {known}; X has shape {x}, and its "
-                f"channels on axis {op.channel_axis(axes)}"
+                f"channels on axis {channel_axis}"
             )
     return None
 

@@ -446,3 +446,26 @@ def test_the_opset_version_that_onnx_runtime_writes(rng, form):
     model = graph_models.parse(text, rng)
     versions = {entry.domain: entry.version for entry in lower(model, form).opset_import}
     assert versions.get(op.DOMAIN) == (None if form == "primitives" else op.VERSION)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "dtype", "message"),
+    [
+        ("gamma", "double", "gamma must be FLOAT or FLOAT16, received DOUBLE"),
+        ("residual", "float", "residual must be FLOAT16, received FLOAT"),
+        ("epsilon", "float16", "epsilon must be FLOAT, received FLOAT16"),
+    ],
+)
+def test_types_that_sessions_refuse(wrong, dtype, message):
+    types = {"residual": "float16", "gamma": "float", "beta": "float16", "epsilon": "float"}
+    types[wrong] = dtype
+    dims = dict.fromkeys(types, "C") | {"residual": "N,W,C"}
+    inputs = ", ".join(f"{types[name]}[{dims[name]}] {name}" for name in types)
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 18, "frn_onnx": 1]> '
+        f"g (float16[N,W,C] x, {inputs}) => (float16[N,W,C] y) {{ [n] y = "
+        f'frn_onnx.{op.RESIDUAL_OP_TYPE} <axes = [1]> (x, residual, gamma, beta, "", epsilon) }}'
+    )
+    for form in FORMS:
+        with pytest.raises(ModelError, match=f"FRN node 'n': {message}"):
+            lower(model, form)
