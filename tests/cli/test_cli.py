@@ -198,7 +198,8 @@ def test_doctor_shows_paths_whole(capsys, monkeypatch, tmp_path):
     assert main(["doctor"]) == 1
     said = "".join(capsys.readouterr().out.split())
     assert f"couldnotloadthecustom-oplibrary{damaged}:" in said
-    assert "damagedorofanothersystem,builditagain:makecleansetup" in said
+    cure = "".join(library.REINSTALL.split())
+    assert f"damagedorofanothersystem,{cure}" in said
 
 
 @pytest.mark.parametrize("command", ["lower", "fuse"])
