@@ -1,12 +1,13 @@
 """Warm-up, and the proof that a model's samples do not touch each other.
 
 A file says that axis 0 has any length, and not what it means: it may be time, or the model may
-normalise over the batch. Requests are put together only for a model that gave, for two samples
-at once, what it gives for each alone.
+normalise over the batch. Requests are put together only for a model that gave, for many samples
+at once, what it gives for each alone; and only as many as were tried, since a model may look back
+along axis 0 by any number of rows.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,12 +19,25 @@ from frn_onnx.serving.model import Model
 
 # Lengths tried for axes that may have any: small, and the customary size of an image.
 _LENGTHS = (32, 224, 1)
-# Labels alone are equal by chance, and two samples show little: so many are tried.
-_LABELLED_SAMPLES = 16
-# What one run may differ from another by rounding, as a part of the largest output. Samples
-# that touch each other differ by something of the order of 1.
+# So many of the samples that run at once run alone as well. Labels are equal by chance, so it
+# takes some; the first and the last are among them, which have others at every distance.
+_ALONE = 16
+# A start takes about this long on a CPU; fewer samples are tried, and put together, if need be.
+_CPU_SECONDS = 5.0
+# What one run may differ from another by rounding, as a part of an element's largest value in any
+# sample, and of the largest of the whole output: an element may be what is left of larger ones.
+# Samples that touch each other differ by something of the order of an element's variation.
 _ROUNDING = {"FP16": 2e-2, "BF16": 1e-1}
-_ROUNDING_DEFAULT = 1e-3
+_ROUNDING_DEFAULT = 2e-3
+_REST = {"FP16": 5e-3, "BF16": 3e-2}
+_REST_DEFAULT = 2e-6
+# An output that varies less than so many times what rounding may do shows nothing.
+_VARIATION = 4
+# Elements of each sample that are compared at one go.
+_PART = 2**16
+# The widest inputs are those of images, which a model may cut off below a threshold.
+_WIDE = 255
+_WIDE_INTEGERS = {"UINT8": 256, "INT8": 128}
 
 
 @dataclass(frozen=True)
@@ -31,16 +45,21 @@ class Probe:
     """What the first runs showed.
 
     Attributes:
-        stacks: whether requests may be put together along axis 0.
+        rows: most samples that may be put together along axis 0; 1 where none may.
         reason: why, or why not.
         sample: one sample that the model took: input name -> array; empty if it took none.
         seconds: samples in a run -> how long the last such run took.
     """
 
-    stacks: bool
+    rows: int
     reason: str
     sample: Mapping[str, np.ndarray] = field(default_factory=dict)
     seconds: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def stacks(self) -> bool:
+        """Whether requests may be put together."""
+        return self.rows > 1
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -48,99 +67,207 @@ class Probe:
         return {name: array.shape for name, array in self.sample.items()}
 
 
-def probe(model: Model) -> Probe:
-    """Runs a model on random samples, alone and all at once."""
+def probe(model: Model, most: int = 32, most_bytes: int = 2**62) -> Probe:
+    """Runs a model on random samples, alone and at once.
+
+    Args:
+        model: what is run.
+        most: so many samples would be put together, if they may be; two are tried at least.
+        most_bytes: the same for the bytes of their inputs.
+
+    Raises: ModelError if it runs two samples at once, and fails on so many as would be.
+    """
     rng = np.random.default_rng(0)
-    outputs = model.signature.outputs
-    labels = not any(datatypes.kind(spec.datatype) == "f" for spec in outputs.values())
-    count = _LABELLED_SAMPLES if labels and model.signature.has_batch_axis else 2
     failure: Exception | None = None
     for length in _LENGTHS:
-        samples = [_sample(model, rng, length) for _ in range(count)]
+        sample = _draw(model, rng, length, 1)
         try:
-            alone = [model.run(feeds, list(outputs)) for feeds in samples]
+            _run(model, sample)
+            seconds, _ = _timed(model, sample)
         except RecordingError:
             raise
         except Exception as error:
             failure = failure or error
             continue
         if not model.signature.has_batch_axis:
-            stacks, reason = False, "axis 0 of an input or output has a fixed length"
-        else:
-            obstacle = _obstacle(model, samples, alone, labels)
-            stacks = obstacle is None
-            reason = obstacle or f"{count} samples at once give what each gives alone"
-        return Probe(stacks, reason, samples[0], {1: _seconds(model, samples[0])})
-    return Probe(False, f"it fails on a random sample, so nothing is known: {failure}")
+            reason = "axis 0 of an input or output has a fixed length"
+            return Probe(1, reason, sample, {1: seconds})
+        rows = min(most, most_bytes // max(sum(array.nbytes for array in sample.values()), 1))
+        if model.provider == "CPUExecutionProvider":  # two kinds of samples, together and alone
+            rows = min(rows, int(_CPU_SECONDS / 4 / max(seconds, 1e-6)))
+        rows = max(rows, 2)
+        kinds = (_draw(model, rng, length, rows, wide=wide) for wide in (False, True))
+        obstacle, together_seconds = _try(model, kinds, rows)
+        known = {1: seconds, **({} if obstacle else {rows: together_seconds})}
+        reason = obstacle or f"{rows} samples at once give what each gives alone"
+        return Probe(1 if obstacle else rows, reason, sample, known)
+    return Probe(1, f"it fails on a random sample, so nothing is known: {failure}")
 
 
-def probe_largest(model: Model, sample: Mapping[str, np.ndarray], samples: int) -> float:
-    """Runs as many samples as requests may be put together: too many for a small GPU fail now.
-
-    Returns: the seconds it took.
-
-    Raises: ModelError if it fails.
-    """
-    feeds = {name: np.repeat(array, samples, axis=0) for name, array in sample.items()}
-    try:
-        return _seconds(model, feeds)
-    except Exception as error:
-        raise ModelError(
-            f"{model.signature.name!r} runs one sample, and fails on {samples} at once, which "
-            f"--max-batch allows; pass a smaller one: {error}"
-        ) from error
+def _run(model: Model, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return model.run(feeds, list(model.signature.outputs))
 
 
-def _seconds(model: Model, feeds: Mapping[str, np.ndarray]) -> float:
-    """How long a run takes once the shape is warm."""
+def _timed(model: Model, feeds: Mapping[str, np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
+    """How long a run takes once the shape is warm, and what it gives."""
     for _ in range(model.runs_to_warm_up):
         start = time.perf_counter()
-        model.run(feeds, list(model.signature.outputs))
-    return time.perf_counter() - start
+        outputs = _run(model, feeds)
+    return time.perf_counter() - start, outputs
 
 
-def _obstacle(model: Model, samples: list[dict], alone: list[dict], labels: bool) -> str | None:
-    """What forbids to run samples at once; None if nothing does."""
-    several = {name: np.concatenate([feeds[name] for feeds in samples]) for name in samples[0]}
-    try:
-        together = model.run(several, list(model.signature.outputs))
-    except RecordingError:
-        raise
-    except Exception as error:
-        return f"it fails on {len(samples)} samples at once: {error}"
-    for name, spec in model.signature.outputs.items():
-        apart = np.concatenate([outputs[name] for outputs in alone])
-        if together[name].shape != apart.shape or not _same(together[name], apart, spec.datatype):
-            return f"{len(samples)} samples at once change each other's output {name!r}"
-    first = alone[0]
-    if labels and all(np.array_equal(one[name], first[name]) for one in alone for name in first):
-        return f"{len(samples)} samples have one and the same output, which shows nothing"
+def _try(
+    model: Model, kinds: Iterator[dict[str, np.ndarray]], rows: int
+) -> tuple[str | None, float]:
+    """What forbids to run samples at once, None if nothing does; and how long a run took."""
+    alone = sorted({0, 1, *np.linspace(0, rows - 1, _ALONE).round().astype(int).tolist()})
+    seconds = 0.0
+    vary: set[str] = set()
+    for is_wide, feeds in enumerate(kinds):
+        try:
+            apart = [_run(model, _slice(feeds, i, i + 1)) for i in alone]
+        except RecordingError:
+            raise
+        except Exception as error:
+            if is_wide:  # what does not suit the model shows nothing
+                break
+            return f"it fails on a random sample: {error}", seconds
+        try:
+            pair = _run(model, _slice(feeds, 0, 2))
+        except RecordingError:
+            raise
+        except Exception as error:
+            return f"it fails on 2 samples at once: {error}", seconds
+        try:
+            seconds, together = _timed(model, feeds)
+        except Exception as error:
+            raise ModelError(
+                f"{model.signature.name!r} runs 2 samples at once, and fails on {rows}, which "
+                f"--max-batch allows; pass a smaller one: {error}"
+            ) from error
+        for name, spec in model.signature.outputs.items():
+            own = _Alone([outputs[name] for outputs in apart], alone, spec.datatype)
+            for count, outputs in ((2, pair), (rows, together)):
+                if not own.agrees(outputs[name], count):
+                    return f"{count} samples at once change each other's output {name!r}", seconds
+            if own.varies():
+                vary.add(name)
+    return _unseen(model, vary), seconds
+
+
+def _unseen(model: Model, vary: set[str]) -> str | None:
+    """Says which output was the same whatever the sample, so that nothing is known of it.
+
+    Each of floats must vary. Labels and counts need not where another output does.
+    """
+    outputs = model.signature.outputs
+    floats = [name for name in outputs if datatypes.kind(outputs[name].datatype) == "f"]
+    for name in floats or ([] if vary else list(outputs)):
+        if name not in vary:
+            return f"random samples have one and the same output {name!r}, which shows nothing"
     return None
 
 
-def _sample(model: Model, rng: np.random.Generator, length: int) -> dict[str, np.ndarray]:
-    """One random sample; integers are 0 or 1, which most models that look something up take."""
+def _slice(feeds: Mapping[str, np.ndarray], start: int, end: int) -> dict[str, np.ndarray]:
+    return {name: array[start:end] for name, array in feeds.items()}
+
+
+def _draw(
+    model: Model, rng: np.random.Generator, length: int, rows: int, *, wide: bool = False
+) -> dict[str, np.ndarray]:
+    """Random samples, each around a mean of its own: what averages them must differ as well.
+
+    Integers are 0 or 1, which most models that look something up take. ``wide`` ones are those of
+    images, 0 to 255, where the type leaves it open.
+    """
     feeds = {}
     for name, spec in model.signature.inputs.items():
         lengths = [length if dim == -1 else dim for dim in spec.shape]
         if model.signature.has_batch_axis:
-            lengths[0] = 1
+            lengths[0] = rows
         kind = datatypes.kind(spec.datatype)
-        values = rng.normal(size=lengths) if kind == "f" else rng.integers(0, 2, size=lengths)
+        if kind == "f":
+            own = rng.normal(size=[*lengths[:1], *(1 for _ in lengths[1:])])
+            values = rng.normal(size=lengths) + own
+            if wide:
+                values = _WIDE * rng.uniform(size=lengths) / (1 + np.abs(own))
+        else:
+            top = _WIDE_INTEGERS.get(spec.datatype, 2) if wide else 2
+            values = rng.integers(0, top, size=lengths)
         if spec.datatype == "BF16":
             values = datatypes.bfloat16_bits(values)
         elif kind == "O":
             values = np.where(values, "a", "b").astype(object)
-        feeds[name] = values.astype(datatypes.NUMPY[spec.datatype])
+        feeds[name] = np.asarray(values, datatypes.NUMPY[spec.datatype])
     return feeds
 
 
-def _same(a: np.ndarray, b: np.ndarray, datatype: str) -> bool:
-    if datatypes.kind(datatype) != "f":
-        return bool((a == b).all())
-    if datatype == "BF16":
-        a, b = datatypes.bfloat16_values(a), datatypes.bfloat16_values(b)
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    largest = np.abs(b[np.isfinite(b)]).max(initial=0.0)
-    allowed = _ROUNDING.get(datatype, _ROUNDING_DEFAULT) * largest
-    return bool(np.isclose(a, b, rtol=0, atol=allowed, equal_nan=True).all())
+class _Alone:
+    """One output of samples that were run alone.
+
+    Args:
+        outputs: of each sample.
+        indices: the places of these samples among those that run at once; ascending.
+        datatype: of the output.
+    """
+
+    def __init__(self, outputs: list[np.ndarray], indices: list[int], datatype: str) -> None:
+        self._outputs = outputs
+        self._indices = indices
+        self._datatype = datatype
+        self._is_float = datatypes.kind(datatype) == "f"
+        self._rounding = _ROUNDING.get(datatype, _ROUNDING_DEFAULT)
+        largest = max((self._sizes(part).max(initial=0.0) for _, part in self._parts()), default=0)
+        self._rest = _REST.get(datatype, _REST_DEFAULT) * largest
+
+    def agrees(self, together: np.ndarray, rows: int) -> bool:
+        """Whether so many samples gave the same at once, but for rounding."""
+        expected = {output.shape for output in self._outputs}
+        if expected != {(1, *together.shape[1:])} or len(together) != rows:
+            return False
+        seen = [i for i in self._indices if i < rows]
+        flat = together.reshape(rows, -1)
+        return all(
+            self._near(self._values(flat[seen, place]), part[: len(seen)], part)
+            for place, part in self._parts()
+        )
+
+    def varies(self) -> bool:
+        """Whether the samples' outputs differ by more than rounding, in one element at least."""
+        return any(map(self._spreads, (part for _, part in self._parts())))
+
+    def _parts(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Some elements of all samples at a time, (samples, elements): outputs may be large."""
+        flat = [output.reshape(-1) for output in self._outputs]
+        if len({output.size for output in flat}) == 1:
+            for start in range(0, flat[0].size, _PART):
+                place = slice(start, start + _PART)
+                yield place, self._values(np.stack([output[place] for output in flat]))
+
+    def _values(self, array: np.ndarray) -> np.ndarray:
+        if self._datatype == "BF16":
+            array = datatypes.bfloat16_values(array)
+        return array.astype(np.float64) if self._is_float else array
+
+    def _near(self, a: np.ndarray, b: np.ndarray, part: np.ndarray) -> bool:
+        if not self._is_float:
+            return bool((a == b).all())
+        with np.errstate(invalid="ignore"):
+            near = np.abs(a - b) <= self._tolerance(part)
+        # What overflows alone may just not do so at once: it shows nothing.
+        return bool((near | ~np.isfinite(b)).all())
+
+    def _spreads(self, part: np.ndarray) -> bool:
+        if not self._is_float:
+            return bool((part != part[:1]).any())
+        finite = np.isfinite(part)
+        top = np.max(part, 0, initial=-np.inf, where=finite)
+        bottom = np.min(part, 0, initial=np.inf, where=finite)
+        return bool((top - bottom > _VARIATION * self._tolerance(part)).any())
+
+    def _tolerance(self, part: np.ndarray) -> np.ndarray:
+        """What each element of a sample's output may differ by from one run to another."""
+        return self._rounding * self._sizes(part).max(0) + self._rest
+
+    def _sizes(self, part: np.ndarray) -> np.ndarray:
+        return np.abs(np.where(np.isfinite(part), part, 0.0)) if self._is_float else np.zeros(1)

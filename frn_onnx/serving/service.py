@@ -17,14 +17,11 @@ from frn_onnx.serving.memory import Take
 from frn_onnx.serving.metrics import Metrics
 from frn_onnx.serving.model import VERSION, Model
 from frn_onnx.serving.options import ModelOptions
-from frn_onnx.serving.probe import Probe, probe, probe_largest
+from frn_onnx.serving.probe import probe
 from frn_onnx.serving.stats import Statistics
 from frn_onnx.serving.triton_config import client_config
 
 LOG = logging.getLogger("frn_onnx.serving")
-# A CPU has the memory for a large batch or not, whether it is tried or not: no start waits for it
-# longer than this.
-_LONG_WARM_UP_SECONDS = 5.0
 # Fewer are written as JSON in the event loop.
 _MANY_ELEMENTS = 8192
 
@@ -73,14 +70,15 @@ class ServedModel:
             cuda_graph=options.cuda_graph,
         )
         self.signature = self.model.signature
-        probed = probe(self.model)
-        self.max_batch = options.max_batch if probed.stacks else 1
+        max_batch_bytes = options.max_batch_mb * 2**20
+        probed = probe(self.model, options.max_batch, max_batch_bytes)
+        self.max_batch = min(options.max_batch, probed.rows)
         self.batching = f"up to {self.max_batch} samples" if probed.stacks else probed.reason
         self.batcher = Batcher(
             self.model.run,
             stop=self.model.stop,
             max_batch=self.max_batch,
-            max_batch_bytes=options.max_batch_mb * 2**20,
+            max_batch_bytes=max_batch_bytes,
             max_queue=options.max_queue,
             max_wait=options.max_wait,
             run_timeout=options.run_timeout,
@@ -89,24 +87,14 @@ class ServedModel:
         self.health = self.batcher.health
         datatypes = {spec.datatype for spec in self.signature.inputs.values()}
         self._takes_texts = "BYTES" in datatypes
-        self._warm_up(probed, options.max_batch_mb * 2**20)
+        for samples, seconds in probed.seconds.items():
+            self.batcher.pace.note(samples, seconds)
+        if probed.sample:
+            self.batcher.set_sample(probed.sample, list(self.signature.outputs))
         kind = "cpu" if self.model.provider == "CPUExecutionProvider" else "gpu"
         self.config = client_config(self.signature, self.max_batch * probed.stacks, kind)
         metrics.model(self.signature.name, self.model.provider, options.device)
         metrics.watch("frn_onnx_queue_requests", lambda: self.batcher.waiting, self.signature.name)
-
-    def _warm_up(self, probed: Probe, max_batch_bytes: int) -> None:
-        """Runs the largest batch once, and keeps what is known of the model before any request."""
-        for samples, seconds in probed.seconds.items():
-            self.batcher.pace.note(samples, seconds)
-        if not probed.sample:
-            return
-        self.batcher.set_sample(probed.sample, list(self.signature.outputs))
-        size = sum(array.nbytes for array in probed.sample.values())
-        samples = max(1, min(self.max_batch, max_batch_bytes // size))
-        on_cpu = self.model.provider == "CPUExecutionProvider"
-        if samples > 1 and not (on_cpu and samples * probed.seconds[1] > _LONG_WARM_UP_SECONDS):
-            self.batcher.pace.note(samples, probe_largest(self.model, probed.sample, samples))
 
     async def infer(self, body: memoryview, json_length: int | None, take: Take) -> Answer:
         """Answers one request.

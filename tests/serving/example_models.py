@@ -256,6 +256,72 @@ def batch_mean(folder: Path) -> Path:
     )
 
 
+def looks_back(folder: Path, rows: int = 2) -> Path:
+    """x minus that of so many rows before; axis 0 is time."""
+    return _save(
+        folder,
+        "looks_back",
+        [
+            helper.make_node("Pad", ["x", "pads"], ["padded"]),
+            helper.make_node("Slice", ["padded", "start", "end", "axis"], ["before"]),
+            helper.make_node("Sub", ["x", "before"], ["y"]),
+        ],
+        [("x", FLOAT, ["N", 4])],
+        [("y", FLOAT, ["N", 4])],
+        [
+            ("pads", np.array([rows, 0, 0, 0])),
+            ("start", np.array([0])),
+            ("end", np.array([-rows])),
+            ("axis", np.array([0])),
+        ],
+    )
+
+
+def centred_above_a_threshold(folder: Path) -> Path:
+    """What pixels have above 16, minus its mean over axis 0."""
+    return _save(
+        folder,
+        "centred_above_a_threshold",
+        [
+            helper.make_node("Sub", ["x", "black"], ["light"]),
+            helper.make_node("Relu", ["light"], ["above"]),
+            helper.make_node("ReduceMean", ["above", "zero"], ["mean"], keepdims=1),
+            helper.make_node("Sub", ["above", "mean"], ["y"]),
+        ],
+        [("x", FLOAT, ["N", 4])],
+        [("y", FLOAT, ["N", 4])],
+        [("black", np.float32(16)), ("zero", np.array([0]))],
+    )
+
+
+def raw_beside_centred(folder: Path) -> Path:
+    """x times 1e4, and beside it x minus its mean over axis 0."""
+    return _save(
+        folder,
+        "raw_beside_centred",
+        [
+            helper.make_node("ReduceMean", ["x", "zero"], ["mean"], keepdims=1),
+            helper.make_node("Sub", ["x", "mean"], ["centred"]),
+            helper.make_node("Mul", ["x", "factor"], ["raw"]),
+            helper.make_node("Concat", ["centred", "raw"], ["y"], axis=1),
+        ],
+        [("x", FLOAT, ["N", 4])],
+        [("y", FLOAT, ["N", 8])],
+        [("factor", np.float32(1e4)), ("zero", np.array([0]))],
+    )
+
+
+def constant(folder: Path) -> Path:
+    """Zeros, whatever x is."""
+    return _save(
+        folder,
+        "constant",
+        [helper.make_node("Sub", ["x", "x"], ["y"])],
+        [("x", FLOAT, ["N", 4])],
+        [("y", FLOAT, ["N", 4])],
+    )
+
+
 def sequence_output(folder: Path) -> Path:
     """Gives a sequence, which the protocol cannot carry."""
     path = folder / "sequence_output.onnx"

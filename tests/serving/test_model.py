@@ -76,6 +76,34 @@ def test_models_that_do_not_stack(tmp_path):
     assert "change each other's output 'y'" in mixing.reason
 
 
+@pytest.mark.parametrize(
+    ("name", "at_once"),
+    [("looks_back", 32), ("centred_above_a_threshold", 2), ("raw_beside_centred", 2)],
+)
+def test_samples_that_touch_each_other_where_it_hardly_shows(tmp_path, name, at_once):
+    """A row far off; only inputs as images have them; small numbers beside large ones."""
+    result = probe(Model(getattr(example_models, name)(tmp_path)))
+    assert not result.stacks
+    assert f"{at_once} samples at once change each other's output 'y'" in result.reason
+
+
+def test_no_more_samples_run_at_once_than_were_tried(tmp_path):
+    """The row that a model looks back to may lie outside of a smaller batch."""
+    path = example_models.looks_back(tmp_path, rows=20)
+    assert probe(Model(path), most=20).rows == 20
+    assert not probe(Model(path), most=21).stacks
+    served = ServedModel(ModelOptions(path, max_batch=20), Metrics())
+    served.batcher.close()
+    assert served.max_batch == 20
+    assert probe(Model(example_models.images(tmp_path)), 32, 7 * 3 * 32 * 32 * 4).rows == 7
+
+
+def test_a_constant_output_shows_nothing(tmp_path):
+    result = probe(Model(example_models.constant(tmp_path)))
+    assert not result.stacks
+    assert "random samples have one and the same output 'y', which shows nothing" in result.reason
+
+
 def test_labels_are_not_taken_for_equal_by_chance(tmp_path):
     stacking = 0
     for seed in range(20):
@@ -129,7 +157,7 @@ def test_a_batch_that_is_too_large_is_told_at_the_start(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Model, "run", small)
     path = example_models.linear(tmp_path)
-    with pytest.raises(ModelError, match="fails on 8 at once, which --max-batch allows"):
+    with pytest.raises(ModelError, match="fails on 8, which --max-batch allows"):
         ServedModel(ModelOptions(path, max_batch=8), Metrics())
     served = ServedModel(ModelOptions(path, max_batch=4), Metrics())
     assert served.batcher.pace.expect(4) > 0
