@@ -74,7 +74,8 @@ class Limits:
 
     Attributes:
         body_bytes: most bytes of a body, before and after a content coding is undone.
-        body_seconds: within this time a body must have arrived, and an answer been taken.
+        body_seconds: within this time a body must have arrived, and an answer been taken; a large
+            answer has more.
         head_seconds: within this time the head of a request must have arrived.
         memory_bytes: most bytes that all requests in flight may hold together.
         idle_seconds: so long a connection is kept between two requests.

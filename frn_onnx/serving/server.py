@@ -30,6 +30,9 @@ HEAD_BYTES = 64 * 1024
 # So long has a client to read why it is refused, and when the server stops all that is waited for.
 CLOSING_SECONDS = 2.0
 DRAIN_SECONDS = 3.0
+# An answer has its time, and a second more for so much of it that was taken: who takes a little now
+# and then would hold the memory of a large one for as long as he liked.
+TAKEN_BYTES_PER_SECOND = 256 * 1024
 # (client, status, text): what was refused before it was a request.
 OnRefusal = Callable[[str | None, int, str], None]
 
@@ -54,10 +57,13 @@ class Connection(HttpToolsProtocol):
         self._refusal: tuple[int, str] | None = None  # said when the answers before it are out
         self._draining = False
         self._waits_for: tuple[str | None, int] = (None, 0)
-        self._since = self._unread_since = self.loop.time()
-        self._unread_mark = 0
-        #: Bytes of answers so far, and the task that answers now; set by :class:`Answering`.
+        self._since = self.loop.time()
+        # Since when there has been something unread, and how much was taken by then.
+        self._backlog: tuple[float, int] | None = None
+        #: Bytes of answers so far, whether one is being written, and the task that answers now;
+        #: set by :class:`Answering`.
         self.written = 0
+        self.is_writing = False
         self.task: asyncio.Task | None = None
 
     # What the client sends.
@@ -205,12 +211,17 @@ class Connection(HttpToolsProtocol):
         return min(seconds, DRAIN_SECONDS) if self._draining else seconds
 
     def _unread(self, now: float) -> bool:
-        """Whether the client does not take an answer: what was written once must be gone soon."""
-        taken = self.written - self.transport.get_write_buffer_size()
-        if taken >= self._unread_mark:
-            self._unread_mark, self._unread_since = self.written, now
+        """Whether the client does not take an answer, or too slowly."""
+        unread = self.transport.get_write_buffer_size()
+        taken = self.written - unread
+        if not unread and not self.is_writing:
+            self._backlog = None
+            return False
+        if self._backlog is None:
+            self._backlog = now, taken
+        since, before = self._backlog
         seconds = DRAIN_SECONDS if self._draining else self.limits.body_seconds
-        return now - self._unread_since >= seconds
+        return now - since >= seconds + (taken - before) / TAKEN_BYTES_PER_SECOND
 
     def _expire(self, waits_for: str) -> None:
         if waits_for == "head":
@@ -243,7 +254,7 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         self._draining = True
-        self._since = self._unread_since = self.loop.time()
+        self._since, self._backlog = self.loop.time(), None
         super().shutdown()
 
 
@@ -260,8 +271,10 @@ class Answering:
             return
 
         async def counted_send(message: Message) -> None:
+            connection.is_writing = True
             await send(message)
             connection.written += len(message.get("body", b""))
+            connection.is_writing = message.get("more_body", False)
 
         async def paused_receive() -> Message:
             message = await receive()
@@ -275,6 +288,7 @@ class Answering:
             if not connection.is_over:
                 raise
         finally:
+            connection.is_writing = False
             connection.task = None
 
 

@@ -66,7 +66,9 @@ class Echo:
         text = json.dumps(said).encode() if scope["path"] != "/large" else bytes(2**20)
         headers = [(b"content-length", b"%d" % len(text))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": text})
+        for at in range(0, len(text), 1 << 16):
+            part, more = text[at : at + (1 << 16)], at + (1 << 16) < len(text)
+            await send({"type": "http.response.body", "body": part, "more_body": more})
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,7 @@ def server():
         timeout_graceful_shutdown=1,
     )
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)  # else megabytes lie there
     host = Server(config, LIMITS, ready.set)
     thread = threading.Thread(target=host.run, args=([listener],))
     thread.start()
@@ -282,19 +285,26 @@ def test_a_slow_head_behind_a_request_that_runs_is_timed_from_its_answer(server)
     assert (first[1], second[1]) == ("/wait", "/b")
 
 
+@pytest.mark.parametrize("drip", [0, 1 << 15])
 @pytest.mark.parametrize("path", ["/", "/large"])
-def test_answers_that_nobody_reads_end_the_connection(server, path):
+def test_answers_that_nobody_reads_end_the_connection(server, monkeypatch, path, drip):
+    """Or of which a part is read again and again, more slowly than is asked for."""
+    monkeypatch.setattr("frn_onnx.serving.server.TAKEN_BYTES_PER_SECOND", 1 << 22, raising=False)
     with socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * drip or 2048)
         client.connect(("127.0.0.1", server.port))
         client.settimeout(0.2)
         with contextlib.suppress(OSError):
             for _ in range(400):
                 client.sendall(request("GET", path) * 100)
         name = client.getsockname()
-        end = time.monotonic() + 4 * SOON  # thousands of answers fit into the system's buffers
+        client.settimeout(0.01)
+        time.sleep(0.2)
+        end = time.monotonic() + 2 * SOON
         while time.monotonic() < end and any(c.client == name for c in server.state.connections):
             time.sleep(0.05)
+            with contextlib.suppress(OSError):
+                client.recv(drip)
         assert not any(c.client == name for c in server.state.connections)
 
 
