@@ -8,7 +8,7 @@ Source: Open Inference Protocol, REST, https://github.com/kserve/open-inference-
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
@@ -23,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 import frn_onnx
 from frn_onnx.serving import content, openapi
+from frn_onnx.serving.aside import Aside
 from frn_onnx.serving.codec import LENGTH_HEADER, parse_length
 from frn_onnx.serving.errors import (
     CLIENT_GONE,
@@ -102,9 +103,10 @@ class _Handlers:
         try:
             served.batcher.check_room()
             json_length = parse_length(request.headers.get(LENGTH_HEADER))
-            body = await self._body(request, json_length, lease.take)
+            body = await self._body(request, json_length, lease.take, served.aside.read)
             answer = await served.infer(body, json_length, lease.take)
-            response = await _response(answer, request.headers.get("accept-encoding"), lease)
+            accept = request.headers.get("accept-encoding")
+            response = await _response(answer, accept, lease, served.aside)
             status = 200
         except RequestError as error:
             status = error.status
@@ -124,8 +126,14 @@ class _Handlers:
             log["id"] = answer.id[:_LOGGED_ID]
         return response
 
-    async def _body(self, request: Request, json_length: int | None, take: Take) -> memoryview:
-        """The whole body, without its content coding."""
+    async def _body(
+        self,
+        request: Request,
+        json_length: int | None,
+        take: Take,
+        elsewhere: Callable[..., Awaitable[memoryview]] = asyncio.to_thread,
+    ) -> memoryview:
+        """The whole body, without its content coding, which a large one loses ``elsewhere``."""
         coding = content.check_coding(request.headers.get("content-encoding"))
         limit = self._limits.body_bytes
         announced = request.headers.get("content-length", "")
@@ -154,7 +162,7 @@ class _Handlers:
             return body.whole()
         if body.size < _INLINE_BYTES:
             return content.decompress(body.whole(), coding, limit, take)
-        return await asyncio.to_thread(content.decompress, body.whole(), coding, limit, take)
+        return await elsewhere(content.decompress, body.whole(), coding, limit, take)
 
     async def model_ready(self, request: Request) -> Response:
         name = request.path_params["model"]
@@ -289,7 +297,7 @@ class _Answer(Response):
             self._lease.close()
 
 
-async def _response(answer: Answer, accept: str | None, lease: Lease) -> Response:
+async def _response(answer: Answer, accept: str | None, lease: Lease, aside: Aside) -> Response:
     pieces, has_binary = answer.pieces, answer.json_length is not None
     headers = {"Content-Type": "application/octet-stream" if has_binary else _JSON}
     if has_binary:
@@ -302,7 +310,7 @@ async def _response(answer: Answer, accept: str | None, lease: Lease) -> Respons
         if length < _INLINE_BYTES:
             pieces = content.compress(pieces, coding, lease.take)
         else:
-            pieces = await asyncio.to_thread(content.compress, pieces, coding, lease.take)
+            pieces = await aside.write(content.compress, pieces, coding, lease.take)
     return _Answer(pieces, headers, lease)
 
 

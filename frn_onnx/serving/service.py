@@ -1,15 +1,15 @@
 """The models of a server, from a body to a body; no HTTP here."""
 
-import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from frn_onnx.errors import ArgumentError, FrnError, ModelError
 from frn_onnx.serving import codec
+from frn_onnx.serving.aside import Aside
 from frn_onnx.serving.batcher import Batcher, Result
 from frn_onnx.serving.errors import ModelUnavailableError, NotFoundError, show
 from frn_onnx.serving.json_numbers import SMALL_BYTES
@@ -54,6 +54,7 @@ class ServedModel:
         max_batch: most samples in one run; 1 where the model takes no batches.
         batching: one line that says whether requests are put together, and why not.
         health: whether it answers.
+        aside: its threads for long work on bodies.
         config: Triton's configuration of the model.
     """
 
@@ -85,6 +86,7 @@ class ServedModel:
             observe=self._ran,
         )
         self.health = self.batcher.health
+        self.aside = Aside(f"frn-onnx-text-{self.signature.name}", options.max_wait)
         datatypes = {spec.datatype for spec in self.signature.inputs.values()}
         self._takes_texts = "BYTES" in datatypes
         for samples, seconds in probed.seconds.items():
@@ -108,8 +110,11 @@ class ServedModel:
         """
         start = time.perf_counter()
         text_bytes = len(body) if json_length is None or self._takes_texts else json_length
-        decode = (codec.decode, body, json_length, self.signature, take)
-        request = await _call(*decode, elsewhere=text_bytes > SMALL_BYTES)
+        decode = (body, json_length, self.signature, take)
+        if text_bytes > SMALL_BYTES:
+            request = await self.aside.read(codec.decode, *decode)
+        else:
+            request = codec.decode(*decode)
         decode_seconds = time.perf_counter() - start
         result = await self.batcher.submit(request.inputs, list(request.outputs))
         start = time.perf_counter()
@@ -119,10 +124,18 @@ class ServedModel:
             for name, as_binary in request.outputs.items()
             if not as_binary or self.signature.outputs[name].datatype == "BYTES"
         )
-        encode = (codec.encode, request, result.outputs, self.signature, take)
-        pieces, length = await _call(*encode, elsewhere=written > _MANY_ELEMENTS)
+        encode = (request, result.outputs, self.signature, take)
+        if written > _MANY_ELEMENTS:
+            pieces, length = await self.aside.write(codec.encode, *encode)
+        else:
+            pieces, length = codec.encode(*encode)
         encode_seconds = time.perf_counter() - start
         return Answer(pieces, length, request.id, result, decode_seconds, encode_seconds)
+
+    def close(self) -> None:
+        """Ends its threads."""
+        self.batcher.close()
+        self.aside.close()
 
     def count(self, status: int, seconds: float, answer: Answer | None) -> None:
         """A request was answered, with an error where there is no ``answer``."""
@@ -141,11 +154,6 @@ class ServedModel:
     def _ran(self, samples: int, seconds: float) -> None:
         self._metrics.run(self.signature.name, samples, seconds)
         self._statistics.ran(samples, seconds)
-
-
-async def _call(function: Callable, *args: Any, elsewhere: bool) -> Any:
-    """Calls a function, in a thread where it would keep the event loop for long."""
-    return await asyncio.to_thread(function, *args) if elsewhere else function(*args)
 
 
 class Service:
@@ -210,7 +218,7 @@ class Service:
     def close(self) -> None:
         """Ends the models' threads."""
         for served in self.models.values():
-            served.batcher.close()
+            served.close()
 
 
 def load(models: Sequence[ModelOptions], metrics: Metrics, *, strict: bool = False) -> Service:

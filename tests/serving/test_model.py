@@ -93,7 +93,7 @@ def test_no_more_samples_run_at_once_than_were_tried(tmp_path):
     assert probe(Model(path), most=20).rows == 20
     assert not probe(Model(path), most=21).stacks
     served = ServedModel(ModelOptions(path, max_batch=20), Metrics())
-    served.batcher.close()
+    served.close()
     assert served.max_batch == 20
     assert probe(Model(example_models.images(tmp_path)), 32, 7 * 3 * 32 * 32 * 4).rows == 7
 
@@ -116,7 +116,7 @@ def test_a_model_whose_samples_touch_each_other_is_served_one_request_at_a_time(
     served = ServedModel(ModelOptions(example_models.batch_mean(tmp_path)), Metrics())
     assert served.max_batch == 1
     assert "change each other's" in served.batching
-    served.batcher.close()
+    served.close()
 
 
 def test_threads_reach_the_session(tmp_path):
@@ -161,7 +161,7 @@ def test_a_batch_that_is_too_large_is_told_at_the_start(tmp_path, monkeypatch):
         ServedModel(ModelOptions(path, max_batch=8), Metrics())
     served = ServedModel(ModelOptions(path, max_batch=4), Metrics())
     assert served.batcher.pace.expect(4) > 0
-    served.batcher.close()
+    served.close()
 
 
 def test_what_is_asked_of_a_gpu_reaches_the_provider(tmp_path, monkeypatch):

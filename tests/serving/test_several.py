@@ -1,6 +1,8 @@
 """Several models in one process: their names, one that is broken, queues of their own."""
 
+import asyncio
 import json
+import math
 import os
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from environments import ROOT
 from serving import example_models, processes
 
 from frn_onnx.errors import ArgumentError
-from frn_onnx.serving import sources
+from frn_onnx.serving import codec, sources
 
 X = [[1.0, -2.0, 0.5, 3.0]]
 
@@ -51,6 +53,42 @@ def refused(*arguments) -> str:
 def get(server, path, method="GET"):
     status, _, body = server.request(method, path)
     return status, json.loads(body)
+
+
+def test_large_bodies_of_one_model_hold_up_no_other(serve, monkeypatch):
+    """Nor any body for longer than max_wait."""
+    client = serve("linear", "images", max_wait=0.5)
+    go_on, decode = threading.Event(), codec.decode
+
+    def slow(body, json_length, signature, take):
+        if signature.name == "linear":
+            go_on.wait(20)
+        return decode(body, json_length, signature, take)
+
+    monkeypatch.setattr(codec, "decode", slow)
+
+    def body(*shape):
+        data = [0.5] * math.prod(shape)
+        return {"inputs": [{"name": "x", "shape": shape, "datatype": "FP32", "data": data}]}
+
+    async def play(http):
+        large = [http.post("/v2/models/linear/infer", json=body(5000, 4)) for _ in range(40)]
+        waiting = [asyncio.ensure_future(request) for request in large]
+        await asyncio.sleep(0.1)
+        begin = time.perf_counter()
+        other = await http.post("/v2/models/images/infer", json=body(1, 3, 80, 80))
+        seconds = time.perf_counter() - begin
+        await asyncio.sleep(1)
+        go_on.set()
+        return other, seconds, await asyncio.gather(*waiting)
+
+    other, seconds, answers = client.run(play)
+    assert other.status_code == 200
+    assert seconds < 0.5
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert len(refused) >= 30
+    assert "for large ones before it to be read" in refused[0].json()["error"]
+    assert sum(answer.status_code == 200 for answer in answers) == 40 - len(refused) > 0
 
 
 def test_files_names_and_folders(folder, tmp_path):
