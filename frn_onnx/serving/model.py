@@ -29,8 +29,8 @@ _GRAPH_HINT = (
     "`frn-onnx convert --for cuda` mends transposed convolutions"
 )
 _CPU = "CPUExecutionProvider"
-# After a run with so much input, ONNX Runtime gives back what its arena took for it.
-_LARGE_FEED_BYTES = 8 * 2**20
+# After a run with so much input or output, ONNX Runtime gives back what its arena took for it.
+_LARGE_BYTES = 8 * 2**20
 
 
 def model_name(path: str | os.PathLike, name: str | None) -> str:
@@ -111,10 +111,16 @@ class Model:
 
         Returns: output name -> array.
         """
-        is_large = sum(array.nbytes for array in feeds.values()) >= _LARGE_FEED_BYTES
+        is_large = _nbytes(feeds) >= _LARGE_BYTES
         # The run after a large one gives back what that one's outputs were in.
         self._run_options = _run_options(shrink=is_large or self._was_large)
-        self._was_large = is_large
+        results = self._run(feeds, outputs)
+        self._was_large = is_large or _nbytes(results) >= _LARGE_BYTES
+        return results
+
+    def _run(
+        self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
         if self._graphs is not None:
             return self._graphs.run(feeds, outputs, self._run_options)
         if not self._has_bfloat16:
@@ -144,6 +150,10 @@ class Model:
     def stop(self) -> None:
         """Makes the run that is under way, if any, end early with an exception."""
         self._run_options.terminate = True
+
+
+def _nbytes(arrays: Mapping[str, np.ndarray]) -> int:
+    return sum(array.nbytes for array in arrays.values())
 
 
 def _run_options(*, shrink: bool = False) -> Any:

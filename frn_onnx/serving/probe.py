@@ -188,7 +188,7 @@ def _draw(
         kind = datatypes.kind(spec.datatype)
         if kind == "f":
             own = rng.normal(size=[*lengths[:1], *(1 for _ in lengths[1:])])
-            values = rng.normal(size=lengths) + own
+            values: np.ndarray = rng.normal(size=lengths) + own
             if wide:
                 values = _WIDE * rng.uniform(size=lengths) / (1 + np.abs(own))
         else:

@@ -322,6 +322,18 @@ def constant(folder: Path) -> Path:
     )
 
 
+def widened(folder: Path) -> Path:
+    """Each x 2**17 times: 512 KiB of output for 4 bytes."""
+    return _save(
+        folder,
+        "widened",
+        [helper.make_node("Expand", ["x", "wide"], ["y"])],
+        [("x", FLOAT, ["N", 1])],
+        [("y", FLOAT, ["N", 2**17])],
+        [("wide", np.array([1, 2**17]))],
+    )
+
+
 def sequence_output(folder: Path) -> Path:
     """Gives a sequence, which the protocol cannot carry."""
     path = folder / "sequence_output.onnx"

@@ -6,6 +6,7 @@ from serving import example_models
 
 from frn_onnx.errors import ArgumentError, DependencyError, ModelError
 from frn_onnx.serving import datatypes
+from frn_onnx.serving import model as model_module
 from frn_onnx.serving.metrics import Metrics
 from frn_onnx.serving.model import Model
 from frn_onnx.serving.options import ModelOptions
@@ -162,6 +163,21 @@ def test_a_batch_that_is_too_large_is_told_at_the_start(tmp_path, monkeypatch):
     served = ServedModel(ModelOptions(path, max_batch=4), Metrics())
     assert served.batcher.pace.expect(4) > 0
     served.close()
+
+
+def test_the_run_after_one_with_large_outputs_gives_their_memory_back(tmp_path, monkeypatch):
+    shrinks = []
+
+    def run_options(*, shrink=False):
+        shrinks.append(shrink)
+        return make(shrink=shrink)
+
+    make = model_module._run_options
+    model = Model(example_models.widened(tmp_path))
+    monkeypatch.setattr(model_module, "_run_options", run_options)
+    for rows in (1, 30, 1, 1):  # of 2**17 floats each
+        model.run({"x": np.ones((rows, 1), np.float32)}, ["y"])
+    assert shrinks == [False, False, True, False]
 
 
 def test_what_is_asked_of_a_gpu_reaches_the_provider(tmp_path, monkeypatch):
