@@ -5,7 +5,7 @@ it is free again, everything that queued up meanwhile and fits together: the sam
 axis 0, up to ``max_batch`` samples. So batches grow with the load and cost an idle client nothing.
 
 No request can harm another. What does not fit together runs apart; a batch in which the model
-fails, or gives something else than one row per sample, is run again one request at a time.
+fails, or gives something else than one row per sample, is run again in halves.
 """
 
 import asyncio
@@ -26,8 +26,10 @@ from frn_onnx.serving.pace import Pace
 
 # A run that does not end when it is told to is left; the thread ends with the process.
 _CLOSE_SECONDS = 1
-# How often it is looked whether a run that hangs has ended.
+# How often it is looked whether a run has ended that should.
 _LOOK_SECONDS = 0.1
+# A batch of no more requests that failed is run again one by one: halves would take as many runs.
+_FEW = 4
 # An answer should come within this part of the longest wait; the rest is for estimates that are
 # wrong, and for the way to the client.
 _PROMISE = 0.75
@@ -60,7 +62,7 @@ class _Job:
     future: asyncio.Future
     queued: float = field(default_factory=time.perf_counter)
     expiry: asyncio.TimerHandle | None = None
-    alone: bool = False  # it was in a batch that failed
+    group: object = None  # it was in a batch that failed, and runs with these only
 
     @cached_property
     def samples(self) -> int:
@@ -71,7 +73,7 @@ class _Job:
     @property
     def key(self) -> tuple:
         """Jobs of equal keys can be stacked."""
-        return (id(self),) if self.alone or not self.samples else self._shapes
+        return (id(self.group), *self._shapes) if self.samples else (id(self),)
 
     @cached_property
     def _shapes(self) -> tuple:
@@ -163,8 +165,14 @@ class Batcher:
         wait, run = self._expect()
         # Whoever waits for max_wait gives up about then: the answer, and not the run alone, should
         # come within it. A run that takes a good part of it needs more patience than that.
-        if wait > max(_PROMISE * self._max_wait - run, self._max_wait / 2):
-            raise self._too_late(wait)
+        longest = max(_PROMISE * self._max_wait - run, self._max_wait / 2)
+        if wait > longest:
+            raise WaitError(
+                f"a request would wait {wait:.2g} s for its run, and no more than {longest:.2g} s "
+                f"leaves time for the answer to come within about {self._max_wait:g} s "
+                "(--max-wait); try again later",
+                retry_after=wait,
+            )
 
     async def submit(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> Result:
         """Runs one request, perhaps together with others; cancelled, it is not run for nobody.
@@ -231,18 +239,17 @@ class Batcher:
                 wait += self.pace.expect(rest)
         return wait, self.pace.expect(rest + 1)
 
-    def _too_late(self, wait: float) -> WaitError:
-        return WaitError(
-            f"a request would wait {wait:.1f} s for its run, and {self._max_wait:g} s is the limit "
-            "(--max-wait); try again later",
-            retry_after=wait,
-        )
-
     def _expire(self, job: _Job) -> None:
         """Refuses a job that has waited too long."""
         if not job.future.done():
             self._queue.remove(job)
-            job.future.set_exception(self._too_late(self._max_wait))
+            job.future.set_exception(
+                WaitError(
+                    f"the request has waited {self._max_wait:g} s for its run, which is the limit "
+                    "(--max-wait); try again later",
+                    retry_after=self._max_wait,
+                )
+            )
 
     def _abandon(self, job: _Job) -> None:
         """A job's client has gone: it is not run, or its run ends if nobody else waits for it."""
@@ -251,7 +258,13 @@ class Batcher:
         if job in self._queue:
             self._queue.remove(job)
         elif job in self._current and all(job.future.done() for job in self._current):
+            self._end(self._current)
+
+    def _end(self, jobs: list[_Job]) -> None:
+        """Tells a run to end until it has: the thread may be just about to begin it."""
+        if self._running and self._current is jobs:
             self._stop()
+            asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._end, jobs)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hands what can run together to the thread, if there is anything."""
@@ -268,7 +281,7 @@ class Batcher:
 
     def _give_up(self, jobs: list[_Job]) -> None:
         """A run does not end: tells it to, and its clients that they need not wait."""
-        self._stop()
+        self._end(jobs)
         self.health.hangs()
         for job in jobs:
             if not job.future.done():
@@ -281,17 +294,20 @@ class Batcher:
     def _finish(self, answers: list[_Answer], loop: asyncio.AbstractEventLoop) -> None:
         """Hands the answers out, while the next batch runs already; in the event loop.
 
-        Without answers a batch has failed: each of its jobs alone finds out whose fault it was.
+        Without answers a batch has failed: its halves, and theirs, find out whose fault it was.
         """
         # From here to here: on a busy machine that is longer than the run alone.
         seconds = time.perf_counter() - self._began
         succeeded = any(isinstance(answer, Result) for _, answer in answers)
         note = self.pace.note if succeeded else self.pace.note_at_least
         note(sum(job.samples or 1 for job in self._current), seconds)
-        for job in reversed(self._current if not answers else ()):
-            if not job.future.done():
-                job.alone = True
-                self._queue.appendleft(job)
+        failed = [job for job in self._current if not answers and not job.future.done()]
+        size = 1 if len(failed) <= _FEW else (len(failed) + 1) // 2
+        for start in range(0, len(failed), size):
+            half = failed[start : start + size]
+            for job in half:
+                job.group = half
+        self._queue.extendleft(reversed(failed))
         self._start(loop)
         for job, answer in answers:
             if isinstance(answer, Result):
