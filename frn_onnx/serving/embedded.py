@@ -87,7 +87,7 @@ def serve(
             kept.reject({400: "not_http", 408: "timeout", 431: "head_too_large"}[status])
 
         config = uvicorn.Config(
-            server.Answering(logs.AccessLog(application)),
+            logs.AccessLog(server.Answering(application)),
             http=server.connection(limits, refused),
             ws="none",
             lifespan="on",

@@ -23,6 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from frn_onnx.errors import ArgumentError
+from frn_onnx.serving.app import error_response
+from frn_onnx.serving.errors import UnavailableError
 from frn_onnx.serving.options import Limits
 
 # So long may a head be, or anything else between the bytes of bodies.
@@ -151,12 +153,12 @@ class Connection(HttpToolsProtocol):
             if self.pipeline:
                 self.pipeline.popleft()
             else:
-                self.cycle.disconnected = True
                 self._cancel()
-                if not self.cycle.response_started:
-                    self._say(status, text)
+                if self.cycle.response_started:
+                    self.break_off()
                 else:
-                    self.transport.close()
+                    self.cycle.disconnected = True
+                    self._say(status, text)
                 return
         elif not self._answering:
             self._say(status, text)
@@ -177,6 +179,11 @@ class Connection(HttpToolsProtocol):
     def _cancel(self) -> None:
         if self.task is not None:
             self.task.cancel()
+
+    def break_off(self) -> None:
+        """Ends the connection in the middle of an answer."""
+        self.cycle.disconnected = True
+        self.transport.close()
 
     # Time.
 
@@ -270,8 +277,11 @@ class Answering:
             await self._app(scope, receive, send)
             return
 
+        started = False
+
         async def counted_send(message: Message) -> None:
-            connection.is_writing = True
+            nonlocal started
+            started = connection.is_writing = True
             await send(message)
             connection.written += len(message.get("body", b""))
             connection.is_writing = message.get("more_body", False)
@@ -281,12 +291,22 @@ class Answering:
             connection.pause_for_pipeline()
             return message
 
+        async def give_up() -> None:
+            if started:
+                connection.break_off()
+                return
+            error = UnavailableError(
+                "the server stops, and the request was not through within the time of grace "
+                "(--grace); try again"
+            )
+            await error_response(scope, error)(scope, receive, send)
+
         connection.task = asyncio.current_task()
         try:
             await self._app(scope, paused_receive, counted_send)
         except asyncio.CancelledError:
-            if not connection.is_over:
-                raise
+            if not connection.is_over:  # then the server stops, and has waited long enough
+                await give_up()
         finally:
             connection.is_writing = False
             connection.task = None

@@ -335,7 +335,13 @@ def test_a_run_without_end_does_not_hold_up_the_end(tmp_path):
         server.stop()
         assert time.monotonic() - begin < 12
         client.join()
-    assert b" 200 " not in answers[0]
+    head, _, body = answers[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"was not through within the time of grace (--grace)" in body
+    assert json.loads(body).keys() == {"error"}
+    assert "Traceback" not in server.log.read_text()
+    answered = [r for r in server.records() if r.get("path", "").endswith("/infer")]
+    assert [record["status"] for record in answered] == [503]
 
 
 def test_a_client_that_leaves_in_the_middle_harms_nobody(linear):
