@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import orjson
 
-from frn_onnx.serving.errors import RequestError, TooLargeError
+from frn_onnx.serving.errors import RequestError, TooLargeError, show
 
 # JSON below this is parsed at one go.
 SMALL_BYTES = 64 * 1024
@@ -28,6 +28,8 @@ _SPACE = b" \t\r\n"
 # What is deleted to see an array's structure; the letters are those of true, false and null.
 _ELEMENTS = b"0123456789.+-eEtrufalsn" + _SPACE
 _OPEN, _CLOSE, _COMMA = b"[],"
+_NUMBERS = tuple(bytes([byte]) for byte in b"0123456789-tfn")
+_NO_NUMBER = re.compile(rb'["{}]')
 # Stands in a request for an array; no client knows it.
 _MARK = f"numbers {secrets.token_hex(8)} "
 
@@ -49,19 +51,25 @@ class Run:
         """
         count = int(np.prod(shape, dtype=object))
         if 2 * count > len(self._text):  # a digit each, and a comma or a bracket
-            raise _misfit(shape)
+            raise self._misfit(shape)
         nested = bytes(self._text[1:_WINDOW_BYTES]).lstrip(_SPACE).startswith(b"[")
         expected = _Structure(shape if nested else (count,))
         found = 0
         for piece in self._windows():
             own = piece.translate(None, _ELEMENTS)
-            if own != expected.read(len(own)) or (nested and not _is_separated(piece)):
-                raise _misfit(shape)
-            values = _parse(piece.translate(None, b"[]"))
+            fits = own == expected.read(len(own)) and (not nested or _is_separated(piece))
+            values = _parse(piece.translate(None, b"[]"))  # first: what is no JSON is no misfit
+            if not fits:
+                raise self._misfit(shape)
             found += len(values)
             yield values
         if expected.read(1) or found != count:
-            raise _misfit(shape)
+            raise self._misfit(shape)
+
+    def _misfit(self, shape: tuple[int, ...]) -> RequestError:
+        starts = range(0, len(self._text), _WINDOW_BYTES)
+        commas = (bytes(self._text[at : at + _WINDOW_BYTES]).count(b",") for at in starts)
+        return misfit("'data'", shape, sum(commas) + 1)
 
     def _windows(self) -> Iterator[bytes]:
         """The text in pieces, each but the last ending behind a comma."""
@@ -122,15 +130,19 @@ def cut(text: memoryview) -> tuple[bytes, dict[str, Run]]:
 
     Returns: the JSON with a string in place of each, and the arrays by these strings.
 
-    Raises: TooLargeError where too much is left.
+    Raises:
+        TooLargeError: too much is left.
+        RequestError: and that because of numbers which do not end, or not as numbers.
     """
     kept: list[bytes] = []
     runs: dict[str, Run] = {}
     room, at, start = TEXT_BYTES, 0, 0
+    left: int | None = None
     while found := _DATA.search(text, at, min(len(text), start + room + 1)):
         at = found.end()
         end = _end_of_numbers(text, at)
         if end is None:
+            left = at
             continue
         name = f"{_MARK}{len(runs)}"
         runs[name] = Run(text[at:end])
@@ -138,6 +150,8 @@ def cut(text: memoryview) -> tuple[bytes, dict[str, Run]]:
         room -= at - start
         at = start = end
     if len(text) - start > room:
+        if left is not None:
+            _check_numbers(text, left)
         raise TooLargeError(
             f"the JSON has more than {TEXT_BYTES} bytes besides the numbers in 'data'; send "
             "strings and other large tensors as binary data"
@@ -165,6 +179,26 @@ def _end_of_numbers(text: memoryview, at: int) -> int | None:
     return end - len(tail) + close + 1
 
 
+def _check_numbers(text: memoryview, at: int) -> None:
+    """Raises RequestError if the array there begins with a number and goes on with others."""
+    if bytes(text[at : at + _LONG_BYTES]).lstrip(b"[" + _SPACE)[:1] not in _NUMBERS:
+        return
+    end = _NO_NUMBER.search(text, at)
+    if end is None:
+        raise RequestError(
+            f"the body must be a V2 inference request in JSON, and ends after {len(text)} bytes in "
+            "the middle of an array under 'data'; it was cut off, or a bracket is missing"
+        )
+    before = bytes(text[max(at, end.start() - 256) : end.start()])
+    if before.rstrip(_SPACE + b",").endswith(b"]"):
+        return
+    there = bytes(text[end.start() : end.start() + 64]).decode(errors="replace")
+    raise RequestError(
+        f"'data' begins with a number and must hold numbers only, received {show(there)} at byte "
+        f"{end.start()} of the body"
+    )
+
+
 def _is_separated(piece: bytes) -> bool:
     """Whether lists open only behind a list or a comma, and end only in front of one."""
     text = np.frombuffer(piece.translate(None, _SPACE), np.uint8)
@@ -185,13 +219,16 @@ def _parse(elements: bytes) -> list:
         return orjson.loads(b"[" + text.removesuffix(b",") + b"]")
     except orjson.JSONDecodeError as error:
         raise RequestError(
-            f"'data' must hold JSON, and does not: {error}; NaN and Infinity are not JSON, binary "
-            "tensors carry them"
+            f"'data' must hold JSON, and does not: {error.msg}; NaN and Infinity are not JSON, "
+            "binary tensors carry them"
         ) from None
 
 
-def _misfit(shape: tuple[int, ...]) -> RequestError:
+def misfit(what: str, shape: tuple[int, ...], received: int) -> RequestError:
+    """The error for data that has so many elements, or the right number in other lists."""
+    count = int(np.prod(shape, dtype=object))
     return RequestError(
-        f"'data' must hold the {int(np.prod(shape, dtype=object))} elements of shape "
-        f"{list(shape)}, in one flat list or in lists nested as the shape says"
+        f"{what} must hold the {count} elements of shape {list(shape)}, in one flat list or in "
+        f"lists nested as the shape says, received {received}"
+        f"{' in other lists' if received == count else ''}"
     )

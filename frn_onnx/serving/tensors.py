@@ -17,7 +17,7 @@ import orjson
 
 from frn_onnx.serving import datatypes
 from frn_onnx.serving.errors import RequestError, show
-from frn_onnx.serving.json_numbers import Run
+from frn_onnx.serving.json_numbers import Run, misfit
 from frn_onnx.serving.signature import TensorSpec
 
 # Elements that are written as JSON at one go.
@@ -172,7 +172,14 @@ def _flatten(data: Any, shape: tuple[int, ...], spec: TensorSpec) -> list:
     else:
         if shape:
             return level
-    raise RequestError(
-        f"'data' of input {spec.name!r} must hold the {count} elements of shape {list(shape)}, in "
-        "one flat list or in lists nested as the shape says"
-    )
+    raise misfit(f"'data' of input {spec.name!r}", shape, _count(data))
+
+
+def _count(data: list) -> int:
+    """The elements of nested lists."""
+    found, level = 0, data
+    while level:
+        lists = [row for row in level if isinstance(row, list)]
+        found += len(level) - len(lists)
+        level = list(itertools.chain.from_iterable(lists))
+    return found

@@ -84,6 +84,29 @@ def test_what_is_not_a_tensor_is_refused(data):
 
 
 @pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (f"[{NUMBERS},NaN]", "NaN and Infinity are not JSON, binary tensors carry them"),
+        (f'[{NUMBERS},"a",{NUMBERS}]', 'must hold numbers only, received \'"a",1,1'),
+        (f"[{NUMBERS}", "ends after .* in the middle of an array under 'data'"),
+        (f"[{NUMBERS},{{", "must hold numbers only, received '{'"),
+        (f"[{NUMBERS}]", r"the 101 elements of shape \[101, 1, 1\], .*, received 100$"),
+        (f"[[[{NUMBERS}]],[[1]]]", r"received 101 in other lists$"),
+        (f"[{NUMBERS},1,1]", r"received 102$"),
+    ],
+)
+def test_large_data_is_refused_with_its_reason(data, text, monkeypatch):
+    """What is cut off, or mixed, is too much to be parsed at one go, and not too large."""
+    monkeypatch.setattr(json_numbers, "TEXT_BYTES", 150)
+    body = json.dumps(request("@", shape=(101, 1, 1))).replace('"@"', data)
+    body = body[: body.index(data) + len(data)] if data[-1] in "1{" else body
+    free = TensorSpec("x", "FP32", (-1, -1, -1))
+    with pytest.raises(RequestError, match=text) as caught:
+        codec.decode(body.encode(), None, Signature("m", "1", {"x": free}, {"x": free}))
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
     ("good", "bad"),
     [("1,2", "1[,2"), ("],[", "],1[,"), ("],[", "]1,["), ("],[", "] ,[,"), ("1,2", "1 ,,2")],
 )
