@@ -218,9 +218,10 @@ def _parse(elements: bytes) -> list:
     try:
         return orjson.loads(b"[" + text.removesuffix(b",") + b"]")
     except orjson.JSONDecodeError as error:
+        hint = "; NaN and Infinity are not JSON, binary tensors carry them"
+        is_it = b"N" in text or b"I" in text
         raise RequestError(
-            f"'data' must hold JSON, and does not: {error.msg}; NaN and Infinity are not JSON, "
-            "binary tensors carry them"
+            f"'data' must hold JSON, and does not: {error.msg}{hint if is_it else ''}"
         ) from None
 
 

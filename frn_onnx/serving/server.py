@@ -55,6 +55,7 @@ class Connection(HttpToolsProtocol):
         self._part = "request"
         self._messages = 0
         self._between = 0  # bytes since the last that belonged to a body
+        self._head = 0  # bytes of the fields since then that are complete
         self._refused = False
         self._refusal: tuple[int, str] | None = None  # said when the answers before it are out
         self._draining = False
@@ -83,8 +84,10 @@ class Connection(HttpToolsProtocol):
                 else:
                     self._decline_upgrade()
             except httptools.HttpParserError:
-                self._refuse(400, "this is not an HTTP/1.1 request")
-        if self._between > HEAD_BYTES and not self._refused:
+                if self._head <= HEAD_BYTES:
+                    self._refuse(400, "this is not an HTTP/1.1 request")
+                break
+        if max(self._between, self._head) > HEAD_BYTES and not self._refused:
             what = "the trailers" if self._part == "body" else "the head"
             self._refuse(431, f"{what} of a request must be at most {HEAD_BYTES} bytes long")
 
@@ -100,20 +103,31 @@ class Connection(HttpToolsProtocol):
         self.parser.feed_data(b"".join((line, *fields, b"\r\n")))
 
     def on_message_begin(self) -> None:
-        self._part = "head"
+        self._part, self._head = "head", 0
         super().on_message_begin()
         self.scope["frn_onnx.connection"] = self  # type: ignore[typeddict-unknown-key]
 
+    def on_url(self, url: bytes) -> None:
+        self._count(url)
+        super().on_url(url)
+
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(name, value, b": \r\n")
         if self._part == "head":
             super().on_header(name, value)
+
+    def _count(self, *parts: bytes) -> None:
+        """Ends the parsing of a head, or of trailers, that are too long, whole as they came."""
+        self._head += sum(map(len, parts))
+        if self._head > HEAD_BYTES:
+            raise ValueError("too long")
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             return  # comes again
         self._part = "body"
         self._messages += 1
-        self._between = 0
+        self._between = self._head = 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

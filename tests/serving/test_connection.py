@@ -205,6 +205,23 @@ def test_what_lies_between_bodies_is_bounded(server, endless):
     assert server.refused[-1][0] == 431
 
 
+@pytest.mark.parametrize(
+    ("size", "status"), [(60_000, None), (66_000, 431), (70_000, 431), (200_000, 431)]
+)
+def test_a_long_head_that_comes_at_once(server, size, status):
+    for sent in (
+        request("GET", "/a", b"", f"X: {'x' * size}", CLOSE),
+        request("GET", "/a", b"", *[f"X-{i}: {'x' * 994}" for i in range(size // 1000)], CLOSE),
+        request("GET", "/a?" + "x" * size, b"", CLOSE),
+    ):
+        (found,) = exchange(server, sent)
+        assert found == status or (status is None and found[1] == "/a")
+    trailers = [f"X: {'x' * size}"]
+    sent = request("POST", "/a", b"abc", CLOSE, chunks=1, trailers=trailers)
+    (found,) = exchange(server, sent)
+    assert found == status or (status is None and found[2] == "abc")
+
+
 def test_pipelined_requests_are_answered_in_order_and_then_what_is_wrong(server):
     sent = b"".join(request("POST", f"/{i}", b"x" * i, chunks=i % 3) for i in range(30))
     found = exchange(server, sent + b"\x00nonsense\r\n\r\n" + INNER)
