@@ -66,7 +66,8 @@ class Model:
         layout: one line that says where its FRN nodes work, and why.
 
     Raises:
-        ModelError: the file cannot be loaded, or takes or gives something else than tensors.
+        ModelError: the file cannot be loaded, takes or gives something else than tensors, or takes
+            tensors of any number of axes.
         ArgumentError: a bad name, device or number of threads.
         DependencyError: device is ``"cuda"`` and this ONNX Runtime has none.
     """
@@ -88,6 +89,7 @@ class Model:
         self.layout = str(self._session.blocked)
         inputs = _specs(path, "input", self._session.get_inputs())
         outputs = _specs(path, "output", self._session.get_outputs())
+        _check_ranks(path, inputs)
         self.signature = Signature(chosen, VERSION, inputs, outputs)
         specs = (*inputs.values(), *outputs.values())
         used = {spec.datatype for spec in specs}
@@ -243,6 +245,20 @@ def _graphs(path: str | os.PathLike, session: Any, used: set[str]) -> "CudaGraph
     from frn_onnx.serving.cuda_graphs import CudaGraphs
 
     return CudaGraphs(session)
+
+
+def _check_ranks(path: str | os.PathLike, inputs: Mapping[str, TensorSpec]) -> None:
+    """Raises ModelError if an input has any number of axes: ONNX Runtime tells it as a scalar."""
+    if all(spec.shape for spec in inputs.values()):
+        return
+    import onnx
+
+    for value in onnx.load(os.fspath(path), load_external_data=False).graph.input:
+        if value.name in inputs and not value.type.tensor_type.HasField("shape"):
+            raise ModelError(
+                f"{os.fspath(path)!r} cannot be served: its input {value.name!r} has no shape; "
+                "export the model with one, whose axes may be of any length"
+            )
 
 
 def _specs(path: str | os.PathLike, kind: str, nodes: Sequence[Any]) -> dict[str, TensorSpec]:

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from frn_onnx.errors import ArgumentError
 from frn_onnx.serving.memory import default_bytes
 
@@ -29,7 +31,7 @@ class ModelOptions:
             refused.
         run_timeout: longest that a run may take, in seconds; then it is ended.
 
-    Raises: ArgumentError if one of these is not positive.
+    Raises: ArgumentError if one of these is of another type, or not positive.
     """
 
     model: str | os.PathLike
@@ -52,10 +54,21 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         for name in ("max_wait", "run_timeout"):
-            if not getattr(self, name) > 0:
-                raise ArgumentError(
-                    f"{name} must be more than 0 seconds, received {getattr(self, name)}"
-                )
+            seconds = getattr(self, name)
+            if not isinstance(seconds, int | float | np.number):
+                raise ArgumentError(f"{name} must be a number, received {seconds!r}; it is seconds")
+            if not seconds > 0:
+                raise ArgumentError(f"{name} must be more than 0 seconds, received {seconds}")
+        for name in ("threads", "max_batch", "max_batch_mb", "max_queue", "gpu_mem_limit_mb"):
+            number = getattr(self, name)
+            if number is None and name == "gpu_mem_limit_mb":
+                continue
+            if not isinstance(number, int | np.integer) or isinstance(number, bool):
+                raise ArgumentError(f"{name} must be an integer, received {number!r}")
+        if self.threads < 0:
+            raise ArgumentError(
+                f"threads must be at least 0, received {self.threads}; 0 means automatic"
+            )
         if self.gpu_mem_limit_mb is not None and self.gpu_mem_limit_mb < 1:
             raise ArgumentError(
                 f"gpu_mem_limit_mb must be at least 1, received {self.gpu_mem_limit_mb}"

@@ -85,6 +85,18 @@ def test_what_it_does_not_understand_is_exit_2(arguments):
     assert exit_.value.code == 2
 
 
+def test_files_may_stand_behind_options(monkeypatch, tmp_path):
+    from frn_onnx.serving import ray_config
+
+    written = []
+    monkeypatch.setattr(ray_config, "write", lambda path, models, *_, **__: written.extend(models))
+    command = ["ray-config", "a.onnx", "--port", "1", "n=b.onnx", "-o", "app.yaml", "c.onnx"]
+    assert main(command) == 0
+    assert [str(options.model) for options in written] == ["a.onnx", "b.onnx", "c.onnx"]
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "--nope", "1"])
+
+
 def test_lower_and_fuse_are_inverse(model, tmp_path, capsys):
     primitives, fused = str(tmp_path / "p.onnx"), str(tmp_path / "f.onnx")
     assert main(["lower", model, "-o", primitives, "--form", "primitives"]) == 0

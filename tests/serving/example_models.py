@@ -334,6 +334,23 @@ def widened(folder: Path) -> Path:
     )
 
 
+def negated(folder: Path, *, has_rank: bool) -> Path:
+    """-x of a scalar, or of whatever shape; that, the checker does not let through."""
+    path = _save(
+        folder,
+        "negated",
+        [helper.make_node("Neg", ["x"], ["y"])],
+        [("x", FLOAT, [])],
+        [("y", FLOAT, [])],
+    )
+    if not has_rank:
+        model = onnx.load(path)
+        for value in (*model.graph.input, *model.graph.output):
+            value.type.tensor_type.ClearField("shape")
+        onnx.save(model, path)
+    return path
+
+
 def sequence_output(folder: Path) -> Path:
     """Gives a sequence, which the protocol cannot carry."""
     path = folder / "sequence_output.onnx"

@@ -60,6 +60,34 @@ def test_only_tensors_can_be_served(tmp_path):
         Model(example_models.sequence_output(tmp_path))
 
 
+def test_an_input_of_any_rank_is_no_scalar(tmp_path):
+    """ONNX Runtime's Python API gives both the shape []."""
+    with pytest.raises(ModelError, match=r"its input 'x' has no shape; export the model with one"):
+        Model(example_models.negated(tmp_path, has_rank=False))
+    scalar = Model(example_models.negated(tmp_path, has_rank=True))
+    assert scalar.run({"x": np.array(2, np.float32)}, ["y"])["y"] == -2
+    assert probe(scalar).shapes == {"x": ()}
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"max_batch": 1.5}, r"max_batch must be an integer, received 1\.5"),
+        ({"max_queue": True}, "max_queue must be an integer, received True"),
+        ({"threads": "x"}, "threads must be an integer, received 'x'"),
+        ({"gpu_mem_limit_mb": "1"}, "gpu_mem_limit_mb must be an integer, received '1'"),
+        ({"max_wait": "1"}, "max_wait must be a number, received '1'"),
+        ({"run_timeout": None}, "run_timeout must be a number, received None"),
+        ({"max_wait": float("nan")}, "max_wait must be more than 0 seconds, received nan"),
+        ({"threads": -1}, "threads must be at least 0, received -1"),
+    ],
+)
+def test_options_of_another_type(options, text):
+    with pytest.raises(ArgumentError, match=text):
+        ModelOptions("model.onnx", **options)
+    assert ModelOptions("model.onnx", max_wait=1, max_batch=np.int64(4)).max_batch == 4
+
+
 @pytest.mark.parametrize(
     "name", ["linear", "images", "frn", "every_datatype", "two_inputs", "lookup", "texts"]
 )
