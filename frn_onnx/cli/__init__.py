@@ -3,14 +3,13 @@
 import argparse
 import contextlib
 import importlib
-import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 
 import frn_onnx
-from frn_onnx.cli.console import own_warnings
+from frn_onnx.cli.console import drop_output, own_warnings, replace_closed_streams
 from frn_onnx.errors import FrnError
 
 # Modules in the order of the help text. Each has add_parser(subparsers); what a command needs
@@ -37,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     line it does not understand, 130 if it was interrupted. A command that is told to end (SIGTERM)
     takes back what it has half written, and exits with 143; ``serve`` answers first what it is at.
     """
+    replace_closed_streams()
     parser = argparse.ArgumentParser(
         prog="frn-onnx",
         description="Filter Response Normalization for ONNX: export, fuse, run, serve.",
@@ -60,8 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.nullcontext() if args.command == "serve" else own_warnings():
             return args.run(args)
     except BrokenPipeError:
-        # The reader (head, less) has gone; keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()  # the reader (head, less) has gone
         return 1
     except (FrnError, OSError) as error:
         if args.traceback:

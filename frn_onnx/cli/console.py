@@ -69,3 +69,16 @@ def own_warnings() -> Iterator[None]:
 
         warnings.showwarning = show
         yield
+
+
+def replace_closed_streams() -> None:
+    """Opens stdout and stderr on nothing where they are closed: a socket would take their place."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            lowest = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(lowest, "w", closefd=False))
+
+
+def drop_output() -> None:
+    """Lets nothing more go to stdout, whose reader is gone; Python would complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

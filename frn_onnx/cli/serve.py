@@ -4,6 +4,7 @@ import argparse
 import functools
 import sys
 
+from frn_onnx.cli.console import drop_output
 from frn_onnx.serving.options import LOG_LEVELS
 
 
@@ -174,11 +175,14 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     from frn_onnx.serving.options import Limits
 
     def announce(url: str, *models) -> None:
-        for served in models:
-            print(f"{served.signature.name} ({served.model.provider}) at {url}")
-            print(f"batching: {served.batching}")
-            print(f"FRN: {served.model.layout}")
-        sys.stdout.flush()
+        try:
+            for served in models:
+                print(f"{served.signature.name} ({served.model.provider}) at {url}")
+                print(f"batching: {served.batching}")
+                print(f"FRN: {served.model.layout}")
+            sys.stdout.flush()
+        except BrokenPipeError:  # nobody wants to know: no reason not to serve
+            drop_output()
 
     memory = {} if args.max_memory is None else {"memory_bytes": args.max_memory * 2**20}
     embedded.serve(

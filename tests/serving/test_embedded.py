@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import signal
 import socket
 import subprocess
@@ -316,6 +317,33 @@ def test_a_long_name_for_a_request_is_cut_in_the_log(linear):
     assert json.loads(answer)["id"] == "a" * 100_000
     time.sleep(0.2)
     assert linear.log.stat().st_size < 2000
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "unread"])
+def test_it_serves_without_anybody_who_hears_it(tmp_path, closed):
+    """Closed streams, and a pipe whose reader has gone."""
+    port = processes.free_port()
+    words = (*processes.CLI, "serve", example_models.linear(tmp_path), "--port", port)
+    command = shlex.join(map(str, (sys.executable, *words)))
+    reader, writer = os.pipe()
+    os.close(reader)
+    streams = {"stdout": writer} if closed == "unread" else {}
+    shell = f"exec {command} {closed.replace('unread', '')}"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(shell, shell=True, env=env, **streams) as process:
+        os.close(writer)
+        server = processes.Server(process, port, 0.0, tmp_path / "log")
+        try:
+            status = None
+            end = time.monotonic() + 20
+            while status is None and process.poll() is None and time.monotonic() < end:
+                with contextlib.suppress(OSError):
+                    status = server.infer("linear", X)[0]
+                time.sleep(0.1)
+            assert status == 200
+        finally:
+            process.terminate()
+        assert process.wait(20) in (0, -signal.SIGTERM)
 
 
 def test_a_run_without_end_does_not_hold_up_the_end(tmp_path):
