@@ -16,12 +16,14 @@ from frn_onnx.errors import ModelError
 from frn_onnx.serving import datatypes
 from frn_onnx.serving.errors import RecordingError
 from frn_onnx.serving.model import Model
+from frn_onnx.serving.signature import TensorSpec
 
 # Lengths tried for axes that may have any: small, and the customary size of an image.
 _LENGTHS = (32, 224, 1)
-# So many of the samples that run at once run alone as well. Labels are equal by chance, so it
-# takes some; the first and the last are among them, which have others at every distance.
-_ALONE = 16
+# So many of the samples that run at once run alone as well: the first and the last, which have
+# others at every distance, and some between. Labels are equal by chance, and take more.
+_ALONE = 6
+_ALONE_LABELS = 16
 # A start takes about this long on a CPU; fewer samples are tried, and put together, if need be.
 _CPU_SECONDS = 5.0
 # What one run may differ from another by rounding, as a part of an element's largest value in any
@@ -93,11 +95,13 @@ def probe(model: Model, most: int = 32, most_bytes: int = 2**62) -> Probe:
             reason = "axis 0 of an input or output has a fixed length"
             return Probe(1, reason, sample, {1: seconds})
         rows = min(most, most_bytes // max(sum(array.nbytes for array in sample.values()), 1))
-        if model.provider == "CPUExecutionProvider":  # two kinds of samples, together and alone
-            rows = min(rows, int(_CPU_SECONDS / 4 / max(seconds, 1e-6)))
+        is_label = not any(map(_is_float, model.signature.outputs.values()))
+        alone = _ALONE_LABELS if is_label else _ALONE
+        if model.provider == "CPUExecutionProvider":  # two kinds of samples: alone, two, and all
+            rows = min(rows, int(_CPU_SECONDS / 2 / max(seconds, 1e-6)) - alone - 2)
         rows = max(rows, 2)
         kinds = (_draw(model, rng, length, rows, wide=wide) for wide in (False, True))
-        obstacle, together_seconds = _try(model, kinds, rows)
+        obstacle, together_seconds = _try(model, kinds, rows, alone)
         known = {1: seconds, **({} if obstacle else {rows: together_seconds})}
         reason = obstacle or f"{rows} samples at once give what each gives alone"
         return Probe(1 if obstacle else rows, reason, sample, known)
@@ -117,10 +121,10 @@ def _timed(model: Model, feeds: Mapping[str, np.ndarray]) -> tuple[float, dict[s
 
 
 def _try(
-    model: Model, kinds: Iterator[dict[str, np.ndarray]], rows: int
+    model: Model, kinds: Iterator[dict[str, np.ndarray]], rows: int, count: int
 ) -> tuple[str | None, float]:
     """What forbids to run samples at once, None if nothing does; and how long a run took."""
-    alone = sorted({0, 1, *np.linspace(0, rows - 1, _ALONE).round().astype(int).tolist()})
+    alone = sorted({0, 1, *np.linspace(0, rows - 1, count).round().astype(int).tolist()})
     seconds = 0.0
     vary: set[str] = set()
     for is_wide, feeds in enumerate(kinds):
@@ -133,23 +137,25 @@ def _try(
                 break
             return f"it fails on a random sample: {error}", seconds
         try:
-            pair = _run(model, _slice(feeds, 0, 2))
+            several = {2: _run(model, _slice(feeds, 0, 2))} if rows > 2 else {}
         except RecordingError:
             raise
         except Exception as error:
             return f"it fails on 2 samples at once: {error}", seconds
         try:
-            seconds, together = _timed(model, feeds)
+            seconds, several[rows] = _timed(model, feeds)
         except Exception as error:
+            if rows == 2:
+                return f"it fails on 2 samples at once: {error}", seconds
             raise ModelError(
                 f"{model.signature.name!r} runs 2 samples at once, and fails on {rows}, which "
                 f"--max-batch allows; pass a smaller one: {error}"
             ) from error
         for name, spec in model.signature.outputs.items():
             own = _Alone([outputs[name] for outputs in apart], alone, spec.datatype)
-            for count, outputs in ((2, pair), (rows, together)):
-                if not own.agrees(outputs[name], count):
-                    return f"{count} samples at once change each other's output {name!r}", seconds
+            for size, outputs in several.items():
+                if not own.agrees(outputs[name], size):
+                    return f"{size} samples at once change each other's output {name!r}", seconds
             if own.varies():
                 vary.add(name)
     return _unseen(model, vary), seconds
@@ -161,11 +167,15 @@ def _unseen(model: Model, vary: set[str]) -> str | None:
     Each of floats must vary. Labels and counts need not where another output does.
     """
     outputs = model.signature.outputs
-    floats = [name for name in outputs if datatypes.kind(outputs[name].datatype) == "f"]
+    floats = [name for name, spec in outputs.items() if _is_float(spec)]
     for name in floats or ([] if vary else list(outputs)):
         if name not in vary:
             return f"random samples have one and the same output {name!r}, which shows nothing"
     return None
+
+
+def _is_float(spec: TensorSpec) -> bool:
+    return datatypes.kind(spec.datatype) == "f"
 
 
 def _slice(feeds: Mapping[str, np.ndarray], start: int, end: int) -> dict[str, np.ndarray]:

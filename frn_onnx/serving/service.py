@@ -74,7 +74,9 @@ class ServedModel:
         max_batch_bytes = options.max_batch_mb * 2**20
         probed = probe(self.model, options.max_batch, max_batch_bytes)
         self.max_batch = min(options.max_batch, probed.rows)
-        self.batching = f"up to {self.max_batch} samples" if probed.stacks else probed.reason
+        tried = ", as many as were tried" if self.max_batch < options.max_batch else ""
+        together = f"up to {self.max_batch} samples{tried}"
+        self.batching = together if probed.stacks else probed.reason
         self.batcher = Batcher(
             self.model.run,
             stop=self.model.stop,

@@ -1,5 +1,7 @@
 """Loading a model: its signature, its device, and whether its samples may run together."""
 
+import time
+
 import numpy as np
 import pytest
 from serving import example_models
@@ -7,6 +9,7 @@ from serving import example_models
 from frn_onnx.errors import ArgumentError, DependencyError, ModelError
 from frn_onnx.serving import datatypes
 from frn_onnx.serving import model as model_module
+from frn_onnx.serving import probe as probe_module
 from frn_onnx.serving.metrics import Metrics
 from frn_onnx.serving.model import Model
 from frn_onnx.serving.options import ModelOptions
@@ -124,7 +127,23 @@ def test_no_more_samples_run_at_once_than_were_tried(tmp_path):
     served = ServedModel(ModelOptions(path, max_batch=20), Metrics())
     served.close()
     assert served.max_batch == 20
+    assert served.batching == "up to 20 samples"
     assert probe(Model(example_models.images(tmp_path)), 32, 7 * 3 * 32 * 32 * 4).rows == 7
+
+
+def test_a_model_that_takes_long_is_tried_with_fewer_samples(tmp_path, monkeypatch):
+    run = Model.run
+
+    def slow(self, feeds, outputs):
+        time.sleep(0.01 * len(feeds["x"]))
+        return run(self, feeds, outputs)
+
+    monkeypatch.setattr(Model, "run", slow)
+    monkeypatch.setattr(probe_module, "_CPU_SECONDS", 0.5)
+    served = ServedModel(ModelOptions(example_models.linear(tmp_path)), Metrics())
+    served.close()
+    assert 2 <= served.max_batch < 20
+    assert served.batching == f"up to {served.max_batch} samples, as many as were tried"
 
 
 def test_a_constant_output_shows_nothing(tmp_path):
