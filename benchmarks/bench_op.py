@@ -36,7 +36,8 @@ from onnx import TensorProto, helper, numpy_helper
 import frn_onnx
 from frn_onnx import _native, op, op_body, reference
 
-# (N, C, spatial...): the norms of ResNet-50, of a U-Net, of small and of huge feature maps.
+# (N, C, spatial...): the norms of ResNet-50, of a U-Net, of small and of huge feature maps; small
+# ones in a tensor that is larger than the caches; few channels.
 SHAPES = [
     (1, 32, 112, 112),
     (8, 32, 112, 112),
@@ -45,6 +46,8 @@ SHAPES = [
     (8, 256, 56, 56),
     (8, 512, 7, 7),
     (1, 512, 7, 7),
+    (128, 512, 7, 7),
+    (256, 5, 12, 12),
     (1, 2048, 7, 7),
     (1, 1024, 14, 14),
     (8, 64, 224, 224),
