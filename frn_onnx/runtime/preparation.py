@@ -141,9 +141,14 @@ def _state(model: Model) -> list[int] | None:
         return None
 
 
+def is_ort_format(model: Model) -> bool:
+    """Whether a model is a file in ONNX Runtime's own format, which only that reads."""
+    return not isinstance(model, bytes) and os.fspath(model).endswith(".ort")
+
+
 def _against(model: Model, options: Any, fuse: bool) -> str | None:
     """Why a session is made of the model as it is."""
-    if not isinstance(model, bytes) and os.fspath(model).endswith(".ort"):
+    if is_ort_format(model):
         return "the file is in ONNX Runtime's own format"
     if options.graph_optimization_level != _ALL:
         return "the session options ask for less than all of ONNX Runtime's optimisations"

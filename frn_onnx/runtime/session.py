@@ -157,10 +157,10 @@ def _not_blocked(
 
 def _needs_plugin(path_or_bytes: str | bytes | os.PathLike) -> bool:
     """Whether the model holds an FRN node and no function body to inline for it."""
+    if preparation.is_ort_format(path_or_bytes):
+        return True  # functions were inlined when it was written
     if isinstance(path_or_bytes, bytes):
         model = onnx.load_model_from_string(path_or_bytes)
-    elif os.fspath(path_or_bytes).endswith(".ort"):
-        return True  # ONNX Runtime's own format: functions were inlined when it was written
     else:
         model = onnx.load(path_or_bytes, load_external_data=False)
     inlined = {(function.domain, function.name) for function in model.functions}

@@ -248,8 +248,13 @@ def _graphs(path: str | os.PathLike, session: Any, used: set[str]) -> "CudaGraph
 
 
 def _check_ranks(path: str | os.PathLike, inputs: Mapping[str, TensorSpec]) -> None:
-    """Raises ModelError if an input has any number of axes: ONNX Runtime tells it as a scalar."""
-    if all(spec.shape for spec in inputs.values()):
+    """Raises ModelError if an input has any number of axes: ONNX Runtime tells it as a scalar.
+
+    A file in ONNX Runtime's own format is believed: nothing else reads it.
+    """
+    from frn_onnx.runtime.preparation import is_ort_format
+
+    if all(spec.shape for spec in inputs.values()) or is_ort_format(path):
         return
     import onnx
 

@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from serving import example_models
 
@@ -70,6 +71,15 @@ def test_an_input_of_any_rank_is_no_scalar(tmp_path):
     scalar = Model(example_models.negated(tmp_path, has_rank=True))
     assert scalar.run({"x": np.array(2, np.float32)}, ["y"])["y"] == -2
     assert probe(scalar).shapes == {"x": ()}
+
+
+def test_a_scalar_in_onnx_runtimes_own_format(tmp_path):
+    path = tmp_path / "negated.ort"
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(path)
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    ort.InferenceSession(example_models.negated(tmp_path, has_rank=True), options)
+    assert Model(path).run({"x": np.array(2, np.float32)}, ["y"])["y"] == -2
 
 
 @pytest.mark.parametrize(
