@@ -84,7 +84,7 @@ def write_repository(
     _check(library_path, max_batch, instance_kind, count)
     source = Path(path)
     model = Model(source, name=name, device="cpu")
-    probed = probe(model)
+    probed = probe(model, max_batch or _DEFAULT_MAX_BATCH)
     proto = onnx.load(source, load_external_data=False)
     folder = Path(repo) / model.signature.name
     files: dict[str, Path | str] = _external_data(source)

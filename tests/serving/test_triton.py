@@ -110,6 +110,12 @@ def test_samples_that_touch_each_other_are_not_batched(tmp_path):
         write_repository(path, tmp_path / "repo", max_batch=8)
 
 
+def test_as_many_samples_are_tried_as_are_asked_for(tmp_path):
+    path = example_models.looks_back(tmp_path, rows=40)
+    with pytest.raises(ArgumentError, match=r"max_batch is 64, and .*64 samples at once change"):
+        write_repository(path, tmp_path / "repo", max_batch=64)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
