@@ -38,7 +38,8 @@ void FewRows(const FrnCall<T>& call) {
 bool AreRowsSmall(const FrnShape& shape, int64_t narrow_columns) {
   const int64_t channels = shape.channels;
   const bool narrow = narrow_columns % channels == 0 || channels % narrow_columns == 0;
-  const int64_t most = narrow ? std::min(kSmallNarrowSample, 32 * narrow_columns) : kSmallSample;
+  const int64_t most =
+      narrow ? std::min(kSmallNarrowSample, kSmallNarrowRows * narrow_columns) : kSmallSample;
   return shape.plane() == 1 || (shape.outer <= kFewRows && shape.outer * channels <= most);
 }
 

@@ -26,6 +26,7 @@ inline constexpr int64_t kMerged = 256;           // channels: of several sample
 // Elements of a few rows: no sums of their own. Pixels that make narrow rows have less to lose.
 inline constexpr int64_t kSmallSample = 3072;
 inline constexpr int64_t kSmallNarrowSample = 1024;
+inline constexpr int64_t kSmallNarrowRows = 32;
 inline constexpr int64_t kChunkBytes = 16 << 10;  // normalised at once, the last chunk first
 inline constexpr int64_t kStripBytes = 512;       // a strip's narrowest row
 inline constexpr int64_t kFewestStrips = 4;       // of one sample, where that may be cut
