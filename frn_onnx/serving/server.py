@@ -9,6 +9,7 @@ what that is. What uvicorn by itself does not do:
 - What is not HTTP is refused in turn, behind the answers that are still to come.
 - A client that has gone ends the work on its request.
 - Whatever a connection waits for the client to do has a time, and so has taking an answer.
+- A server that stops answers once more on connections that are kept, and says that it was the last.
 """
 
 import asyncio
@@ -32,6 +33,8 @@ HEAD_BYTES = 64 * 1024
 # So long has a client to read why it is refused, and when the server stops all that is waited for.
 CLOSING_SECONDS = 2.0
 DRAIN_SECONDS = 3.0
+# Then a request may be under way on a connection that is kept: closed at once, it would be reset.
+LAST_REQUEST_SECONDS = 0.5
 # An answer has its time, and a second more for so much of it that was taken: who takes a little now
 # and then would hold the memory of a large one for as long as he liked.
 TAKEN_BYTES_PER_SECOND = 256 * 1024
@@ -129,6 +132,8 @@ class Connection(HttpToolsProtocol):
         self._messages += 1
         self._between = self._head = 0
         super().on_headers_complete()
+        if self._draining:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self._between = 0
@@ -229,7 +234,9 @@ class Connection(HttpToolsProtocol):
             "body": self.limits.body_seconds,
             "close": CLOSING_SECONDS,
         }[waits_for]
-        return min(seconds, DRAIN_SECONDS) if self._draining else seconds
+        if not self._draining:
+            return seconds
+        return min(seconds, LAST_REQUEST_SECONDS if waits_for == "request" else DRAIN_SECONDS)
 
     def _unread(self, now: float) -> bool:
         """Whether the client does not take an answer, or too slowly."""
@@ -274,9 +281,12 @@ class Connection(HttpToolsProtocol):
         return self._refused or self.parser is None
 
     def shutdown(self) -> None:
-        self._draining = True
-        self._since, self._backlog = self.loop.time(), None
-        super().shutdown()
+        """The server stops: what is answered from now on is the last answer here."""
+        if not self._draining:
+            self._draining = True
+            self._since, self._backlog = self.loop.time(), None
+            if self._answering:
+                self.cycle.keep_alive = False
 
 
 class Answering:
@@ -362,6 +372,8 @@ class Server(uvicorn.Server):
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         for connection in list(self.server_state.connections):
             if isinstance(connection, Connection):
+                if self.should_exit:  # it may have been accepted when the others were told
+                    connection.shutdown()
                 connection.check()
         loop.call_later(self._period, self._watch, loop)
 

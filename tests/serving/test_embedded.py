@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -200,6 +201,42 @@ def test_shutdown_answers_what_is_in_flight(tmp_path, number):
     ]
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", server.port), timeout=5)
+
+
+def test_shutdown_breaks_no_connection_that_is_kept(tmp_path):
+    """Clients between two requests when the server is told to stop: the next one is answered."""
+    path = example_models.linear(tmp_path)
+    statuses, failures = [], []
+
+    def client():
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        last = False
+        while not last:
+            time.sleep(0.002)  # on a machine of few cores, most are here at any moment
+            try:
+                connection.request("POST", "/v2/models/linear/infer", REQUEST)
+                answer = connection.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                failures.append(error)
+                return
+            statuses.append(answer.status)
+            last = answer.getheader("connection") == "close"
+
+    with processes.start(
+        *processes.CLI, "serve", path, "--port", "0", log=tmp_path / "log"
+    ) as server:
+        clients = [threading.Thread(target=client) for _ in range(16)]
+        for thread in clients:
+            thread.start()
+        time.sleep(0.5)
+        begin = time.monotonic()
+        server.stop()
+        assert time.monotonic() - begin < 5
+        for thread in clients:
+            thread.join(20)
+    assert not failures
+    assert set(statuses) == {200}
 
 
 def _in_flight(server, count: int) -> bytes:

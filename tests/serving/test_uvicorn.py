@@ -88,9 +88,10 @@ def test_what_is_private_and_called_is_there():
     for name in ("pause_reading", "resume_reading"):
         assert hasattr(httptools_impl.FlowControl, name), f"{VERSION}: FlowControl has no {name}"
     assert httptools_impl.STATUS_LINE[431].startswith(b"HTTP/1.1 431 "), VERSION
-    for name in ("disconnected", "response_started", "response_complete"):
-        source = inspect.getsource(httptools_impl.RequestResponseCycle.__init__)
-        assert f"self.{name} = False" in source, f"{VERSION}: a cycle has no {name}"
+    source = inspect.getsource(httptools_impl.RequestResponseCycle.__init__)
+    for line in ("disconnected = False", "response_started = False", "response_complete = False"):
+        assert f"self.{line}" in source, f"{VERSION}: a cycle has no {line}"
+    assert "self.keep_alive = keep_alive" in source, f"{VERSION}: a cycle has no keep_alive"
 
 
 def test_the_newest_of_a_pipeline_is_left():
