@@ -34,8 +34,9 @@ class Aside:
         """
         job = self._pool.submit(function, *args)
         result = asyncio.wrap_future(job)
+        limit = None if self._max_wait == math.inf else self._max_wait
         try:
-            await asyncio.wait([result], timeout=_seconds(self._max_wait))
+            await asyncio.wait([result], timeout=limit)
             if job.cancel():
                 raise WaitError(
                     f"a request waited {self._max_wait:g} s, which is the limit (--max-wait), for "
@@ -45,7 +46,7 @@ class Aside:
                 )
             return await result
         finally:
-            job.cancel()  # its client has gone, if it has not run
+            result.cancel()  # its client has gone: what did not begin does not, nobody hears of it
 
     async def write(self, function: Callable[..., T], *args: object) -> T:
         """What a function gives that writes an answer: that is not given up any more."""
@@ -54,7 +55,3 @@ class Aside:
     def close(self) -> None:
         """Ends the threads when they are through with what they do."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _seconds(limit: float) -> float | None:
-    return None if limit == math.inf else limit
