@@ -1,6 +1,7 @@
 """A model as the server sees it: an ONNX Runtime session, its signature, how to run it."""
 
 import ctypes
+import dataclasses
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -139,6 +140,14 @@ class Model:
                 values[name] = ort.OrtValue.ortvalue_from_numpy(array)
         results = self._session.run_with_ort_values(list(outputs), values, self._run_options)
         return {name: _to_numpy(value) for name, value in zip(outputs, results, strict=True)}
+
+    def learn_ranks(self, outputs: Mapping[str, np.ndarray]) -> None:
+        """Takes from a run what ONNX Runtime tells of an output of any rank: it calls it a scalar."""
+        specs = {
+            name: dataclasses.replace(spec, shape=spec.shape or (-1,) * outputs[name].ndim)
+            for name, spec in self.signature.outputs.items()
+        }
+        self.signature = dataclasses.replace(self.signature, outputs=specs)
 
     @property
     def runs_to_warm_up(self) -> int:

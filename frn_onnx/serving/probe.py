@@ -84,7 +84,7 @@ def probe(model: Model, most: int = 32, most_bytes: int = 2**62) -> Probe:
     for length in _LENGTHS:
         sample = _draw(model, rng, length, 1)
         try:
-            _run(model, sample)
+            model.learn_ranks(_run(model, sample))
             seconds, _ = _timed(model, sample)
         except RecordingError:
             raise

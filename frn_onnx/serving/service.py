@@ -70,9 +70,9 @@ class ServedModel:
             gpu_mem_limit_mb=options.gpu_mem_limit_mb,
             cuda_graph=options.cuda_graph,
         )
-        self.signature = self.model.signature
         max_batch_bytes = options.max_batch_mb * 2**20
         probed = probe(self.model, options.max_batch, max_batch_bytes)
+        self.signature = self.model.signature
         self.max_batch = min(options.max_batch, probed.rows)
         tried = ", as many as were tried" if self.max_batch < options.max_batch else ""
         together = f"up to {self.max_batch} samples{tried}"

@@ -335,7 +335,7 @@ def widened(folder: Path) -> Path:
 
 
 def negated(folder: Path, *, has_rank: bool) -> Path:
-    """-x of a scalar, or of whatever shape; that, the checker does not let through."""
+    """-x of a scalar, or of whatever shape."""
     path = _save(
         folder,
         "negated",
@@ -343,12 +343,39 @@ def negated(folder: Path, *, has_rank: bool) -> Path:
         [("x", FLOAT, [])],
         [("y", FLOAT, [])],
     )
-    if not has_rank:
-        model = onnx.load(path)
-        for value in (*model.graph.input, *model.graph.output):
-            value.type.tensor_type.ClearField("shape")
-        onnx.save(model, path)
+    return path if has_rank else _forget_ranks(path, "input", "output")
+
+
+def _forget_ranks(path: Path, *kinds: str) -> Path:
+    """Leaves shapes unsaid, which ONNX Runtime takes, and the checker does not."""
+    model = onnx.load(path)
+    for value in (value for kind in kinds for value in getattr(model.graph, kind)):
+        value.type.tensor_type.ClearField("shape")
+    onnx.save(model, path)
     return path
+
+
+def output_of_any_rank(folder: Path) -> Path:
+    """y = -x, which no inference of shapes can tell: for huge x it has an axis more."""
+    other = helper.make_tensor_value_info("z", FLOAT, None)
+    axis = numpy_helper.from_array(np.array([1]), "axis")
+    huge = helper.make_graph(
+        [helper.make_node("Unsqueeze", ["x", "axis"], ["z"])], "huge", [], [other], [axis]
+    )
+    usual = helper.make_graph([helper.make_node("Neg", ["x"], ["z"])], "usual", [], [other])
+    path = _save(
+        folder,
+        "output_of_any_rank",
+        [
+            helper.make_node("ReduceMax", ["x"], ["top"], keepdims=0),
+            helper.make_node("Greater", ["top", "limit"], ["is_huge"]),
+            helper.make_node("If", ["is_huge"], ["y"], then_branch=huge, else_branch=usual),
+        ],
+        [("x", FLOAT, ["N", 4])],
+        [("y", FLOAT, [])],
+        [("limit", np.array(1e30, np.float32))],
+    )
+    return _forget_ranks(path, "output")
 
 
 def sequence_output(folder: Path) -> Path:

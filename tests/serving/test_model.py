@@ -73,6 +73,16 @@ def test_an_input_of_any_rank_is_no_scalar(tmp_path):
     assert probe(scalar).shapes == {"x": ()}
 
 
+def test_an_output_of_any_rank_is_no_scalar(tmp_path):
+    """Its rank is that of the first answer; its samples may run together as those of others."""
+    options = ModelOptions(example_models.output_of_any_rank(tmp_path))
+    served = ServedModel(options, Metrics())
+    served.close()
+    (output,) = served.signature.metadata()["outputs"]
+    assert output["shape"] == [-1, -1]
+    assert served.max_batch == 32
+
+
 def test_a_scalar_in_onnx_runtimes_own_format(tmp_path):
     path = tmp_path / "negated.ort"
     options = ort.SessionOptions()
