@@ -6,6 +6,7 @@ at once, what it gives for each alone; and only as many as were tried, since a m
 along axis 0 by any number of rows.
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,8 +25,8 @@ _LENGTHS = (32, 224, 1)
 # others at every distance, and some between. Labels are equal by chance, and take more.
 _ALONE = 6
 _ALONE_LABELS = 16
-# A start takes about this long on a CPU; fewer samples are tried, and put together, if need be.
-_CPU_SECONDS = 5.0
+# For who waits for it; fewer samples are tried, and put together, if need be.
+PATIENCE_SECONDS = 5.0
 # What one run may differ from another by rounding, as a part of an element's largest value in any
 # sample, and of the largest of the whole output: an element may be what is left of larger ones.
 # Samples that touch each other differ by something of the order of an element's variation.
@@ -69,13 +70,16 @@ class Probe:
         return {name: array.shape for name, array in self.sample.items()}
 
 
-def probe(model: Model, most: int = 32, most_bytes: int = 2**62) -> Probe:
+def probe(
+    model: Model, most: int = 32, most_bytes: int = 2**62, most_seconds: float = math.inf
+) -> Probe:
     """Runs a model on random samples, alone and at once.
 
     Args:
         model: what is run.
         most: so many samples would be put together, if they may be; two are tried at least.
         most_bytes: the same for the bytes of their inputs.
+        most_seconds: about how long all of it may take on a CPU.
 
     Raises: ModelError if it runs two samples at once, and fails on so many as would be.
     """
@@ -98,7 +102,7 @@ def probe(model: Model, most: int = 32, most_bytes: int = 2**62) -> Probe:
         is_label = not any(map(_is_float, model.signature.outputs.values()))
         alone = _ALONE_LABELS if is_label else _ALONE
         if model.provider == "CPUExecutionProvider":  # two kinds of samples: alone, two, and all
-            rows = min(rows, int(_CPU_SECONDS / 2 / max(seconds, 1e-6)) - alone - 2)
+            rows = int(min(rows, most_seconds / 2 / max(seconds, 1e-6) - alone - 2))
         rows = max(rows, 2)
         kinds = (_draw(model, rng, length, rows, wide=wide) for wide in (False, True))
         obstacle, together_seconds = _try(model, kinds, rows, alone)

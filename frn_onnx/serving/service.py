@@ -17,7 +17,7 @@ from frn_onnx.serving.memory import Take
 from frn_onnx.serving.metrics import Metrics
 from frn_onnx.serving.model import VERSION, Model
 from frn_onnx.serving.options import ModelOptions
-from frn_onnx.serving.probe import probe
+from frn_onnx.serving.probe import PATIENCE_SECONDS, probe
 from frn_onnx.serving.stats import Statistics
 from frn_onnx.serving.triton_config import client_config
 
@@ -71,7 +71,7 @@ class ServedModel:
             cuda_graph=options.cuda_graph,
         )
         max_batch_bytes = options.max_batch_mb * 2**20
-        probed = probe(self.model, options.max_batch, max_batch_bytes)
+        probed = probe(self.model, options.max_batch, max_batch_bytes, PATIENCE_SECONDS)
         self.signature = self.model.signature
         self.max_batch = min(options.max_batch, probed.rows)
         tried = ", as many as were tried" if self.max_batch < options.max_batch else ""

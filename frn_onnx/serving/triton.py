@@ -8,6 +8,7 @@ Source: model repository and model configuration,
 https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/
 """
 
+import math
 import os
 import shlex
 import shutil
@@ -23,7 +24,7 @@ from frn_onnx.graph.model_io import external_files
 from frn_onnx.runtime.library import build_info, get_library_path
 from frn_onnx.serving import pbtxt
 from frn_onnx.serving.model import Model
-from frn_onnx.serving.probe import Probe, probe
+from frn_onnx.serving.probe import PATIENCE_SECONDS, Probe, probe
 from frn_onnx.serving.triton_config import data_type, dims, model_config
 
 INSTANCE_KINDS = ("gpu", "cpu")
@@ -70,8 +71,9 @@ def write_repository(
         name: the model's name; None takes the file's.
         library_path: absolute path of the library **as Triton will see it**; None is where the
             printed ``docker run`` line mounts the copy.
-        max_batch: most samples that Triton puts together, 0 for none; None is 32 if the model's
-            samples do not touch each other, else 0.
+        max_batch: most samples that Triton puts together, 0 for none; so many are tried. None
+            is 32, or as many as can be tried in a few seconds, if the model's samples do not touch
+            each other, else 0.
         instance_kind: ``"gpu"`` or ``"cpu"``.
         count: instances of the model on each device.
         warmup: whether Triton runs a sample before it reports the model ready.
@@ -84,7 +86,9 @@ def write_repository(
     _check(library_path, max_batch, instance_kind, count)
     source = Path(path)
     model = Model(source, name=name, device="cpu")
-    probed = probe(model, max_batch or _DEFAULT_MAX_BATCH)
+    # Who asks for a number gets all of them tried, however long that takes.
+    most_seconds = math.inf if max_batch else PATIENCE_SECONDS
+    probed = probe(model, max_batch or _DEFAULT_MAX_BATCH, most_seconds=most_seconds)
     proto = onnx.load(source, load_external_data=False)
     folder = Path(repo) / model.signature.name
     files: dict[str, Path | str] = _external_data(source)
@@ -98,6 +102,11 @@ def write_repository(
     batch = _max_batch(max_batch, probed)
     if not batch:
         notes.append(f"Triton will not put requests together: {probed.reason}.")
+    elif max_batch is None and batch < _DEFAULT_MAX_BATCH:
+        notes.append(
+            f"Triton will put at most {batch} samples together, as many as were tried here in "
+            f"{PATIENCE_SECONDS:g} s: pass --max-batch to have more tried."
+        )
     files["1/model.onnx"] = source
     # Triton may be watching: the configuration, which makes the entry complete, comes last.
     files["config.pbtxt"] = pbtxt.render(
@@ -142,7 +151,7 @@ def _max_batch(asked: int | None, probed: Probe) -> int:
             f"max_batch is {asked}, and the model's samples cannot run together: {probed.reason}; "
             "leave max_batch, or make it 0"
         )
-    default = _DEFAULT_MAX_BATCH if probed.stacks else 0
+    default = probed.rows if probed.stacks else 0
     return default if asked is None else asked
 
 

@@ -10,7 +10,7 @@ from serving import example_models
 from frn_onnx.errors import ArgumentError, DependencyError, ModelError
 from frn_onnx.serving import datatypes
 from frn_onnx.serving import model as model_module
-from frn_onnx.serving import probe as probe_module
+from frn_onnx.serving import service as service_module
 from frn_onnx.serving.metrics import Metrics
 from frn_onnx.serving.model import Model
 from frn_onnx.serving.options import ModelOptions
@@ -159,7 +159,7 @@ def test_a_model_that_takes_long_is_tried_with_fewer_samples(tmp_path, monkeypat
         return run(self, feeds, outputs)
 
     monkeypatch.setattr(Model, "run", slow)
-    monkeypatch.setattr(probe_module, "_CPU_SECONDS", 0.5)
+    monkeypatch.setattr(service_module, "PATIENCE_SECONDS", 0.5)
     served = ServedModel(ModelOptions(example_models.linear(tmp_path)), Metrics())
     served.close()
     assert 2 <= served.max_batch < 20

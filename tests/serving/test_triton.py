@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 
 import environments
@@ -14,7 +15,8 @@ from serving import example_models
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.runtime.library import get_library_path
-from frn_onnx.serving import pbtxt
+from frn_onnx.serving import pbtxt, triton
+from frn_onnx.serving.model import Model
 from frn_onnx.serving.signature import Signature, TensorSpec
 from frn_onnx.serving.triton import write_repository
 from frn_onnx.serving.triton_config import client_config
@@ -114,6 +116,29 @@ def test_as_many_samples_are_tried_as_are_asked_for(tmp_path):
     path = example_models.looks_back(tmp_path, rows=40)
     with pytest.raises(ArgumentError, match=r"max_batch is 64, and .*64 samples at once change"):
         write_repository(path, tmp_path / "repo", max_batch=64)
+
+
+def test_a_model_that_takes_long_gets_no_more_than_was_tried_or_asked_for(tmp_path, monkeypatch):
+    run, sizes = Model.run, []
+
+    def slow(self, feeds, outputs):
+        sizes.append(len(feeds["x"]))
+        time.sleep(0.01)
+        return run(self, feeds, outputs)
+
+    monkeypatch.setattr(Model, "run", slow)
+    monkeypatch.setattr(triton, "PATIENCE_SECONDS", 0.3)
+    path = example_models.linear(tmp_path)
+    entry = write_repository(path, tmp_path / "repo")
+    tried = max(sizes)
+    assert 2 <= tried < 20
+    assert f"max_batch_size: {tried}\n" in (entry.folder / "config.pbtxt").read_text()
+    assert f"at most {tried} samples together, as many as were tried here in 0.3 s" in (
+        entry.notes[-1]
+    )
+    entry = write_repository(path, tmp_path / "repo", max_batch=40)
+    assert max(sizes) == 40
+    assert "max_batch_size: 40\n" in (entry.folder / "config.pbtxt").read_text()
 
 
 @pytest.mark.parametrize(
