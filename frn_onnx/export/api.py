@@ -89,7 +89,7 @@ def _export(
             "convert the exported model with onnx.version_converter, then with "
             "frn_onnx.graph.convert"
         )
-    conversion.check_opset(opset)
+    opset = conversion.checked_opset(opset)
     if path is not None:
         model_io.check_output(path, model)
     inputs = guard.read_inputs(inputs, verify, verification.OFF)

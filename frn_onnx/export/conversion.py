@@ -16,6 +16,7 @@ from tf2onnx import constants, optimizer, tf_loader, tfonnx, utils
 from frn_onnx.errors import ArgumentError, ExportError
 from frn_onnx.export.trace import Source, brief
 from frn_onnx.graph.protos import graph_protos
+from frn_onnx.whole import as_int
 
 # ReduceSum, Squeeze and Unsqueeze took their axes as an input from opset 13 on; before that the
 # element types of Max and others were fewer, too.
@@ -25,14 +26,16 @@ NEWEST_OPSET = max(constants.OPSET_TO_IR_VERSION)
 _PROTOBUF_LIMIT_BYTES = 2**31 - 1
 
 
-def check_opset(opset: int) -> None:
-    """Raises ArgumentError where tf2onnx cannot write ``opset``."""
-    if type(opset) is not int or not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+def checked_opset(opset: int) -> int:
+    """``opset`` as Python's own number; raises ArgumentError where tf2onnx cannot write it."""
+    number = as_int(opset)
+    if number is None or not OLDEST_OPSET <= number <= NEWEST_OPSET:
         raise ArgumentError(
             f"export: opset must be from {OLDEST_OPSET} to {NEWEST_OPSET}, the newest of the "
             f"installed tf2onnx, received {opset!r}; a newer one can be reached afterwards with "
             "onnx.version_converter (lower to 'custom' first, it drops functions)"
         )
+    return number
 
 
 def to_onnx(source: Source, opset: int) -> onnx.ModelProto:

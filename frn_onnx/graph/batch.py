@@ -1,10 +1,10 @@
 """A model for one size of batch: what CUDA graphs and compiling execution providers ask for."""
 
-import numpy as np
 import onnx_ir as ir
 
 from frn_onnx.errors import ArgumentError
 from frn_onnx.graph import infer, sites
+from frn_onnx.whole import as_int
 
 _MOST = 2**63 - 1  # that an axis of a file may have
 
@@ -21,12 +21,11 @@ def set_batch(model: ir.Model, size: int) -> None:
             of which nothing is known.
         ModelError: the model contradicts itself with this size.
     """
-    whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
-    if not whole or size < 1:
-        raise ArgumentError(f"batch must be a whole number from 1 on, received {size!r}")
+    received, size = size, as_int(size)
+    if size is None or size < 1:
+        raise ArgumentError(f"batch must be a whole number from 1 on, received {received!r}")
     if size > _MOST:
         raise ArgumentError(f"batch must be at most {_MOST}, received {size}")
-    size = int(size)
     symbols = set()
     for value in model.graph.inputs:
         if value.name in model.graph.initializers:

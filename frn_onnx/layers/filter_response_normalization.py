@@ -7,7 +7,8 @@ from keras import activations, constraints, ops
 
 from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ShapeError
-from frn_onnx.layers.per_channel import PerChannelLayer, as_int
+from frn_onnx.layers.per_channel import PerChannelLayer
+from frn_onnx.whole import as_int
 
 # The initial value of a learned epsilon, in the paper as in TensorFlow Addons.
 _LEARNED_EPSILON_INIT = 1e-4

@@ -1,7 +1,6 @@
 """What the layers share: a channel axis, and parameters with one value per channel."""
 
 import math
-import operator
 from collections.abc import Sequence
 
 import keras
@@ -11,16 +10,6 @@ from frn_onnx.errors import ArgumentError, ShapeError
 
 CHANNELS_FIRST = "channels_first"
 CHANNELS_LAST = "channels_last"
-
-
-def as_int(value: object) -> int | None:
-    """An integer of any kind as Python's own, for configs; None for anything else, a bool too."""
-    if isinstance(value, bool):
-        return None
-    try:
-        return operator.index(value)  # type: ignore[arg-type]  # which is what is asked
-    except TypeError:
-        return None
 
 
 class PerChannelLayer(keras.layers.Layer):

@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from frn_onnx.errors import ArgumentError
-from frn_onnx.layers.per_channel import PerChannelLayer, as_int
+from frn_onnx.layers.per_channel import PerChannelLayer
+from frn_onnx.whole import as_int
 
 
 @keras.saving.register_keras_serializable(package="frn_onnx")

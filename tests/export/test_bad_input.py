@@ -48,13 +48,17 @@ def no_work(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_work")
-@pytest.mark.parametrize("opset", [12, conversion.NEWEST_OPSET + 1, -1, "18", 18.0])
+@pytest.mark.parametrize("opset", [12, conversion.NEWEST_OPSET + 1, -1, "18", 18.0, True])
 def test_an_opset_out_of_range(resnet, untouched, opset):
     expected = (
         f"opset must be from 13 to {conversion.NEWEST_OPSET}, the newest.* received {opset!r}"
     )
     with pytest.raises(ArgumentError, match=expected):
         export(resnet, untouched, opset=opset)
+
+
+def test_an_opset_of_numpys():
+    assert type(conversion.checked_opset(np.int64(18))) is int
 
 
 @pytest.mark.usefixtures("no_work")
