@@ -14,10 +14,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import numpy as np
 
 from frn_onnx.serving.model import Model
+from frn_onnx.serving.options import ModelOptions
 
 path, name, shape, threads = sys.argv[1:]
 shape = json.loads(shape)
-model = Model(path, threads=int(threads))
+model = Model(ModelOptions(path, threads=int(threads)))
 count = 4 * int(np.prod(shape))
 (output,) = model.signature.outputs
 

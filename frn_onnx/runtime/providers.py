@@ -12,11 +12,10 @@ from frn_onnx.runtime.exclusive import exclusive
 
 ort: Any = library.onnxruntime()
 
-CUDA = "CUDAExecutionProvider"
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # The library has kernels for the first two; Azure takes only its own nodes. Every other
 # provider compiles as much of the graph as it knows: a kernel would cut a hole into that.
-WITH_KERNELS = frozenset({"CPUExecutionProvider", CUDA, "AzureExecutionProvider"})
-
+WITH_KERNELS = frozenset({CPU, CUDA, "AzureExecutionProvider"})
 CPU_ONLY = WITH_KERNELS - {CUDA}
 
 # Makes ONNX Runtime, from 1.24, remember which provider each node went to.

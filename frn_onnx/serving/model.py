@@ -12,12 +12,12 @@ import numpy as np
 
 from frn_onnx.errors import ArgumentError, DependencyError, ModelError, PluginError
 from frn_onnx.serving import datatypes
+from frn_onnx.serving.options import ModelOptions
 from frn_onnx.serving.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from frn_onnx.serving.cuda_graphs import CudaGraphs
 
-DEVICES = ("auto", "cpu", "cuda")
 VERSION = "1"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _TAKEN = "stats"  # /v2/models/stats are the statistics of all models
@@ -50,43 +50,30 @@ def model_name(path: str | os.PathLike, name: str | None) -> str:
 
 
 class Model:
-    """An ONNX model, loaded and ready to run.
+    """An ONNX model, loaded and ready to run; FRN nodes run in the plugin's kernels.
 
     Args:
-        path: the ONNX file; FRN nodes run in the plugin's kernels.
-        name: served name; None takes the file's.
-        device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where ONNX Runtime has it.
-        threads: ONNX Runtime's threads inside one run; 0 leaves the number to it.
-        fuse: whether FRN that the file has in standard ops is fused.
-        gpu_mem_limit_mb: most MiB that the CUDA provider's arena takes; None is all there are.
-        cuda_graph: whether runs of one shape are recorded as a CUDA graph; for device ``"cuda"``.
+        options: its file, its name, and what runs it.
 
     Attributes:
         signature: its name and tensors.
         provider: the execution provider in use.
+        on_cpu: whether that is the CPU's.
         layout: one line that says where its FRN nodes work, and why.
 
     Raises:
         ModelError: the file cannot be loaded, takes or gives something else than tensors, or takes
             tensors of any number of axes.
-        ArgumentError: a bad name, device or number of threads.
+        ArgumentError: a bad name.
         DependencyError: device is ``"cuda"`` and this ONNX Runtime has none.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike,
-        *,
-        name: str | None = None,
-        device: str = "auto",
-        threads: int = 0,
-        fuse: bool = False,
-        gpu_mem_limit_mb: int | None = None,
-        cuda_graph: bool = False,
-    ) -> None:
-        chosen = model_name(path, name)
-        self._session = _session(path, device, threads, fuse, gpu_mem_limit_mb, cuda_graph)
+    def __init__(self, options: ModelOptions) -> None:
+        path = options.model
+        chosen = model_name(path, options.name)
+        self._session = _session(options)
         self.provider: str = self._session.get_providers()[0]
+        self.on_cpu = self.provider == _CPU
         self.layout = str(self._session.blocked)
         inputs = _specs(path, "input", self._session.get_inputs())
         outputs = _specs(path, "output", self._session.get_outputs())
@@ -103,7 +90,7 @@ class Model:
                 "only as OrtValues and strings only as arrays, and this model has both; "
                 "cast one of them inside the model"
             )
-        self._graphs = _graphs(path, self._session, used) if cuda_graph else None
+        self._graphs = _graphs(path, self._session, used) if options.cuda_graph else None
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> dict[str, np.ndarray]:
         """Runs the model once.
@@ -142,7 +129,7 @@ class Model:
         return {name: _to_numpy(value) for name, value in zip(outputs, results, strict=True)}
 
     def learn_ranks(self, outputs: Mapping[str, np.ndarray]) -> None:
-        """Takes from a run what ONNX Runtime tells of an output of any rank: it calls it a scalar."""
+        """Takes the ranks of outputs from a run: ONNX Runtime calls one of any rank a scalar."""
         specs = {
             name: dataclasses.replace(spec, shape=spec.shape or (-1,) * outputs[name].ndim)
             for name, spec in self.signature.outputs.items()
@@ -187,23 +174,9 @@ def _to_numpy(value: Any) -> np.ndarray:
     return np.frombuffer(raw, datatypes.NUMPY["BF16"]).reshape(shape)
 
 
-def _session(
-    path: str | os.PathLike,
-    device: str,
-    threads: int,
-    fuse: bool,
-    gpu_mem_limit_mb: int | None,
-    cuda_graph: bool,
-) -> Any:
+def _session(wanted: ModelOptions) -> Any:
     """A session on the device asked for."""
-    if device not in DEVICES:
-        raise ArgumentError(f"device must be one of {', '.join(DEVICES)}, received {device!r}")
-    if threads < 0:
-        raise ArgumentError(f"threads must be at least 0, received {threads}; 0 means automatic")
-    if cuda_graph and device != "cuda":
-        raise ArgumentError(
-            f"a CUDA graph needs device 'cuda', received {device!r}; pass --device cuda as well"
-        )
+    path, device = wanted.model, wanted.device
     if not Path(path).is_file():
         raise ModelError(f"there is no model file at {os.fspath(path)!r}")
     from frn_onnx.runtime.session import InferenceSession, ort
@@ -216,25 +189,25 @@ def _session(
             "pip uninstall onnxruntime && pip install 'frn_onnx[gpu]'"
         )
     cuda_options = dict(_CUDA_OPTIONS)
-    if cuda_graph:
+    if wanted.cuda_graph:
         cuda_options["enable_cuda_graph"] = "1"
-    if gpu_mem_limit_mb is not None:
+    if wanted.gpu_mem_limit_mb is not None:
         # The arena takes what it is asked for and no power of two, which would soon be over it.
-        cuda_options["gpu_mem_limit"] = str(gpu_mem_limit_mb * 2**20)
+        cuda_options["gpu_mem_limit"] = str(wanted.gpu_mem_limit_mb * 2**20)
         cuda_options["arena_extend_strategy"] = "kSameAsRequested"
     uses_cuda = has_cuda and device != "cpu"
     providers: list[Any] = [(_CUDA, cuda_options), _CPU] if uses_cuda else [_CPU]
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = wanted.threads
     # Else the threads spin for milliseconds after each run, on cores that the host needs to read
     # the next request: 5 ms of CPU per request were 2 with this, for an image and a tiny model.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
-        session = InferenceSession(os.fspath(path), options, providers=providers, fuse=fuse)
+        session = InferenceSession(os.fspath(path), options, providers=providers, fuse=wanted.fuse)
     except PluginError:
         raise
     except Exception as error:
-        hint = f"; {_GRAPH_HINT}" if cuda_graph else ""
+        hint = f"; {_GRAPH_HINT}" if wanted.cuda_graph else ""
         raise ModelError(f"ONNX Runtime cannot load {os.fspath(path)!r}: {error}{hint}") from error
     if device == "cuda" and session.get_providers()[0] != _CUDA:
         raise ModelError(

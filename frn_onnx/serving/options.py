@@ -8,8 +8,18 @@ import numpy as np
 
 from frn_onnx.errors import ArgumentError
 from frn_onnx.serving.memory import default_bytes
+from frn_onnx.whole import as_int
 
+DEVICES = ("auto", "cpu", "cuda")
 LOG_LEVELS = ("debug", "info", "warning", "error")
+# Field of ModelOptions -> the least it may be, and what there is to know about that.
+_LEAST = {
+    "threads": (0, "; 0 means automatic"),
+    "gpu_mem_limit_mb": (1, ""),
+    "max_batch": (1, "; 1 puts no requests together"),
+    "max_batch_mb": (1, ""),
+    "max_queue": (1, ""),
+}
 
 
 @dataclass(frozen=True)
@@ -19,7 +29,7 @@ class ModelOptions:
     Attributes:
         model: path of the ONNX file.
         name: served name; None takes the file's.
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where ONNX Runtime has it.
         threads: ONNX Runtime's threads in one run; 0 leaves the number to it.
         fuse: whether FRN that the file has in standard ops is fused when it is loaded.
         gpu_mem_limit_mb: most MiB that ONNX Runtime's arena takes on a GPU; None is all there are.
@@ -31,7 +41,7 @@ class ModelOptions:
             refused.
         run_timeout: longest that a run may take, in seconds; then it is ended.
 
-    Raises: ArgumentError if one of these is of another type, or not positive.
+    Raises: ArgumentError if one of these is of another type, or means nothing.
     """
 
     model: str | os.PathLike
@@ -53,32 +63,31 @@ class ModelOptions:
         return Path(self.model).stem if self.name is None else self.name
 
     def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise ArgumentError(
+                f"device must be one of {', '.join(DEVICES)}, received {self.device!r}"
+            )
+        if self.cuda_graph and self.device != "cuda":
+            raise ArgumentError(
+                f"a CUDA graph needs device 'cuda', received {self.device!r}; pass --device cuda "
+                "as well"
+            )
         for name in ("max_wait", "run_timeout"):
             seconds = getattr(self, name)
             if not isinstance(seconds, int | float | np.number):
                 raise ArgumentError(f"{name} must be a number, received {seconds!r}; it is seconds")
             if not seconds > 0:
                 raise ArgumentError(f"{name} must be more than 0 seconds, received {seconds}")
-        for name in ("threads", "max_batch", "max_batch_mb", "max_queue", "gpu_mem_limit_mb"):
-            number = getattr(self, name)
-            if number is None and name == "gpu_mem_limit_mb":
+        for name, (least, hint) in _LEAST.items():
+            given = getattr(self, name)
+            if given is None and name == "gpu_mem_limit_mb":
                 continue
-            if not isinstance(number, int | np.integer) or isinstance(number, bool):
-                raise ArgumentError(f"{name} must be an integer, received {number!r}")
-        if self.threads < 0:
-            raise ArgumentError(
-                f"threads must be at least 0, received {self.threads}; 0 means automatic"
-            )
-        if self.gpu_mem_limit_mb is not None and self.gpu_mem_limit_mb < 1:
-            raise ArgumentError(
-                f"gpu_mem_limit_mb must be at least 1, received {self.gpu_mem_limit_mb}"
-            )
-        for name in ("max_batch", "max_batch_mb", "max_queue"):
-            if getattr(self, name) < 1:
-                raise ArgumentError(
-                    f"{name} must be at least 1, received {getattr(self, name)}; "
-                    "max_batch=1 puts no requests together"
-                )
+            number = as_int(given)
+            if number is None:
+                raise ArgumentError(f"{name} must be an integer, received {given!r}")
+            if number < least:
+                raise ArgumentError(f"{name} must be at least {least}, received {given}{hint}")
+            object.__setattr__(self, name, number)
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def probe(
         rows = min(most, most_bytes // max(sum(array.nbytes for array in sample.values()), 1))
         is_label = not any(map(_is_float, model.signature.outputs.values()))
         alone = _ALONE_LABELS if is_label else _ALONE
-        if model.provider == "CPUExecutionProvider":  # two kinds of samples: alone, two, and all
+        if model.on_cpu:  # two kinds of samples: alone, two, and all
             rows = int(min(rows, most_seconds / 2 / max(seconds, 1e-6) - alone - 2))
         rows = max(rows, 2)
         kinds = (_draw(model, rng, length, rows, wide=wide) for wide in (False, True))

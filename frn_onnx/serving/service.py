@@ -61,15 +61,7 @@ class ServedModel:
     def __init__(self, options: ModelOptions, metrics: Metrics) -> None:
         self._metrics = metrics
         self._statistics = Statistics()
-        self.model = Model(
-            options.model,
-            name=options.name,
-            device=options.device,
-            threads=options.threads,
-            fuse=options.fuse,
-            gpu_mem_limit_mb=options.gpu_mem_limit_mb,
-            cuda_graph=options.cuda_graph,
-        )
+        self.model = Model(options)
         max_batch_bytes = options.max_batch_mb * 2**20
         probed = probe(self.model, options.max_batch, max_batch_bytes, PATIENCE_SECONDS)
         self.signature = self.model.signature
@@ -95,7 +87,7 @@ class ServedModel:
             self.batcher.pace.note(samples, seconds)
         if probed.sample:
             self.batcher.set_sample(probed.sample, list(self.signature.outputs))
-        kind = "cpu" if self.model.provider == "CPUExecutionProvider" else "gpu"
+        kind = "cpu" if self.model.on_cpu else "gpu"
         self.config = client_config(self.signature, self.max_batch * probed.stacks, kind)
         metrics.model(self.signature.name, self.model.provider, options.device)
         metrics.watch("frn_onnx_queue_requests", lambda: self.batcher.waiting, self.signature.name)

@@ -24,6 +24,7 @@ from frn_onnx.graph.model_io import external_files
 from frn_onnx.runtime.library import build_info, get_library_path
 from frn_onnx.serving import pbtxt
 from frn_onnx.serving.model import Model
+from frn_onnx.serving.options import ModelOptions
 from frn_onnx.serving.probe import PATIENCE_SECONDS, Probe, probe
 from frn_onnx.serving.triton_config import data_type, dims, model_config
 
@@ -85,7 +86,7 @@ def write_repository(
     """
     _check(library_path, max_batch, instance_kind, count)
     source = Path(path)
-    model = Model(source, name=name, device="cpu")
+    model = Model(ModelOptions(source, name=name, device="cpu"))
     # Who asks for a number gets all of them tried, however long that takes.
     most_seconds = math.inf if max_batch else PATIENCE_SECONDS
     probed = probe(model, max_batch or _DEFAULT_MAX_BATCH, most_seconds=most_seconds)

@@ -8,6 +8,8 @@ import tolerances
 from onnx import TensorProto, helper, numpy_helper
 
 from frn_onnx import op, op_body
+from frn_onnx.serving.model import Model
+from frn_onnx.serving.options import ModelOptions
 
 DATATYPES = {
     "BOOL": TensorProto.BOOL,
@@ -49,6 +51,11 @@ def _save(folder: Path, name: str, nodes, inputs, outputs, initializers=(), func
     path = folder / f"{name}.onnx"
     onnx.save(model, path)
     return path
+
+
+def load(path: Path, **options) -> Model:
+    """A model as the server has it."""
+    return Model(ModelOptions(path, **options))
 
 
 def linear(folder: Path, batch: int | str = "N") -> Path:

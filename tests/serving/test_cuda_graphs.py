@@ -8,12 +8,12 @@ import onnxruntime as ort
 import pytest
 from onnx import parser
 from serving import example_models
+from serving.example_models import load
 
 import frn_onnx
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.serving import cuda_graphs
 from frn_onnx.serving.cuda_graphs import CudaGraphs
-from frn_onnx.serving.model import Model
 from frn_onnx.serving.probe import probe
 
 MODEL = """
@@ -87,7 +87,7 @@ def test_a_run_that_cannot_be_recorded_says_so(unrecordable, rng):
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_elsewhere_there_is_no_graph(tmp_path, device):
     with pytest.raises(ArgumentError, match=f"needs device 'cuda', received '{device}'"):
-        Model(example_models.linear(tmp_path), device=device, cuda_graph=True)
+        load(example_models.linear(tmp_path), device=device, cuda_graph=True)
 
 
 def test_what_python_cannot_keep_on_a_gpu(tmp_path, monkeypatch):
@@ -95,12 +95,12 @@ def test_what_python_cannot_keep_on_a_gpu(tmp_path, monkeypatch):
     created = frn_onnx.InferenceSession(path, providers=["CPUExecutionProvider"])
     monkeypatch.setattr("frn_onnx.serving.model._session", lambda *_: created)
     with pytest.raises(ModelError, match=r"with --cuda-graph: .* cannot keep BYTES on a GPU"):
-        Model(path, device="cuda", cuda_graph=True)
+        load(path, device="cuda", cuda_graph=True)
 
 
 def test_such_a_model_is_not_served(tmp_path, unrecordable, monkeypatch):
     (tmp_path / "two.onnx").write_bytes(parser.parse_model(MODEL).SerializeToString())
-    model = Model(tmp_path / "two.onnx", device="cpu")
+    model = load(tmp_path / "two.onnx", device="cpu")
     monkeypatch.setattr(model, "_graphs", unrecordable)
     with pytest.raises(ModelError, match="recorded as a CUDA graph"):
         probe(model)
@@ -141,7 +141,7 @@ def test_a_shape_that_fails_takes_no_graphs_place(session, rng, monkeypatch):
 
 def test_a_start_leaves_the_largest_batch_recorded(tmp_path, rng, session, monkeypatch):
     (tmp_path / "two.onnx").write_bytes(parser.parse_model(MODEL).SerializeToString())
-    model = Model(tmp_path / "two.onnx", device="cpu")
+    model = load(tmp_path / "two.onnx", device="cpu")
     graphs = CudaGraphs(session, "cpu")
 
     class Copying:  # as a GPU does: on the CPU an answer is what the next run writes

@@ -133,8 +133,9 @@ def test_a_model_that_takes_long_gets_no_more_than_was_tried_or_asked_for(tmp_pa
     tried = max(sizes)
     assert 2 <= tried < 20
     assert f"max_batch_size: {tried}\n" in (entry.folder / "config.pbtxt").read_text()
-    assert f"at most {tried} samples together, as many as were tried here in 0.3 s" in (
-        entry.notes[-1]
+    assert (
+        f"at most {tried} samples together, as many as were tried here in 0.3 s"
+        in (entry.notes[-1])
     )
     entry = write_repository(path, tmp_path / "repo", max_batch=40)
     assert max(sizes) == 40
