@@ -1,11 +1,13 @@
 """``frn-onnx serve`` and ``frn-onnx ray-config``: models over the Open Inference Protocol."""
 
 import argparse
+import dataclasses
 import functools
 import sys
 
 from frn_onnx.cli.console import drop_output
-from frn_onnx.serving.options import LOG_LEVELS
+from frn_onnx.serving.memory import MIB
+from frn_onnx.serving.options import DEVICES, GRACE_SECONDS, LOG_LEVELS, Limits, ModelOptions
 
 
 def add_parser(subparsers) -> None:
@@ -31,7 +33,7 @@ def add_parser(subparsers) -> None:
     serve.add_argument(
         "--grace",
         type=int,
-        default=25,
+        default=GRACE_SECONDS,
         metavar="S",
         help="what is in flight when the server is stopped may take so long (default: %(default)s)",
     )
@@ -100,8 +102,8 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model_options(parser: argparse.ArgumentParser, *, threads: int, threads_help: str) -> None:
-    """The options of ``frn_onnx.serving.options.ModelOptions``, and the limit on a body."""
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    """The fields of ModelOptions, by their names, and the limit on a body."""
+    parser.add_argument("--device", choices=DEVICES, default=ModelOptions.device)
     parser.add_argument("--threads", type=int, default=threads, help=threads_help)
     parser.add_argument(
         "--fuse", action="store_true", help="fuse FRN that a file has in standard ops, in memory"
@@ -117,38 +119,42 @@ def _add_model_options(parser: argparse.ArgumentParser, *, threads: int, threads
     parser.add_argument(
         "--max-batch",
         type=int,
-        default=32,
+        default=ModelOptions.max_batch,
         help="most samples run together; 1 runs every request alone (default: %(default)s)",
     )
     parser.add_argument(
         "--max-queue",
         type=int,
-        default=128,
+        default=ModelOptions.max_queue,
         help="most requests that wait; one more gets 503 (default: %(default)s)",
     )
     parser.add_argument(
         "--max-batch-mb",
         type=int,
-        default=16,
+        default=ModelOptions.max_batch_mb,
         metavar="MB",
         help="most MiB of inputs run together (default: %(default)s)",
     )
     parser.add_argument(
         "--max-wait",
         type=float,
-        default=1.0,
+        default=ModelOptions.max_wait,
         metavar="S",
         help="who would wait longer for a run gets 503 (default: %(default)g s)",
     )
     parser.add_argument(
         "--run-timeout",
         type=float,
-        default=60.0,
+        default=ModelOptions.run_timeout,
         metavar="S",
         help="a run that takes longer is ended (default: %(default)g s)",
     )
     parser.add_argument(
-        "--max-body", type=int, default=64, metavar="MB", help="largest body (default: %(default)s)"
+        "--max-body",
+        type=int,
+        default=Limits.body_bytes // MIB,
+        metavar="MB",
+        help="largest body (default: %(default)s)",
     )
 
 
@@ -172,7 +178,6 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         return 0
 
     from frn_onnx.serving import embedded
-    from frn_onnx.serving.options import Limits
 
     def announce(url: str, *models) -> None:
         try:
@@ -184,7 +189,7 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         except BrokenPipeError:  # nobody wants to know: no reason not to serve
             drop_output()
 
-    memory = {} if args.max_memory is None else {"memory_bytes": args.max_memory * 2**20}
+    memory = {} if args.max_memory is None else {"memory_bytes": args.max_memory * MIB}
     embedded.serve(
         _options(args),
         host=args.host,
@@ -195,7 +200,7 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         strict=args.strict,
         metrics=args.metrics,
         log_level=args.log_level,
-        limits=Limits(body_bytes=args.max_body * 2**20, **memory),
+        limits=Limits(body_bytes=args.max_body * MIB, **memory),
         on_ready=announce,
     )
     return 0
@@ -218,25 +223,14 @@ def run_ray_config(args: argparse.Namespace) -> int:
     return 0
 
 
-def _options(args: argparse.Namespace) -> list:
+def _options(args: argparse.Namespace) -> list[ModelOptions]:
     """The models, each with the options of all."""
     from frn_onnx.serving import sources
-    from frn_onnx.serving.options import ModelOptions
 
+    given = vars(args) | {"gpu_mem_limit_mb": args.gpu_mem_limit}
+    own = {"model", "name"}
+    shared = {f.name: given[f.name] for f in dataclasses.fields(ModelOptions) if f.name not in own}
     return [
-        ModelOptions(
-            file,
-            name=name,
-            device=args.device,
-            threads=args.threads,
-            fuse=args.fuse,
-            gpu_mem_limit_mb=args.gpu_mem_limit,
-            cuda_graph=args.cuda_graph,
-            max_batch=args.max_batch,
-            max_batch_mb=args.max_batch_mb,
-            max_queue=args.max_queue,
-            max_wait=args.max_wait,
-            run_timeout=args.run_timeout,
-        )
+        ModelOptions(file, name=name, **shared)
         for name, file in sources.find(args.models, args.name)
     ]

@@ -11,14 +11,10 @@ from typing import TYPE_CHECKING
 from frn_onnx.errors import ArgumentError, missing_dependency
 from frn_onnx.serving import memory
 from frn_onnx.serving.metrics import Metrics, PrometheusMetrics
-from frn_onnx.serving.options import Limits, ModelOptions
+from frn_onnx.serving.options import GRACE_SECONDS, Limits, ModelOptions
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
-
-# What is in flight when the server is told to stop may take this long: less than the 30 s after
-# which Kubernetes kills.
-GRACE_SECONDS = 25
 
 
 def serve(

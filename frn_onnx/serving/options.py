@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from frn_onnx.errors import ArgumentError
-from frn_onnx.serving.memory import default_bytes
+from frn_onnx.serving.memory import MIB, default_bytes
 from frn_onnx.whole import as_int
 
 DEVICES = ("auto", "cpu", "cuda")
+# What is in flight when the server is told to stop may take this long: less than the 30 s after
+# which Kubernetes kills.
+GRACE_SECONDS = 25
 LOG_LEVELS = ("debug", "info", "warning", "error")
 # Field of ModelOptions -> the least it may be, and what there is to know about that.
 _LEAST = {
@@ -78,6 +81,7 @@ class ModelOptions:
                 raise ArgumentError(f"{name} must be a number, received {seconds!r}; it is seconds")
             if not seconds > 0:
                 raise ArgumentError(f"{name} must be more than 0 seconds, received {seconds}")
+            object.__setattr__(self, name, float(seconds))  # Python's own, as it is written down
         for name, (least, hint) in _LEAST.items():
             given = getattr(self, name)
             if given is None and name == "gpu_mem_limit_mb":
@@ -105,7 +109,7 @@ class Limits:
     Raises: ArgumentError if ``body_bytes`` or ``memory_bytes`` is below 1.
     """
 
-    body_bytes: int = 64 * 2**20
+    body_bytes: int = 64 * MIB
     body_seconds: float = 60.0
     head_seconds: float = 15.0
     idle_seconds: float = 75.0

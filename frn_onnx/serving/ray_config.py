@@ -42,19 +42,7 @@ _MODEL = """\
   route_prefix: /v2/models/{path}
   import_path: frn_onnx.serving.ray_host:model
   args:
-    model: {model}
-    name: {name}
-    device: {device}
-    threads: {threads}
-    fuse: {fuse}
-    gpu_mem_limit_mb: {gpu_mem_limit_mb}
-    cuda_graph: {cuda_graph}
-    max_batch: {max_batch}
-    max_batch_mb: {max_batch_mb}
-    max_queue: {max_queue}
-    max_wait: {max_wait}
-    run_timeout: {run_timeout}
-    max_body_mb: {max_body_mb}
+{args}
   deployments:
   - name: {deployment}
 {scale}
@@ -128,7 +116,7 @@ def render(
     Limits(body_bytes=max_body_mb * 2**20)
     if not 1 <= port <= 65535:
         raise ArgumentError(f"port must be within 1..65535, received {port}")
-    text = _HEAD.format(host=json.dumps(host), port=port, front=FRONT_DEPLOYMENT)
+    text = _HEAD.format(host=_yaml(host), port=port, front=FRONT_DEPLOYMENT)
     names: set[str] = set()
     for options in models:
         name = model_name(options.model, options.name)
@@ -149,21 +137,12 @@ def render(
                 "pass --num-gpus 1, or 0.5 for two replicas on one"
             )
         names.add(name)
+        given = {**vars(options), "model": str(path), "name": name, "max_body_mb": max_body_mb}
         text += _MODEL.format(
-            name=json.dumps(name),  # quoted, for "null" and "1.5" are names too
+            name=_yaml(name),
             path=name,
-            model=json.dumps(str(path)),
-            device=options.device,
+            args="\n".join(f"    {key}: {_yaml(value)}" for key, value in given.items()),
             threads=options.threads,
-            fuse=json.dumps(options.fuse),
-            gpu_mem_limit_mb=json.dumps(options.gpu_mem_limit_mb),
-            cuda_graph=json.dumps(options.cuda_graph),
-            max_batch=options.max_batch,
-            max_batch_mb=options.max_batch_mb,
-            max_queue=options.max_queue,
-            max_wait=_seconds(options.max_wait),
-            run_timeout=_seconds(options.run_timeout),
-            max_body_mb=max_body_mb,
             deployment=MODEL_DEPLOYMENT,
             scale=_scale(scale, options.max_batch),
             ongoing=options.max_queue + options.max_batch + _MARGIN,
@@ -172,8 +151,9 @@ def render(
     return text
 
 
-def _seconds(value: float) -> str:
-    return ".inf" if value == math.inf else str(value)
+def _yaml(value: Any) -> str:
+    """A scalar; texts are quoted, for "null" and "1.5" are names of models, too."""
+    return ".inf" if value == math.inf else json.dumps(value)
 
 
 def _scale(scale: Scale, max_batch: int) -> str:

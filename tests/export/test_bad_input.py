@@ -6,6 +6,7 @@ import sys
 
 import export_cases
 import keras
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import environments
+import numpy as np
 import pytest
 from serving import example_models, processes
 
@@ -113,7 +114,7 @@ def test_the_model_is_not_overwritten(tmp_path):
 
 def test_no_limit_is_a_number_in_yaml(tmp_path):
     model = example_models.linear(tmp_path)
-    given = options(model, max_wait=math.inf, run_timeout=math.inf)
+    given = options(model, max_wait=math.inf, run_timeout=np.float32(math.inf))
     text = ray_config.render([given], Scale())
     assert "max_wait: .inf" in text
     assert "run_timeout: .inf" in text
