@@ -22,13 +22,11 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import json
-
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from frn_onnx import demo
-    from frn_onnx.cli.console import quiet_tensorflow
+    from frn_onnx.cli.console import print_json, quiet_tensorflow
 
     quiet_tensorflow()
     console = Console(stderr=args.json)
@@ -42,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
         result = demo.run(args.folder, epochs=args.epochs, progress=report)
     if args.json:
-        print(json.dumps(result.to_dict(), indent=2))
+        print_json(result.to_dict())
     else:
         _print(console, result)
     return 0

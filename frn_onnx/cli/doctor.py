@@ -2,6 +2,7 @@
 
 import argparse
 
+from frn_onnx.cli.console import print_json
 from frn_onnx.errors import ArgumentError
 
 
@@ -23,8 +24,6 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import json
-
     from frn_onnx.runtime import doctor
 
     if args.provider and args.model is None:
@@ -34,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         )
     report = doctor.examine(args.model, args.provider)
     if args.json:
-        print(json.dumps(report.to_dict(), indent=2))
+        print_json(report.to_dict())
     else:
         from rich.console import Console
         from rich.table import Table

@@ -2,18 +2,14 @@
 
 import argparse
 
+from frn_onnx.cli.arguments import add_form, add_verification
+
 
 def add_parser(subparsers) -> None:
     parser = subparsers.add_parser("export", help="turn a Keras model into an ONNX file")
     parser.add_argument("model", help="a .keras or .h5 file, or a SavedModel folder")
     parser.add_argument("-o", "--output", required=True, help="the ONNX file to write")
-    parser.add_argument(
-        "--form",
-        choices=("portable", "custom", "primitives"),
-        default="portable",
-        help="portable runs with and without the plugin, custom only with it, primitives holds "
-        "standard ops only (default: %(default)s)",
-    )
+    add_form(parser)
     parser.add_argument(
         "--layout",
         choices=("auto", "NCHW", "NHWC"),
@@ -21,15 +17,7 @@ def add_parser(subparsers) -> None:
         help="layout of the FRN nodes (default: %(default)s, the fewest Transposes)",
     )
     parser.add_argument("--opset", type=int, default=18, help="ONNX opset (default: %(default)s)")
-    parser.add_argument(
-        "--verify",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="run both models and compare, before anything is written",
-    )
-    parser.add_argument(
-        "--inputs", metavar="FILE.npz", help="what they run on, by input name (default: random)"
-    )
+    add_verification(parser)
     parser.add_argument(
         "--dtype",
         choices=("float16",),

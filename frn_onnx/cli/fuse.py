@@ -2,6 +2,8 @@
 
 import argparse
 
+from frn_onnx.cli.arguments import add_form, add_verification
+
 
 def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
@@ -9,22 +11,8 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("model", help="an ONNX file")
     parser.add_argument("-o", "--output", required=True, help="the ONNX file to write")
-    parser.add_argument(
-        "--form",
-        choices=("portable", "custom", "primitives"),
-        default="portable",
-        help="portable runs with and without the plugin, custom only with it, primitives holds "
-        "standard ops only (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--verify",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="run both models and compare, before anything is written",
-    )
-    parser.add_argument(
-        "--inputs", metavar="FILE.npz", help="what they run on, by input name (default: random)"
-    )
+    add_form(parser)
+    add_verification(parser)
     parser.add_argument(
         "--per-node",
         action="store_true",

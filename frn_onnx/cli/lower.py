@@ -2,6 +2,8 @@
 
 import argparse
 
+from frn_onnx.cli.arguments import FORMS
+
 
 def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
@@ -9,7 +11,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("model", help="an ONNX file")
     parser.add_argument("-o", "--output", required=True, help="the ONNX file to write")
-    parser.add_argument("--form", choices=("portable", "custom", "primitives"), required=True)
+    parser.add_argument("--form", choices=FORMS, required=True)
     parser.add_argument(
         "--for",
         dest="target",
