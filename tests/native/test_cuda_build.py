@@ -1,4 +1,4 @@
-"""Which GPUs the CUDA kernels are built for."""
+"""Which GPUs the CUDA kernels are built for, and which drivers."""
 
 import subprocess
 from pathlib import Path
@@ -8,9 +8,10 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "custom_ops" / "cuda" / "architectures.cmake"
 
 
-def architectures(tmp_path, **variables) -> list[str]:
+def chosen(tmp_path, name, **variables) -> list[str]:
+    """What the script sets a variable to."""
     script = tmp_path / "print.cmake"
-    script.write_text(f'include("{SCRIPT}")\nmessage("${{FRN_ONNX_CUDA_ARCHITECTURES}}")\n')
+    script.write_text(f'include("{SCRIPT}")\nmessage("${{{name}}}")\n')
     given = [f"-D{name}={value}" for name, value in variables.items()]
     result = subprocess.run(["cmake", *given, "-P", script], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
@@ -30,9 +31,18 @@ def architectures(tmp_path, **variables) -> list[str]:
 )
 def test_architectures(tmp_path, compiler, processor, expected):
     variables = {"CMAKE_CUDA_COMPILER_VERSION": compiler, "CMAKE_SYSTEM_PROCESSOR": processor}
-    assert architectures(tmp_path, **variables) == expected.split()
+    assert chosen(tmp_path, "FRN_ONNX_CUDA_ARCHITECTURES", **variables) == expected.split()
 
 
 def test_architectures_that_were_asked_for(tmp_path):
     asked = {"FRN_ONNX_CUDA_ARCHITECTURES": "native", "CMAKE_CUDA_COMPILER_VERSION": "13.0"}
-    assert architectures(tmp_path, **asked) == ["native"]
+    assert chosen(tmp_path, "FRN_ONNX_CUDA_ARCHITECTURES", **asked) == ["native"]
+
+
+@pytest.mark.parametrize(
+    ("compiler", "option"), [("13.0.88", "--compress-mode=size"), ("12.9.86", ""), ("12.4.1", "")]
+)
+def test_every_driver_of_the_major_version_can_unpack_the_kernels(tmp_path, compiler, option):
+    """Drivers before CUDA 12.4 cannot unpack what was packed for size."""
+    found = chosen(tmp_path, "FRN_ONNX_CUDA_PACKING", CMAKE_CUDA_COMPILER_VERSION=compiler)
+    assert found == [option]
