@@ -135,6 +135,10 @@ cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute attribute, int v
   if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize) {
     TheMachine().smem_limits.push_back(value);
   }
+  if (attribute == cudaFuncAttributeNonPortableClusterSizeAllowed &&
+      TheMachine().large_clusters_error != cudaSuccess) {
+    return frn::fake::Remember(TheMachine().large_clusters_error);
+  }
   return frn::fake::LoadKernel();
 }
 

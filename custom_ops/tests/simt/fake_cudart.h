@@ -19,10 +19,11 @@ struct Machine {
   };
   std::vector<Device> devices;
   int current = 0;
-  int driver = 13000;                         // what CUDA it is for; 0: there is none
-  int room_for_clusters = 8;                  // the largest that any kernel has room for
-  cudaError_t occupancy_error = cudaSuccess;  // what asking for it gives
-  int launches_clusters = 8;                  // of larger ones, a launch gives cluster_error
+  int driver = 13000;                              // what CUDA it is for; 0: there is none
+  int room_for_clusters = 8;                       // the largest that any kernel has room for
+  cudaError_t occupancy_error = cudaSuccess;       // what asking for it gives
+  cudaError_t large_clusters_error = cudaSuccess;  // what allowing more than 8 blocks gives
+  int launches_clusters = 8;                       // of larger ones, a launch gives cluster_error
   cudaError_t cluster_error = cudaSuccess;
   cudaError_t launch_error = cudaSuccess;  // what all others give
   cudaError_t load_error = cudaSuccess;    // what loading a kernel gives

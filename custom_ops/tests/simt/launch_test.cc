@@ -133,6 +133,17 @@ void TestClustersWithoutRoom() {
   TheMachine().occupancy_error = cudaSuccess;
 }
 
+// No device need allow more than 8 blocks: it is no reason to have no kernels.
+void TestLargeClustersAreNotAllowed() {
+  AddDevice({ProfileOf("H200")});
+  TheMachine().large_clusters_error = cudaErrorNotSupported;
+  Tensor tensor;
+  Launch(tensor.params, ElementType::kFloat, nullptr);
+  Expect(CurrentDevice().largest_cluster == 8, "clusters of 8 are left");
+  Expect(TheMachine().last_error == cudaSuccess, "the error does not stay behind");
+  TheMachine().large_clusters_error = cudaSuccess;
+}
+
 // Sizes that a launch refuses all the same: each once, and no smaller ones with them.
 void TestClusterErrorsAreRetried() {
   for (const cudaError_t error :
@@ -301,6 +312,7 @@ int main() {
   TestDevicesAreReadOnce();
   TestClustersNeedCodeForThem();
   TestClustersWithoutRoom();
+  TestLargeClustersAreNotAllowed();
   TestClusterErrorsAreRetried();
   TestOtherErrorsAreReported();
   TestFailedWorkIsNotTheLaunch();
