@@ -18,13 +18,13 @@ from frn_onnx.errors import ArgumentError, DtypeError, PluginError
 from frn_onnx.runtime import library, parameters
 from frn_onnx.runtime.spatial import spatial_axes
 
-_DLPACK_CUDA = 2
+_DLPACK_CUDA = (2, 13)  # a GPU's own memory, and managed memory, which CuPy can be told to take
 _DTYPES = ("float32", "float16", "bfloat16")
 
 
 def is_cuda_array(x: Any) -> bool:
     """Whether x says through DLPack that it lies on a CUDA device."""
-    return hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] == _DLPACK_CUDA
+    return hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] in _DLPACK_CUDA
 
 
 def warm_up(device: int = 0) -> None:

@@ -25,10 +25,11 @@ class DeviceArray:
         self.shape = self.values.shape
         self.ndim = self.values.ndim
         self.ordinal = device
+        self.memory = 2
         self.requires_grad = False
 
     def __dlpack_device__(self):
-        return (2, self.ordinal)
+        return (self.memory, self.ordinal)
 
     def item(self):
         return self.values.item()
@@ -185,6 +186,15 @@ def test_all_is_done_on_the_device_of_x(machine, array, device, current, where):
     assert (call["device"], call["stream"]) == (device, machine.streams[device])
     assert call["current"] == device
     assert machine.current == current
+
+
+def test_managed_memory_is_a_gpus_too(machine, cupy):
+    """CuPy tells DLPack so of what cupy.cuda.malloc_managed gave it."""
+    x, residual = (cupy.array(np.ones(SHAPE), 0) for _ in range(2))
+    x.memory = residual.memory = 13
+    frn_onnx.frn(x, np.ones(3), np.zeros(3), residual=residual)
+    (call,) = machine.calls
+    assert (call["x"], call["residual"]) == (id(x.values), id(residual.values))
 
 
 def test_an_error_leaves_the_current_device(machine, array):
