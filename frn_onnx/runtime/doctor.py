@@ -70,6 +70,7 @@ def examine(model: str | None = None, providers: Sequence[str] | None = None) ->
         _check("native library", library.get_library_path),
         *_native_checks(),
         *_cuda(),
+        *_cuda_kernels(),
         _check("session with the plugin", lambda: _session(plugin=True)),
         _check("session without it", lambda: _session(plugin=False)),
     ]
@@ -99,17 +100,34 @@ def _runtimes() -> list[Check]:
     ]
 
 
+def _has_cuda_provider() -> bool:
+    try:
+        return "CUDAExecutionProvider" in library.onnxruntime().get_available_providers()
+    except FrnError:
+        return False  # said where the sessions are
+
+
 def _cuda() -> list[Check]:
     """Whether the CUDA provider loads, where this ONNX Runtime has one."""
-    try:
-        if "CUDAExecutionProvider" not in library.onnxruntime().get_available_providers():
-            return []
-    except FrnError:
-        return []  # said where the sessions are
+    if not _has_cuda_provider():
+        return []
     problem = cuda_provider.problem()
     # No driver is no fault: the same package serves the CPU.
     ok = True if problem is None else None if cuda_provider.driver_version() is None else False
     return [Check("CUDA provider", ok, problem or "loads")]
+
+
+def _cuda_kernels() -> list[Check]:
+    """Says where the driver is older than the kernels of this build."""
+    try:
+        cuda = library.build_info()["cuda"]
+    except FrnError:
+        return []  # said where the module is
+    problem = cuda_provider.kernels_problem(cuda["toolkit"]) if cuda else None
+    if problem is None:
+        return []
+    # No fault where only the CPU is used, which the same package serves.
+    return [Check("CUDA kernels", False if _has_cuda_provider() else None, problem)]
 
 
 def _package(name: str) -> Check:
@@ -143,8 +161,6 @@ def _build() -> str:
             f"{frn_onnx.__version__}; {library.REINSTALL}"
         )
     cuda = info["cuda"]
-    if cuda and (problem := cuda_provider.kernels_problem(cuda["toolkit"])):
-        raise FrnError(problem)
     kernels = f"built with CUDA {cuda['toolkit']}" if cuda else "built without CUDA"
     return f"CPU target {info['cpu_target']}, {kernels}"
 

@@ -40,15 +40,22 @@ def test_a_build_without_python_headers_is_well(monkeypatch):
 
 
 @pytest.mark.native
-def test_a_driver_too_old_for_the_kernels_is_found(monkeypatch):
-    """Whatever ONNX Runtime is installed: sessions leave the kernels by themselves."""
+@pytest.mark.parametrize(
+    ("provider", "ok"), [("CUDAExecutionProvider", False), ("CPUExecutionProvider", None)]
+)
+def test_a_driver_too_old_for_the_kernels_is_found(monkeypatch, provider, ok):
+    """Sessions leave such kernels by themselves: a fault where ONNX Runtime has CUDA, else none."""
     info = {**library.native().build_info(), "cuda": {"toolkit": "13.0"}}
     monkeypatch.setattr(library.native(), "build_info", lambda: info)
-    for driver, ok in ((None, True), (12040, False), (13000, True)):
+    monkeypatch.setattr(cuda_provider, "problem", lambda: None)
+    monkeypatch.setattr(library.onnxruntime(), "get_available_providers", lambda: [provider])
+    for driver in (None, 13000):
         monkeypatch.setattr(cuda_provider, "driver_version", lambda driver=driver: driver)
-        (build,) = [check for check in doctor.examine().checks if check.name == "build"]
-        assert build.ok is ok, build
+        assert not [c for c in doctor.examine().checks if c.name == "CUDA kernels"]
     monkeypatch.setattr(cuda_provider, "driver_version", lambda: 12040)
-    (build,) = [check for check in doctor.examine().checks if check.name == "build"]
-    assert "built with CUDA 13.0, and the NVIDIA driver is for CUDA 12.4" in build.detail
-    assert "580 or newer" in build.detail
+    report = doctor.examine()
+    (found,) = [check for check in report.checks if check.name == "CUDA kernels"]
+    assert found.ok is ok
+    assert report.ok is (ok is None), report.to_dict()
+    assert "built with CUDA 13.0, and the NVIDIA driver is for CUDA 12.4" in found.detail
+    assert "580 or newer" in found.detail
