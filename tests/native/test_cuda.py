@@ -1,5 +1,8 @@
 """The CUDA kernels in ONNX Runtime sessions on a GPU; test_simt.py is what runs without one."""
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
 import onnxruntime as ort
 import ort_models
@@ -45,14 +48,15 @@ def test_residual(rng, name, shape, axes):
     check(ort_models.run(session(model), feeds), feeds, axes)
 
 
+@pytest.mark.parametrize("inputs", [op.INPUTS[:4], op.RESIDUAL_INPUTS[:5]], ids=["", "residual"])
 @pytest.mark.parametrize("axes", [(1, 2), (2, 3)])
-def test_under_a_cuda_graph(rng, axes):
+def test_under_a_cuda_graph(rng, axes, inputs):
     """Captured once, replayed with other values in the same memory."""
     shape = (2, 40, 30, 16) if axes == (1, 2) else (2, 16, 40, 30)
-    model = ort_models.frn_model(x=shape, axes=axes, channels=16, nodes=1)
+    model = ort_models.frn_model(x=shape, axes=axes, channels=16, nodes=1, inputs=inputs)
     created = session(model, enable_cuda_graph="1")
     binding = created.io_binding()
-    feeds = feeds_for(rng, shape, axes, DTYPES["float32"])
+    feeds = feeds_for(rng, shape, axes, DTYPES["float32"], inputs)
     values = {n: ort.OrtValue.ortvalue_from_numpy(a, "cuda", 0) for n, a in feeds.items()}
     y = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32), "cuda", 0)
     for name, value in values.items():
@@ -63,6 +67,19 @@ def test_under_a_cuda_graph(rng, axes):
         values["X"].update_inplace(feeds["X"])
         created.run_with_iobinding(binding)
         check(y.numpy(), feeds, axes)
+
+
+def test_threads_share_a_session(rng):
+    """Each with shapes of its own: plans are made by one while others launch."""
+    shapes = [(1 + i % 3, 20 + i, 30, 16) for i in range(24)]
+    feeds = [feeds_for(rng, shape, (1, 2), DTYPES["float16"]) for shape in shapes]
+    model = ort_models.frn_model(x=["N", "H", 30, 16], axes=(1, 2), channels=16, dtype="float16")
+    created = session(model)
+    with ThreadPoolExecutor(8) as threads:
+        for y, given in zip(
+            threads.map(partial(ort_models.run, created), feeds), feeds, strict=True
+        ):
+            check(y, given, (1, 2))
 
 
 def test_same_bits_every_time(rng):

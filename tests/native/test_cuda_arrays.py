@@ -116,21 +116,31 @@ def test_transposed(rng, library):
     check(library.numpy(frn_onnx.frn(x, *params, epsilon=EPSILON, axes=(2, 3))), feeds, (2, 3))
 
 
-@pytest.mark.parametrize("kind", ["on the CPU", "lists", "read-only", "epsilon by channel"])
+@pytest.mark.parametrize("kind", ["on the CPU", "lists", "read-only"])
 def test_parameters(rng, library, kind):
     shape, axes = (2, 4, 5, 6), (1, 2)
     feeds = feeds_for(rng, shape, axes, DTYPES["float32"])
-    params = [feeds[name].reshape(-1) for name in ("gamma", "beta", "tau")]
-    epsilon = EPSILON
+    given = [feeds[name].reshape(-1) for name in ("gamma", "beta", "tau")]
     if kind == "lists":
-        given = [p.tolist() for p in params]
-    elif kind == "epsilon by channel":
-        given, epsilon = params, np.full(6, -EPSILON)  # its absolute value is used
+        given = [p.tolist() for p in given]
     else:
-        given = [p.copy() for p in params]
+        given = [p.copy() for p in given]
         for array in given:
             array.flags.writeable = kind != "read-only"
-    y = frn_onnx.frn(library.array(feeds["X"]), *given, epsilon=epsilon, axes=axes)
+    y = frn_onnx.frn(library.array(feeds["X"]), *given, epsilon=EPSILON, axes=axes)
+    check(library.numpy(y), feeds, axes)
+
+
+@pytest.mark.parametrize("channels", [(), (6,)], ids=["scalar", "by channel"])
+@pytest.mark.parametrize("where", ["on the CPU", "on the device"])
+@pytest.mark.parametrize("name", HALVES_AND_FLOAT)
+def test_epsilon(rng, library, channels, where, name):
+    """Its absolute value is used, in float32 whatever x is."""
+    shape, axes = (2, 4, 5, 6), (1, 2)
+    feeds = feeds_for(rng, shape, axes, DTYPES[name])
+    epsilon = np.full(channels, -EPSILON, np.float32)
+    given = library.array(epsilon) if where == "on the device" else epsilon
+    y = frn(library, feeds, axes, epsilon=given)
     check(library.numpy(y), feeds, axes)
 
 
@@ -157,7 +167,9 @@ def test_on_a_side_stream_of_torch(rng, torch):
     check(back.numpy(), feeds, axes)
 
 
-def test_on_a_side_stream_of_cupy(rng):
+@pytest.mark.parametrize("kind", ["its own", "null", "ptds"])
+def test_on_a_stream_of_cupy(rng, kind):
+    """One of its own, the default of all threads, or that of this thread."""
     cupy = pytest.importorskip("cupy")
     library, axes = CuPy(), (2, 3)
     feeds = feeds_for(rng, (4, 16, 56, 56), axes, DTYPES["float32"])
@@ -165,13 +177,26 @@ def test_on_a_side_stream_of_cupy(rng):
     x = cupy.zeros_like(values)
     large = cupy.zeros((2, 1 << 29), np.uint8)
     cupy.cuda.Device().synchronize()
-    with cupy.cuda.Stream(non_blocking=True) as stream:
+    own = kind == "its own"
+    stream = cupy.cuda.Stream(non_blocking=True) if own else getattr(cupy.cuda.Stream, kind)
+    with stream:
         for _ in range(50):  # half a gigabyte each
             large[0] = large[1]
         x[...] = values
         y = frn_onnx.frn(x, *params, epsilon=EPSILON, axes=axes)
         stream.synchronize()
         check(cupy.asnumpy(y), feeds, axes)
+
+
+def test_managed_memory_of_cupy(rng):
+    cupy = pytest.importorskip("cupy")
+    library, axes = CuPy(), (1, 2)
+    feeds = feeds_for(rng, (2, 9, 5, 16), axes, DTYPES["float32"])
+    with cupy.cuda.using_allocator(cupy.cuda.malloc_managed):
+        x, *params = (library.array(a) for a in feeds.values())
+        y = frn_onnx.frn(x, *params, epsilon=EPSILON, axes=axes)
+    assert x.__dlpack_device__()[0] == 13  # managed
+    check(library.numpy(y), feeds, axes)
 
 
 @pytest.mark.parametrize("name", HALVES_AND_FLOAT)

@@ -1,24 +1,88 @@
 """A served model on a GPU, whose runs are recorded; the rest is serving/test_cuda_graphs.py."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import onnx
 import ort_models
 import pytest
 from cuda_cases import check, feeds_for
+from native_cases import make_x
 
+from frn_onnx.serving import cuda_graphs
 from frn_onnx.serving.model import Model
+from frn_onnx.serving.probe import probe
 
 pytestmark = pytest.mark.cuda
+
+AXES = (2, 3)
+
+
+class Served:
+    """A model of one FRN, served; its parameters are in the file."""
+
+    def __init__(self, folder, rng, dtype="float32", *, side=40, cuda_graph=True):
+        self._rng, self._dtype, self._shape = rng, np.dtype(dtype), (16, side, side)
+        feeds = feeds_for(rng, (1, *self._shape), AXES, dtype)
+        self._params = {name: array for name, array in feeds.items() if name != "X"}
+        model = ort_models.frn_model(x=["N", *self._shape], axes=AXES, channels=16, dtype=dtype)
+        del model.graph.input[1:]
+        for name, array in self._params.items():
+            model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+        onnx.save(model, folder / f"{dtype}.onnx")
+        self.model = Model(folder / f"{dtype}.onnx", device="cuda", cuda_graph=cuda_graph)
+
+    def draw(self, samples):
+        return make_x(self._rng, (samples, *self._shape), self._dtype)
+
+    def run(self, x):
+        return self.model.run({"X": x}, ["Y"])["Y"]
+
+    def check(self, y, x):
+        check(y, {"X": x, **self._params}, AXES)
+
+    def run_and_check(self, samples):
+        x = self.draw(samples)
+        self.check(self.run(x), x)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_runs_of_several_shapes(tmp_path, rng, dtype):
     """Each is run as it comes, recorded and replayed, with values of its own."""
-    model = ort_models.frn_model(x=["N", 16, 40, 30], axes=(2, 3), channels=16, dtype=dtype)
-    onnx.save(model, tmp_path / "model.onnx")
-    served = Model(tmp_path / "model.onnx", device="cuda", cuda_graph=True)
-    answers = []
-    for samples in (2, 5, 2, 5, 5, 2, 1, 2):
-        feeds = feeds_for(rng, (samples, 16, 40, 30), (2, 3), dtype)
-        answers.append((served.run(feeds, ["Y"])["Y"], feeds))
-    for y, feeds in answers:
-        check(y, feeds, (2, 3))
+    served = Served(tmp_path, rng, dtype)
+    inputs = [served.draw(samples) for samples in (2, 5, 2, 5, 5, 2, 1, 2)]
+    for y, x in zip([served.run(x) for x in inputs], inputs, strict=True):
+        served.check(y, x)
+
+
+def test_shapes_beyond_the_most_have_no_graph(tmp_path, rng, monkeypatch):
+    monkeypatch.setattr(cuda_graphs, "_MOST_GRAPHS", 2)
+    served = Served(tmp_path, rng)
+    for samples in (1, 2, 3, 3, 2, 3, 1):
+        served.run_and_check(samples)
+
+
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_large_requests(tmp_path, rng, cuda_graph):
+    """Runs that give memory of the CPU back, and one of no sample between them."""
+    served = Served(tmp_path, rng, side=400, cuda_graph=cuda_graph)  # 10 MB a sample
+    for samples in (1, 2, 0, 1, 2, 2):
+        served.run_and_check(samples)
+
+
+def test_a_start(tmp_path, rng):
+    """The server's own: alone, together, and then what comes."""
+    served = Served(tmp_path, rng)
+    assert probe(served.model, most=8).rows == 8
+    for samples in (8, 3, 8):
+        served.run_and_check(samples)
+
+
+def test_models_side_by_side(tmp_path, rng):
+    """One records while others run: all of it is done by one thread."""
+    models = [Served(tmp_path, rng, dtype) for dtype in ("float32", "float16")]
+    cases = [(served := models[i % 2], served.draw(1 + i % 3)) for i in range(24)]
+    with ThreadPoolExecutor(4) as threads:
+        runs = [threads.submit(served.run, x) for served, x in cases]
+        for run, (served, x) in zip(runs, cases, strict=True):
+            served.check(run.result(), x)
