@@ -1,7 +1,8 @@
 """Runs whose launches are recorded as CUDA graphs, one for each shape.
 
 A graph reads and writes the addresses that it was recorded with. So each shape has tensors of its
-own on the device: inputs are copied into them, and outputs out of them.
+own on the device: inputs are copied into them, and outputs out of them. Where samples may run
+together, only some numbers of them are recorded, and others rounded up.
 
 While a graph is recorded, no other thread may allocate on the GPU or copy to it, and ONNX Runtime
 keeps a graph for the thread that recorded it. So one thread makes all these runs, of all models.
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from frn_onnx.serving.batcher import Run
 from frn_onnx.serving.errors import RecordingError
 
 # The first shapes get a graph, which ONNX Runtime keeps as long as the session; others have none.
@@ -25,6 +27,49 @@ _KEY = "gpu_graph_id"  # of RunOptions
 _NO_GRAPH = -1
 # Runs of a shape until it is as fast as it will be: a plain one, a recording, a replay.
 RUNS_TO_REPLAY = 3
+# From so many samples on their recorded numbers are multiples of it, below it powers of two.
+_STEP = 8
+
+
+class RoundedUp:
+    """Runs of any number of samples by runs of few numbers of them, which have a graph each.
+
+    For models whose samples do not touch each other: what is added is the last one again.
+
+    Args:
+        run: runs the model.
+        most: samples of the largest run that is rounded up.
+
+    Attributes:
+        sizes: the numbers of samples that are run, ascending.
+    """
+
+    def __init__(self, run: Run, most: int) -> None:
+        self._run = run
+        small = [2**i for i in range(_STEP.bit_length() - 1)]
+        self.sizes = [size for size in (*small, *range(_STEP, most, _STEP)) if size < most] + [most]
+
+    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> dict[str, np.ndarray]:
+        """Runs the model once, as ``Model.run`` does."""
+        counts = {len(array) for array in feeds.values()}
+        count = counts.pop() if len(counts) == 1 else 0
+        size = next((size for size in self.sizes if size >= count), count) if count else 0
+        if size == count:
+            return self._run(feeds, outputs)
+        filled = {name: _fill(array, size) for name, array in feeds.items()}
+        return {name: array[:count] for name, array in self._run(filled, outputs).items()}
+
+    def warm_up(self, sample: Mapping[str, np.ndarray], outputs: Sequence[str]) -> None:
+        """Records them all, for the shapes of one sample, so that no request waits for that."""
+        for size in self.sizes:
+            feeds = {name: _fill(array, size) for name, array in sample.items()}
+            for _ in range(RUNS_TO_REPLAY):
+                self._run(feeds, outputs)
+
+
+def _fill(array: np.ndarray, size: int) -> np.ndarray:
+    """The array with its last row again and again, up to ``size`` rows."""
+    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
 
 
 class CudaGraphs:
@@ -57,7 +102,10 @@ class CudaGraphs:
     ) -> dict[str, np.ndarray]:
         shapes = tuple((name, feeds[name].shape) for name in sorted(feeds))
         if shapes not in self._graphs:
-            if len(self._graphs) == _MOST_GRAPHS:
+            is_empty = any(
+                array.size == 0 for array in feeds.values()
+            )  # and launches next to nothing
+            if is_empty or len(self._graphs) == _MOST_GRAPHS:
                 options.add_run_config_entry(_KEY, str(_NO_GRAPH))
                 arrays = self._session.run(list(outputs), dict(feeds), options)
                 return dict(zip(outputs, arrays, strict=True))

@@ -10,14 +10,14 @@ from typing import Any
 from frn_onnx.errors import ArgumentError, FrnError, ModelError
 from frn_onnx.serving import codec
 from frn_onnx.serving.aside import Aside
-from frn_onnx.serving.batcher import Batcher, Result
+from frn_onnx.serving.batcher import Batcher, Result, Run
 from frn_onnx.serving.errors import ModelUnavailableError, NotFoundError, show
 from frn_onnx.serving.json_numbers import SMALL_BYTES
 from frn_onnx.serving.memory import Take
 from frn_onnx.serving.metrics import Metrics
 from frn_onnx.serving.model import VERSION, Model
 from frn_onnx.serving.options import ModelOptions
-from frn_onnx.serving.probe import PATIENCE_SECONDS, probe
+from frn_onnx.serving.probe import PATIENCE_SECONDS, Probe, probe
 from frn_onnx.serving.stats import Statistics
 from frn_onnx.serving.triton_config import client_config
 
@@ -70,7 +70,9 @@ class ServedModel:
         together = f"up to {self.max_batch} samples{tried}"
         self.batching = together if probed.stacks else probed.reason
         self.batcher = Batcher(
-            self.model.run,
+            _rounded_up(self.model, probed, self.max_batch)
+            if options.cuda_graph
+            else self.model.run,
             stop=self.model.stop,
             max_batch=self.max_batch,
             max_batch_bytes=max_batch_bytes,
@@ -148,6 +150,17 @@ class ServedModel:
     def _ran(self, samples: int, seconds: float) -> None:
         self._metrics.run(self.signature.name, samples, seconds)
         self._statistics.ran(samples, seconds)
+
+
+def _rounded_up(model: Model, probed: Probe, max_batch: int) -> Run:
+    """How a model is run whose runs are recorded: all that come often are, from the start."""
+    if not probed.stacks:
+        return model.run
+    from frn_onnx.serving.cuda_graphs import RoundedUp
+
+    rounded = RoundedUp(model.run, max_batch)
+    rounded.warm_up(probed.sample, list(model.signature.outputs))
+    return rounded.run
 
 
 class Service:

@@ -10,6 +10,7 @@ from cuda_cases import check, feeds_for
 from native_cases import make_x
 
 from frn_onnx.serving import cuda_graphs
+from frn_onnx.serving.cuda_graphs import RoundedUp
 from frn_onnx.serving.model import Model
 from frn_onnx.serving.probe import probe
 
@@ -71,11 +72,15 @@ def test_large_requests(tmp_path, rng, cuda_graph):
 
 
 def test_a_start(tmp_path, rng):
-    """The server's own: alone, together, and then what comes."""
+    """The server's own: alone, together, what is recorded then, and what comes."""
     served = Served(tmp_path, rng)
-    assert probe(served.model, most=8).rows == 8
-    for samples in (8, 3, 8):
-        served.run_and_check(samples)
+    probed = probe(served.model, most=12)
+    assert probed.rows == 12
+    rounded = RoundedUp(served.model.run, probed.rows)
+    rounded.warm_up(probed.sample, ["Y"])
+    for samples in (1, 3, 8, 9, 12, 13, 5):
+        x = served.draw(samples)
+        served.check(rounded.run({"X": x}, ["Y"])["Y"], x)
 
 
 def test_models_side_by_side(tmp_path, rng):

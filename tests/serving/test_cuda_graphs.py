@@ -1,6 +1,8 @@
 """Runs through tensors that stay where they are: on the CPU, where nothing is recorded."""
 
+import asyncio
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,8 +15,11 @@ from serving.example_models import load
 import frn_onnx
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.serving import cuda_graphs
-from frn_onnx.serving.cuda_graphs import CudaGraphs
+from frn_onnx.serving.cuda_graphs import RUNS_TO_REPLAY, CudaGraphs, RoundedUp
+from frn_onnx.serving.metrics import Metrics
+from frn_onnx.serving.options import ModelOptions
 from frn_onnx.serving.probe import probe
+from frn_onnx.serving.service import ServedModel
 
 MODEL = """
 <ir_version: 8, opset_import: ["": 18]>
@@ -52,7 +57,16 @@ def check(graphs, rng, samples: int, outputs=("s", "y")) -> str:
 def test_each_shape_has_its_graph(session, rng):
     graphs = CudaGraphs(session, "cpu")
     asked = [check(graphs, rng, samples) for samples in (1, 4, 1, 4, 4, 1, 0, 0)]
-    assert asked == ["-1", "-1", "1", "2", "2", "1", "-1", "3"]
+    assert asked == [
+        "-1",
+        "-1",
+        "1",
+        "2",
+        "2",
+        "1",
+        "-1",
+        "-1",
+    ]  # of no sample there is nothing to record
     assert check(graphs, rng, 4, ["y"]) == "2"
 
 
@@ -137,6 +151,72 @@ def test_a_shape_that_fails_takes_no_graphs_place(session, rng, monkeypatch):
     with pytest.raises(Exception, match="Got: 4 Expected: 3"):
         graphs.run(bad, ["y"], ort.RunOptions())
     assert [check(graphs, rng, 2) for _ in range(2)] == ["-1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("most", "sizes"),
+    [(32, [1, 2, 4, 8, 16, 24, 32]), (20, [1, 2, 4, 8, 16, 20]), (6, [1, 2, 4, 6]), (2, [1, 2])],
+)
+def test_few_sizes_have_a_graph(most, sizes):
+    assert RoundedUp(lambda *_: {}, most).sizes == sizes
+
+
+class Recorder:
+    """Graphs on the CPU, and the samples of each run; answers are copies, as a GPU's are."""
+
+    def __init__(self, session):
+        self._graphs = CudaGraphs(session, "cpu")
+        self.samples = []
+
+    def run(self, feeds, outputs, options=None):
+        self.samples.append(len(feeds["x"]))
+        found = self._graphs.run(feeds, outputs, options or ort.RunOptions())
+        return {name: array.copy() for name, array in found.items()}
+
+
+def test_other_numbers_of_samples_are_rounded_up(session, rng):
+    recorder = Recorder(session)
+    rounded = RoundedUp(recorder.run, 12)
+    for samples in (1, 2, 3, 5, 8, 9, 12, 13, 0):
+        feeds = {
+            "x": rng.normal(size=(samples, 3)).astype(np.float32),
+            "w": rng.normal(size=samples).astype(np.float16),
+        }
+        found = rounded.run(feeds, ["y", "s"])
+        y = feeds["x"] * feeds["w"].astype(np.float32)[:, None]
+        np.testing.assert_allclose(found["y"], y, rtol=1e-6)
+        np.testing.assert_allclose(found["s"], y.sum(1), rtol=1e-5, atol=1e-6)
+    assert recorder.samples == [1, 2, 4, 8, 8, 12, 12, 13, 0]
+
+
+def test_inputs_that_share_no_axis_are_run_as_they_are():
+    seen = []
+    rounded = RoundedUp(lambda feeds, _: seen.append(feeds) or {}, 8)
+    feeds = {"a": np.zeros((3, 2)), "b": np.zeros((5, 2))}
+    rounded.run(feeds, [])
+    assert seen == [feeds]
+
+
+def test_a_server_has_recorded_what_it_runs(tmp_path, session, monkeypatch):
+    """From the start, and nothing else later; the rows that were added are in no answer."""
+    (tmp_path / "two.onnx").write_bytes(parser.parse_model(MODEL).SerializeToString())
+    created = frn_onnx.InferenceSession(tmp_path / "two.onnx", providers=["CPUExecutionProvider"])
+    recorder = Recorder(session)
+    monkeypatch.setattr("frn_onnx.serving.model._session", lambda *_: created)
+    monkeypatch.setattr("frn_onnx.serving.model._graphs", lambda *_: recorder)
+    options = ModelOptions(tmp_path / "two.onnx", device="cuda", cuda_graph=True, max_batch=16)
+    served = ServedModel(options, Metrics())
+    try:
+        runs = Counter(recorder.samples)
+        assert sorted(runs) == [1, 2, 4, 8, 16]
+        assert min(runs.values()) >= RUNS_TO_REPLAY
+        recorder.samples.clear()
+        feeds = {"x": np.ones((5, 3), np.float32), "w": np.arange(5, dtype=np.float16)}
+        result = asyncio.run(served.batcher.submit(feeds, ["s"]))
+        np.testing.assert_array_equal(result.outputs["s"], 3 * np.arange(5))
+        assert recorder.samples == [8]
+    finally:
+        served.close()
 
 
 def test_a_start_leaves_the_largest_batch_recorded(tmp_path, rng, session, monkeypatch):
