@@ -40,7 +40,8 @@ class CMakeBuild(build_ext):
             f"-DCMAKE_MAKE_PROGRAM={_tool('ninja')}",
             "-DCMAKE_BUILD_TYPE=Release",
             f"-DFRN_ONNX_OUTPUT_DIR={output}",
-            f"-DFRN_ONNX_VERSION={self.distribution.get_version()}",
+            # The label of a wheel with CUDA kernels is no part of frn_onnx.__version__.
+            f"-DFRN_ONNX_VERSION={self.distribution.get_version().partition('+')[0]}",
             f"-DFRN_ONNX_CUDA={os.environ.get('FRN_ONNX_CUDA', 'auto')}",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",

@@ -9,12 +9,14 @@ Python that runs this, the others for every Python.
 
 The wheel of Linux for this machine has CUDA kernels, too, if nvcc is here (on PATH or in CUDACXX;
 FRN_ONNX_CUDA=on|off decides it), with CUDA's runtime inside: it loads without a driver. The driver
-that its kernels ask for is that of nvcc's major version. All others hold the CPU kernels alone.
+that its kernels ask for is that of nvcc's major version, which its own version ends in, such as
+0.1.0+cu13. All others hold the CPU kernels alone.
 """
 
 import argparse
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -39,9 +41,9 @@ def main() -> None:
     source = sdist()
     print(source)
     for name in names:
-        cuda = _cuda(name)
-        kernels = "CPU and CUDA kernels" if cuda == "on" else "CPU kernels"
-        print(f"{wheel(source, name, cuda)}: {kernels}")
+        with_cuda = _with_cuda(name)
+        kernels = "CPU and CUDA kernels" if with_cuda else "CPU kernels"
+        print(f"{wheel(source, name, with_cuda)}: {kernels}")
 
 
 def this_machine() -> str:
@@ -64,26 +66,49 @@ def sdist() -> Path:
     return DIST / made.stdout.splitlines()[-1]
 
 
-def _cuda(name: str) -> str:
-    """CMake's FRN_ONNX_CUDA for a wheel: nvcc compiles for the machine that it runs on."""
+def _with_cuda(name: str) -> bool:
+    """Whether a wheel has CUDA kernels: nvcc compiles for the machine that it runs on."""
     target = TARGETS[name]
     asked = os.environ.get("FRN_ONNX_CUDA", "auto")
     if target.system != "Linux" or (target.system, target.processor) != _HERE:
-        return "off"
+        return False
     if asked == "auto":
-        return "on" if "CUDACXX" in os.environ or shutil.which("nvcc") else "off"
-    return asked
+        return "CUDACXX" in os.environ or shutil.which("nvcc") is not None
+    return asked == "on"
 
 
-def wheel(source: Path, name: str, cuda: str) -> Path:
+def cuda_label() -> str:
+    """What the version of a wheel with CUDA kernels ends in, such as "+cu13"."""
+    nvcc = os.environ.get("CUDACXX", "nvcc")
+    if shutil.which(nvcc) is None:
+        raise SystemExit(
+            f"{nvcc} was not found; put nvcc on PATH, name it in CUDACXX, or leave "
+            "the CUDA kernels out: FRN_ONNX_CUDA=off"
+        )
+    said = subprocess.run([nvcc, "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    release = re.search(r"release (\d+)\.", said)
+    if release is None:
+        raise SystemExit(f"{nvcc} --version says no release: {said.strip()}")
+    return f"+cu{release[1]}"
+
+
+def wheel(source: Path, name: str, with_cuda: bool) -> Path:
     """Builds a wheel from the source distribution, of which nothing else is used."""
     target = TARGETS[name]
-    options = shlex.join(_cmake_options(target))
-    environment = {**os.environ, "FRN_ONNX_CUDA": cuda, "FRN_ONNX_CMAKE_ARGS": options}
+    environment = {
+        **os.environ,
+        "FRN_ONNX_CUDA": "on" if with_cuda else "off",
+        "FRN_ONNX_CMAKE_ARGS": shlex.join(_cmake_options(target)),
+    }
     with tempfile.TemporaryDirectory(prefix="frn_onnx-wheel-") as folder:
+        if with_cuda:
+            # Read by setuptools as if it stood in the source.
+            label = Path(folder, "label.cfg")
+            label.write_text(f"[egg_info]\ntag_build = {cuda_label()}\n")
+            environment["DIST_EXTRA_CONFIG"] = str(label)
         with tarfile.open(source) as packed:
             packed.extractall(folder, filter="data")
-        (unpacked,) = Path(folder).iterdir()
+        (unpacked,) = (path for path in Path(folder).iterdir() if path.is_dir())
         command = [
             *(sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"),
             *("--no-deps", "--no-build-isolation", "--wheel-dir", folder),

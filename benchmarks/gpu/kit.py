@@ -67,10 +67,10 @@ def pack_onnxruntime(wheel: Path, architecture: int, path: Path) -> None:
 
 
 def add_wheel(python: str, folder: Path) -> None:
-    """The newest of the package's own wheels for that Python in dist/."""
-    found = list((ROOT / "dist").glob(f"frn_onnx-*-cp{python.replace('.', '')}-*_x86_64.whl"))
+    """The newest of the package's own wheels with CUDA kernels for that Python in dist/."""
+    found = list((ROOT / "dist").glob(f"frn_onnx-*+cu*-cp{python.replace('.', '')}-*_x86_64.whl"))
     if not found:
-        print(f"no wheel for Python {python} in dist/: the stage `wheel` will fail")
+        print(f"no wheel with CUDA for Python {python} in dist/: the stage `wheel` will fail")
         return
     folder.mkdir()
     shutil.copy(max(found, key=lambda path: path.stat().st_mtime), folder)

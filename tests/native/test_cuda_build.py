@@ -1,11 +1,13 @@
 """Which GPUs the CUDA kernels are built for, and which drivers."""
 
+import importlib.util
 import subprocess
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "custom_ops" / "cuda" / "architectures.cmake"
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "custom_ops" / "cuda" / "architectures.cmake"
 
 
 def chosen(tmp_path, name, **variables) -> list[str]:
@@ -46,3 +48,23 @@ def test_every_driver_of_the_major_version_can_unpack_the_kernels(tmp_path, comp
     """Drivers before CUDA 12.4 cannot unpack what was packed for size."""
     found = chosen(tmp_path, "FRN_ONNX_CUDA_PACKING", CMAKE_CUDA_COMPILER_VERSION=compiler)
     assert found == [option]
+
+
+@pytest.fixture
+def cuda_label(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "wheels"))
+    spec = importlib.util.spec_from_file_location("wheels_build", ROOT / "wheels" / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.cuda_label
+
+
+def test_a_wheel_says_which_cuda_is_in_it(tmp_path, monkeypatch, cuda_label):
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 12.9, V12.9.86'\n")
+    nvcc.chmod(0o755)
+    monkeypatch.setenv("CUDACXX", str(nvcc))
+    assert cuda_label() == "+cu12"
+    monkeypatch.setenv("CUDACXX", "no-such-nvcc")
+    with pytest.raises(SystemExit, match=r"no-such-nvcc was not found.*FRN_ONNX_CUDA=off"):
+        cuda_label()
