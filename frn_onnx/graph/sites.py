@@ -50,11 +50,17 @@ class Site:
         """Axes (normalised) and epsilon of the node.
 
         Raises:
-            ModelError: axes are missing, or an attribute is that of the function around.
+            ModelError: axes are missing, or an attribute is unknown or that of the function around.
             ShapeError: the axes leave no single channel axis.
         """
         given = self.node.attributes
         for attribute in given.values():
+            if attribute.name not in op.ATTRIBUTES:
+                # ONNX Runtime does not show a kernel attributes that it does not ask for.
+                raise ModelError(
+                    f"FRN node {self.label!r} has an attribute {attribute.name!r}, which the op does "
+                    f"not have; expected {' and '.join(op.ATTRIBUTES)}: rename it, or take it out"
+                )
             if attribute.is_ref():
                 raise ModelError(
                     f"FRN node {self.label!r}: its attribute {attribute.name!r} is an attribute "

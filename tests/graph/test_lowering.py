@@ -411,6 +411,7 @@ def test_old_opsets(rng, opset):
         ('"frn_onnx": 9', ModelError, "version 9 of the opset 'frn_onnx'.*knows version 1"),
         ("int32[N,H,W,3] x", ModelError, "'only': the types of X .* received INT32"),
         ("<axes = [1,2], epsilon = -1.0>", ModelError, "'only': epsilon must be .* received -1.0"),
+        ("<axes = [1,2], eps = 0.1>", ModelError, "'only' .* 'eps', .* expected axes and epsilon"),
         ("<axes = [1]>", ModelError, r"'only': X must have rank 3, .* \('N', 'H', 'W', 3\)"),
         ("<axes = [2,3]>", ModelError, r"'only': gamma must .* \('H', 1, 1\), received \(3,\)"),
         ("float[N,H,W,4] x", ModelError, r"gamma must have shape \(4,\), received \(3,\); X has"),
