@@ -81,16 +81,23 @@ def inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         ModelError: those that it states contradict each other.
     """
+    try:
+        known = onnx.shape_inference.infer_shapes(proto)
+        if _longest_vector(known) > _LONGEST_SHAPE:
+            return known
+        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(
+            f"types or shapes in the model contradict each other: {error}; value_info that is "
+            "left from before a conversion does that"
+        ) from error
+
+
+def _longest_vector(proto: onnx.ModelProto) -> int:
     longest = 0
     for graph in protos.graph_protos(proto):
         values = (*graph.input, *graph.output, *graph.value_info)
         shapes = [value.type.tensor_type.shape.dim for value in values]
         longest = max([longest, *(dims[0].dim_value for dims in shapes if len(dims) == 1)])
         longest = max([longest, *(t.dims[0] for t in graph.initializer if len(t.dims) == 1)])
-    try:
-        return onnx.shape_inference.infer_shapes(proto, data_prop=longest <= _LONGEST_SHAPE)
-    except onnx.shape_inference.InferenceError as error:
-        raise ModelError(
-            f"types or shapes in the model contradict each other: {error}; value_info that is "
-            "left from before a conversion does that"
-        ) from error
+    return longest

@@ -17,6 +17,7 @@ from onnx import AttributeProto, GraphProto
 from frn_onnx import op
 from frn_onnx.graph.protos import subgraph_protos
 
+_MOST_INLINED = 1 << 20  # nodes; twenty functions, each of two calls of the one before, are more
 _ELEMENT_TYPES = {kind.value for kind in ir.DataType} - {ir.DataType.UNDEFINED.value}
 
 
@@ -36,24 +37,33 @@ def problem(model: onnx.ModelProto) -> str | None:
 
 
 def _calls_problem(model: onnx.ModelProto) -> str | None:
-    """Functions that are there twice, or that call themselves, if through others."""
-    calls: dict[tuple[str, str, str], set[tuple[str, str, str]]] = {}
+    """Functions that are there twice, that call themselves, if through others, or that call each
+    other so often that nothing could inline them."""
+    calls: dict[tuple[str, str, str], Counter[tuple[str, str, str]]] = {}
     for function in model.functions:
         key = (function.domain, function.name, function.overload)
         if key in calls:
             return f"the function {_title(key)} is defined twice"
-        calls[key] = set()
+        calls[key] = Counter()
         nodes = list(function.node)
         while nodes:
             node = nodes.pop()
-            calls[key].add((node.domain, node.op_type, node.overload))
+            calls[key][node.domain, node.op_type, node.overload] += 1
             for _, graph in subgraph_protos(node):
                 nodes += graph.node
-    known = {key: called & calls.keys() for key, called in calls.items()}
+    known = {key: called.keys() & calls.keys() for key, called in calls.items()}
     try:
-        graphlib.TopologicalSorter(known).prepare()
+        order = list(graphlib.TopologicalSorter(known).static_order())
     except graphlib.CycleError as error:
         return f"functions call each other in a circle: {' -> '.join(map(_title, error.args[1]))}"
+    nodes: dict[tuple[str, str, str], int] = {}
+    for key in order:
+        nodes[key] = sum(nodes.get(name, 1) * count for name, count in calls[key].items())
+        if nodes[key] > _MOST_INLINED:
+            return (
+                f"the function {_title(key)} is {nodes[key]} nodes with those that it calls; "
+                f"expected at most {_MOST_INLINED}, since runtimes write out every call"
+            )
     return None
 
 

@@ -9,7 +9,9 @@ from fuse_builds import Build
 from fuse_models import LAYOUTS, Net, Params, op_types
 from onnx import TensorProto, helper
 
+from frn_onnx.errors import ModelError
 from frn_onnx.graph.fusion import fuse
+from frn_onnx.op import OP_TYPE
 
 NCHW = LAYOUTS[0]
 
@@ -88,6 +90,15 @@ def test_nodes_that_break_their_specification(rng, place, op_type, inputs, attri
         assert result.fused == []
 
 
+def test_a_threshold_that_is_infinite(graph):
+    """All of y is: no number can show that it is FRN, nor need it be."""
+    graph.tau = graph.const(np.full((3, 1, 1), np.inf, np.float32))
+    result = fuse(unchecked(graph, graph.y()), form="custom")
+    assert len(result.fused) == 1
+    assert op_types(result.model) == [OP_TYPE, "Max"]
+    assert result.skipped == []
+
+
 def test_strings_and_integers_on_the_way(graph):
     text = graph("Cast", graph.nu2(), to=TensorProto.STRING)
     graph.nu2 = lambda: graph("Cast", text, to=TensorProto.FLOAT)
@@ -150,6 +161,36 @@ class TestTime:
         total = graph.reduce("ReduceSum", graph.square(), (2, 3))
         graph.nu2 = lambda: graph("Div", total, count)
         assert_left(graph.model(graph.y()))
+
+    def test_a_list_that_doubles_is_no_shape(self, graph):
+        """Nor is a Range of millions, whose elements ONNX would follow one by one."""
+        size = graph("Shape", graph.x)
+        for _ in range(22):
+            size = graph("Concat", size, size, axis=0)
+        start = time.process_time()
+        assert len(fuse(unchecked(graph, graph.y(), size)).fused) == 1
+        bounds = [graph.const(np.int64(bound)) for bound in (0, 4 << 22, 1)]
+        assert len(fuse(unchecked(graph, graph.y(), graph("Range", *bounds))).fused) == 2
+        assert time.process_time() - start < 3
+
+    def test_functions_that_double(self, rng):
+        """Each calls the one before twice; runtimes write out every call."""
+        graph = Build(NCHW, Params.random(rng))
+        model = unchecked(graph, graph("f30", graph.y(), domain="local"))
+        imports = [helper.make_opsetid("", 18), helper.make_opsetid("local", 1)]
+        model.opset_import.add(domain="local", version=1)
+        for i in range(31):
+            calls = [("x", "a"), ("a", "y")]
+            op_type, domain = (f"f{i - 1}", "local") if i else ("GlobalAveragePool", "")
+            nodes = [helper.make_node(op_type, [a], [b], domain=domain) for a, b in calls]
+            model.functions.append(
+                helper.make_function("local", f"f{i}", ["x"], ["y"], nodes, imports)
+            )
+        with pytest.raises(ModelError, match=r"local::f20 is 2097152 nodes .* at most 1048576"):
+            fuse(model)
+        del model.functions[5:]
+        model.graph.node[-1].op_type = "f4"
+        assert len(fuse(model).fused) == 1
 
     def test_diamonds(self, graph):
         value = graph.nu2()

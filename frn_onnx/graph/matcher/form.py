@@ -262,7 +262,7 @@ def maximum(a: Form, b: Form, axes: Axes) -> Form | None:
     """max(a, b), one of them constant."""
     if a.is_constant and not b.is_constant:
         a, b = b, a
-    if not b.is_constant or a.is_constant or np.any(np.isnan(b.scale)):
+    if not b.is_constant or a.is_constant or not np.all(b.scale < np.inf):
         return None
     bound = b.scale
     if a.is_statistic and np.all(bound <= a.floor()):

@@ -17,6 +17,9 @@ from frn_onnx.graph.matcher.values import Context, Known, Rule, Sizes, apply
 
 # Longest chain of shape arithmetic that is followed.
 _DEEPEST = 64
+# No tensor has more axes than that, so a longer list is no shape: Concat of a list with itself,
+# often enough, fills any memory.
+_LONGEST = 64
 
 
 def _simple(entries, rank: int):
@@ -31,8 +34,8 @@ def _simple(entries, rank: int):
 
 def _as_sizes(arg) -> Sizes | None:
     if isinstance(arg, Sizes):
-        return arg
-    if isinstance(arg, np.ndarray) and arg.ndim <= 1:
+        return arg if len(arg.entries) <= _LONGEST else None
+    if isinstance(arg, np.ndarray) and arg.ndim <= 1 and arg.size <= _LONGEST:
         return Sizes(tuple(Size(number) for number in arg.reshape(-1).tolist()), arg.ndim)
     return None
 
