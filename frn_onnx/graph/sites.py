@@ -58,8 +58,8 @@ class Site:
             if attribute.name not in op.ATTRIBUTES:
                 # ONNX Runtime does not show a kernel attributes that it does not ask for.
                 raise ModelError(
-                    f"FRN node {self.label!r} has an attribute {attribute.name!r}, which the op does "
-                    f"not have; expected {' and '.join(op.ATTRIBUTES)}: rename it, or take it out"
+                    f"FRN node {self.label!r} has an attribute {attribute.name!r}, which the op "
+                    f"lacks; expected {' and '.join(op.ATTRIBUTES)}: rename it, or take it out"
                 )
             if attribute.is_ref():
                 raise ModelError(

@@ -56,12 +56,12 @@ def _calls_problem(model: onnx.ModelProto) -> str | None:
         order = list(graphlib.TopologicalSorter(known).static_order())
     except graphlib.CycleError as error:
         return f"functions call each other in a circle: {' -> '.join(map(_title, error.args[1]))}"
-    nodes: dict[tuple[str, str, str], int] = {}
+    sizes: dict[tuple[str, str, str], int] = {}
     for key in order:
-        nodes[key] = sum(nodes.get(name, 1) * count for name, count in calls[key].items())
-        if nodes[key] > _MOST_INLINED:
+        sizes[key] = sum(sizes.get(name, 1) * count for name, count in calls[key].items())
+        if sizes[key] > _MOST_INLINED:
             return (
-                f"the function {_title(key)} is {nodes[key]} nodes with those that it calls; "
+                f"the function {_title(key)} is {sizes[key]} nodes with those that it calls; "
                 f"expected at most {_MOST_INLINED}, since runtimes write out every call"
             )
     return None

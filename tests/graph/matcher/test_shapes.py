@@ -6,6 +6,7 @@ import onnx_ir as ir
 import pytest
 from matcher_graphs import Lines, ints
 
+from frn_onnx.graph import infer
 from frn_onnx.graph.fusion import fuse
 from frn_onnx.graph.matcher.shapes import FLOATS, Shapes
 
@@ -185,10 +186,8 @@ class TestMoved:
 
 def test_fuse_infers_shapes_once(monkeypatch):
     calls = []
-    infer = onnx.shape_inference.infer_shapes
-    monkeypatch.setattr(
-        onnx.shape_inference, "infer_shapes", lambda *a, **k: calls.append(a) or infer(*a, **k)
-    )
+    inferred = infer.inferred
+    monkeypatch.setattr(infer, "inferred", lambda proto: calls.append(proto) or inferred(proto))
     body = "s = Mul(x, x)\nm = ReduceMean(s, hw)\ne = Add(m, eps)\nr = Sqrt(e)\ny = Div(x, r)"
     lines = Lines(body, arrays=ARRAYS | {"eps": np.float32(1e-6)})
     assert len(fuse(ir.to_proto(lines.model)).fused) == 1
