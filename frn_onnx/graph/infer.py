@@ -39,12 +39,7 @@ def types(model: ir.Model, copy: ir.Model | None = None) -> dict[ir.Value, Typed
     Raises:
         ModelError: types or shapes contradict each other.
     """
-    proto = protos.light_proto(copy or model)
-    for body in protos.bodies(proto):
-        for node in body.node:
-            if op.is_frn(node):
-                node.domain, node.op_type = "", "Identity"
-                del node.attribute[:], node.input[1:]
+    proto = _standard(copy or model)
     found: dict[ir.Value, Typed] = {}
     for scope, body in zip(scopes(model), protos.bodies(inferred(proto)), strict=True):
         values = list(body.value_info)
@@ -55,6 +50,26 @@ def types(model: ir.Model, copy: ir.Model | None = None) -> dict[ir.Value, Typed
             if value.name in known:
                 found[value] = _typed(known[value.name].tensor_type)
     return found
+
+
+def contradiction(model: ir.Model) -> str | None:
+    """Where a model cannot run, as far as types and shapes tell; :func:`types` passes over it."""
+    try:
+        inferred(_standard(model), strict=True)
+    except ModelError as error:
+        return str(error.__cause__).strip()
+    return None
+
+
+def _standard(model: ir.Model) -> onnx.ModelProto:
+    """The message in which FRN nodes are Identities."""
+    proto = protos.light_proto(model)
+    for body in protos.bodies(proto):
+        for node in body.node:
+            if op.is_frn(node):
+                node.domain, node.op_type = "", "Identity"
+                del node.attribute[:], node.input[1:]
+    return proto
 
 
 def _typed(stated: onnx.TypeProto.Tensor) -> Typed:
@@ -72,11 +87,15 @@ def sizes(shape: ir.Shape) -> Dims:
     return tuple(dim if isinstance(dim, int) else dim.value for dim in shape)
 
 
-def inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
+def inferred(proto: onnx.ModelProto, *, strict: bool = False) -> onnx.ModelProto:
     """A model with the types and shapes that ONNX infers.
 
     ONNX also follows the values of shapes, and takes every vector for one: of those with millions
     of elements it would make a shape of millions of axes.
+
+    Args:
+        proto: the model.
+        strict: whether a node that cannot run on what it is given is an error, too.
 
     Raises:
         ModelError: those that it states contradict each other.
@@ -85,7 +104,7 @@ def inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
         known = onnx.shape_inference.infer_shapes(proto)
         if _longest_vector(known) > _LONGEST_SHAPE:
             return known
-        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        return onnx.shape_inference.infer_shapes(proto, strict_mode=strict, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(
             f"types or shapes in the model contradict each other: {error}; value_info that is "

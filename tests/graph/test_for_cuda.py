@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import pytest
 
-from frn_onnx.errors import ArgumentError
+from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import convert, lower
 from frn_onnx.graph.half import convert_file
 
@@ -122,3 +122,18 @@ def test_an_input_whose_axes_are_not_known():
     model.graph.input[1].type.tensor_type.ClearField("shape")
     with pytest.raises(ArgumentError, match="how many axes input 'z' has is not known"):
         convert(model, batch=3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [("1, 12", r"'flat' \(Reshape\) is to make \(1, 12\) of \(3, 3, 4\)"), ("1, -1", "MatMul")],
+)
+def test_a_batch_that_a_shape_in_the_model_holds(rng, shape, message):
+    text = f"""<ir_version: 8, opset_import: ["": 18]>
+        g (float[N,3,4] x) => (float[N,2] y) <float[12,2] w, int64[2] shape = {{{shape}}}>
+        {{ [flat] flat = Reshape (x, shape)  y = MatMul (flat, w) }}"""
+    with pytest.raises(ModelError, match=rf"does not run on 3 samples: .*{message}.* open"):
+        convert(graph_models.parse(text, rng), batch=3)
+    for batch, taken in ((1, text), (3, text.replace(shape, "-1, 12"))):
+        half = convert(graph_models.parse(taken, rng), batch=batch)
+        assert shapes(half.graph.output) == {"y": [batch, 2]}
