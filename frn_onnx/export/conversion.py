@@ -57,7 +57,7 @@ def to_onnx(source: Source, opset: int) -> onnx.ModelProto:
     outputs = [tensor.name for tensor in function.outputs]
     names = dict(zip([*inputs, *outputs], [*source.input_names, *source.output_names], strict=True))
     try:
-        with quiet(), tf.device("/cpu:0"):
+        with quiet(), _slopes_per_channel(), tf.device("/cpu:0"):
             frozen, tables = tf_loader.from_trackable(
                 source.owner, function, inputs, outputs, large_model=False
             )
@@ -108,6 +108,24 @@ def _optimised(convert: Callable[[], Any]) -> Any:
         return optimise(graph, catch_errors=False)
     except Exception:
         return optimise(convert(), catch_errors=True)
+
+
+@contextlib.contextmanager
+def _slopes_per_channel() -> Iterator[None]:
+    """tf2onnx makes a LeakyRelu of max(x, slope * x), and fails where the slope is no number."""
+    original = tfonnx.rewrite_leakyrelu
+
+    def rewrite(graph: Any, nodes: list) -> list:
+        try:
+            return original(graph, nodes)
+        except TypeError:  # it compares a list with 1
+            return graph.get_nodes()
+
+    tfonnx.rewrite_leakyrelu = rewrite
+    try:
+        yield
+    finally:
+        tfonnx.rewrite_leakyrelu = original
 
 
 def _place(error: Exception) -> str:

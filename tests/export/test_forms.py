@@ -221,6 +221,13 @@ def test_our_layer(rng, options, rank, channels_first, opset):
         tolerances.assert_within(y, reference.frn(given, gamma, beta, *tau, **case), bound)
 
 
+def test_an_affine_threshold_that_was_not_trained():
+    """max(x, slope * x) is what remains of it, with a slope for each channel."""
+    x = keras.Input((5, 4, 3))
+    y = FilterResponseNormalization(activation=None)(keras.layers.Conv2D(3, 3)(x))
+    assert export_model(keras.Model(x, TLU(affine=True)(y))).fused == 1
+
+
 def test_an_affine_threshold_stays_behind_the_node(rng):
     x = keras.Input((5, 6, 3), name="x")
     y = TLU(affine=True)(FilterResponseNormalization(activation=None)(x))
