@@ -26,6 +26,9 @@ except ImportError as error:
 
 __all__ = ["ExportResult", "export", "export_model"]
 
+# ``frn_onnx.export`` is the function, unless somebody imports the package of this name.
+vars(export).update(ExportResult=ExportResult, export_model=export_model)
+
 
 class _CallablePackage(types.ModuleType):
     """``import frn_onnx.export`` puts this package where ``frn_onnx.export`` is the function."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import onnx
 
 from frn_onnx import op
-from frn_onnx.errors import FrnWarning, PluginError
+from frn_onnx.errors import ArgumentError, FrnWarning, PluginError
 from frn_onnx.runtime import library, preparation
 from frn_onnx.runtime import providers as providers_
 from frn_onnx.runtime.cache import Cache
@@ -50,6 +50,7 @@ class InferenceSession(ort.InferenceSession):
         **kwargs: ONNX Runtime's further arguments.
 
     Raises:
+        ArgumentError: ``plugin`` or ``blocked`` has another value than these.
         DependencyError: ONNX Runtime is not installed.
         PluginError: the plugin is wanted, and missing or unfit for this ONNX Runtime; or
             ``strict``, and what it forbids.
@@ -77,9 +78,9 @@ class InferenceSession(ort.InferenceSession):
         **kwargs: Any,
     ) -> None:
         if plugin not in (True, False, "auto"):
-            raise ValueError(f"plugin must be True, False or 'auto', received {plugin!r}")
+            raise ArgumentError(f"plugin must be True, False or 'auto', received {plugin!r}")
         if blocked not in (False, "auto"):
-            raise ValueError(f"blocked must be False or 'auto', received {blocked!r}")
+            raise ArgumentError(f"blocked must be False or 'auto', received {blocked!r}")
         if isinstance(path_or_bytes, onnx.ModelProto):
             path_or_bytes = path_or_bytes.SerializeToString()
         names = [p if isinstance(p, str) else p[0] for p in providers or ()]

@@ -352,8 +352,11 @@ def test_a_saved_model_with_one_signature_of_any_name(tmp_path):
 
 
 def test_the_function_and_the_package_have_one_name(resnet):
-    """``import frn_onnx.export`` puts the package where the function was."""
+    """``import frn_onnx.export`` puts the package where the function was; both have the rest."""
     assert callable(frn_onnx.export)
+    function = frn_onnx.export.export
+    assert function.export_model is frn_onnx.export.export_model
+    assert function.ExportResult is frn_onnx.export.ExportResult
     model = frn_onnx.export(resnet, verify=False)
     assert len(export_cases.frn_nodes(model)) == 10
 

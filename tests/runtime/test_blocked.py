@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import frn_onnx
 from frn_onnx import op
+from frn_onnx.errors import ArgumentError
 from frn_onnx.graph.lowering import lower
 from frn_onnx.runtime import making
 from frn_onnx.runtime.blocked import rewriting, trial
@@ -242,7 +243,7 @@ def test_subgraphs():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="blocked must be False or 'auto', received 'yes'"):
+    with pytest.raises(ArgumentError, match="blocked must be False or 'auto', received 'yes'"):
         frn_onnx.InferenceSession(cnn(), blocked="yes")
 
 
