@@ -2,73 +2,52 @@
 
 Every figure is told to a ``Metrics``, which by itself keeps none; ``PrometheusMetrics`` keeps
 them for ``/metrics``, and the Ray host has its own for Ray's exporter.
-
-================================ ========= ===================================================
-frn_onnx_requests                counter   inference requests answered, by model
-frn_onnx_errors                  counter   those answered with an error, by model and status
-frn_onnx_request_seconds         histogram from the head of a request to its answer
-frn_onnx_run_seconds             histogram one run of the model
-frn_onnx_batch_samples           histogram samples in one run
-frn_onnx_queue_requests          gauge     requests that wait for a run
-frn_onnx_queue_seconds           histogram how long an answered request waited for its run
-frn_onnx_rejections              counter   requests refused, by reason
-frn_onnx_bytes_in_flight         gauge     bytes that requests and their answers hold
-frn_onnx_log_drops               counter   log lines that nobody took
-frn_onnx_info                    gauge     1 for each model: versions, provider, device asked for
-================================ ========= ===================================================
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import frn_onnx
 from frn_onnx.errors import missing_dependency
 
-SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-SAMPLES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_SAMPLES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+# Kind of a figure -> the method that takes a value, in prometheus_client as in Ray.
+METHODS = {"counter": "inc", "gauge": "set", "histogram": "observe"}
 
-# name -> (kind, help text, labels, buckets).
-FIGURES: dict[str, tuple[str, str, tuple[str, ...], tuple[float, ...]]] = {
-    "frn_onnx_requests": ("counter", "Inference requests answered.", ("model",), ()),
-    "frn_onnx_errors": (
-        "counter",
-        "Inference requests answered with an error.",
-        ("model", "status"),
-        (),
+
+class Figure(NamedTuple):
+    """What is known of a figure before it has a value; a histogram has buckets."""
+
+    kind: str
+    text: str
+    labels: tuple[str, ...] = ("model",)
+    buckets: tuple[float, ...] = ()
+
+
+def _seconds(text: str) -> Figure:
+    return Figure("histogram", text, buckets=_SECONDS)
+
+
+FIGURES = {
+    "frn_onnx_requests": Figure("counter", "Inference requests answered."),
+    "frn_onnx_errors": Figure(
+        "counter", "Inference requests answered with an error.", ("model", "status")
     ),
-    "frn_onnx_request_seconds": (
-        "histogram",
-        "From the head of an inference request to its answer.",
-        ("model",),
-        SECONDS,
+    "frn_onnx_request_seconds": _seconds("From the head of an inference request to its answer."),
+    "frn_onnx_run_seconds": _seconds("One run of the model."),
+    "frn_onnx_batch_samples": Figure("histogram", "Samples in one run.", buckets=_SAMPLES),
+    "frn_onnx_queue_requests": Figure("gauge", "Requests that wait for a run."),
+    "frn_onnx_queue_seconds": _seconds("How long an answered request waited for its run."),
+    "frn_onnx_rejections": Figure(
+        "counter", "Requests that were refused, by what stood against them.", ("reason",)
     ),
-    "frn_onnx_run_seconds": ("histogram", "One run of the model.", ("model",), SECONDS),
-    "frn_onnx_batch_samples": ("histogram", "Samples in one run.", ("model",), SAMPLES),
-    "frn_onnx_queue_requests": ("gauge", "Requests that wait for a run.", ("model",), ()),
-    "frn_onnx_queue_seconds": (
-        "histogram",
-        "How long an answered request waited for its run.",
-        ("model",),
-        SECONDS,
-    ),
-    "frn_onnx_rejections": (
-        "counter",
-        "Requests that were refused, by what stood against them.",
-        ("reason",),
-        (),
-    ),
-    "frn_onnx_log_drops": ("counter", "Log lines that nobody took.", (), ()),
-    "frn_onnx_bytes_in_flight": (
-        "gauge",
-        "Bytes that requests and their answers hold.",
-        (),
-        (),
-    ),
-    "frn_onnx_info": (
+    "frn_onnx_log_drops": Figure("counter", "Log lines that nobody took.", ()),
+    "frn_onnx_bytes_in_flight": Figure("gauge", "Bytes that requests and their answers hold.", ()),
+    "frn_onnx_info": Figure(
         "gauge",
         "1 for each model: what serves it.",
         ("version", "onnxruntime", "model", "provider", "device"),
-        (),
     ),
 }
 
@@ -127,32 +106,27 @@ class PrometheusMetrics(Metrics):
         self._render = prometheus.generate_latest
         self._registry = prometheus.CollectorRegistry()
         prometheus.ProcessCollector(registry=self._registry)
-        # Which method of a figure takes the value.
-        method = {"counter": "inc", "gauge": "set", "histogram": "observe"}
-        make = {"counter": prometheus.Counter, "gauge": prometheus.Gauge}
-        self._figures: dict[str, tuple[Any, str]] = {}
+        self._figures: dict[str, Any] = {}
         for name, (kind, text, labels, buckets) in FIGURES.items():
-            if kind == "histogram":
-                figure: Any = prometheus.Histogram(
-                    name, text, labels, registry=self._registry, buckets=buckets
-                )
-            else:
-                figure = make[kind](name, text, labels, registry=self._registry)
-            self._figures[name] = figure, method[kind]
+            more = {"buckets": buckets} if buckets else {}
+            make = getattr(prometheus, kind.title())
+            self._figures[name] = make(name, text, labels, registry=self._registry, **more)
         # Looking a figure up by its labels takes longer than adding to it.
         self._add: dict[tuple[str, ...], Callable[[float], None]] = {}
 
     def add(self, name: str, value: float, *labels: str) -> None:
         add = self._add.get((name, *labels))
         if add is None:
-            figure, method = self._figures[name]
-            child = figure.labels(*labels) if labels else figure
-            add = self._add[name, *labels] = getattr(child, method)
+            method = METHODS[FIGURES[name].kind]
+            add = self._add[name, *labels] = getattr(self._child(name, labels), method)
         add(value)
 
     def watch(self, name: str, value: Callable[[], float], *labels: str) -> None:
-        figure, _ = self._figures[name]
-        (figure.labels(*labels) if labels else figure).set_function(value)
+        self._child(name, labels).set_function(value)
+
+    def _child(self, name: str, labels: tuple[str, ...]) -> Any:
+        figure = self._figures[name]
+        return figure.labels(*labels) if labels else figure
 
     def render(self) -> bytes:
         """The figures in Prometheus' text format."""

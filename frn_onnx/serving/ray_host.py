@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from frn_onnx.errors import ArgumentError
 from frn_onnx.serving.app import build_app
 from frn_onnx.serving.errors import NotFoundError, UnsupportedError, show
-from frn_onnx.serving.metrics import FIGURES, Metrics
+from frn_onnx.serving.metrics import FIGURES, METHODS, Metrics
 from frn_onnx.serving.model import model_name
 from frn_onnx.serving.options import Limits, ModelOptions
 from frn_onnx.serving.ray_config import FRONT_DEPLOYMENT, MODEL_DEPLOYMENT
@@ -32,23 +32,17 @@ class RayMetrics(Metrics):
 
     def __init__(self) -> None:
         self._watched: list[tuple[str, Callable[[], float], tuple[str, ...]]] = []
-        self._figures: dict[str, tuple[Any, str]] = {}
+        self._figures: dict[str, Any] = {}
         for name, (kind, text, labels, buckets) in FIGURES.items():
-            if kind == "histogram":
-                figure: Any = ray_metrics.Histogram(
-                    name, description=text, boundaries=list(buckets), tag_keys=labels
-                )
-                self._figures[name] = figure, "observe"
-            elif kind == "counter":
-                figure = ray_metrics.Counter(f"{name}_total", description=text, tag_keys=labels)
-                self._figures[name] = figure, "inc"
-            else:
-                figure = ray_metrics.Gauge(name, description=text, tag_keys=labels)
-                self._figures[name] = figure, "set"
+            more = {"boundaries": list(buckets)} if buckets else {}
+            own = f"{name}_total" if kind == "counter" else name
+            make = getattr(ray_metrics, kind.title())
+            self._figures[name] = make(own, description=text, tag_keys=labels, **more)
 
     def add(self, name: str, value: float, *labels: str) -> None:
-        figure, method = self._figures[name]
-        getattr(figure, method)(value, tags=dict(zip(FIGURES[name][2], labels, strict=True)))
+        figure = FIGURES[name]
+        tell = getattr(self._figures[name], METHODS[figure.kind])
+        tell(value, tags=dict(zip(figure.labels, labels, strict=True)))
 
     def run(self, model: str, samples: int, seconds: float) -> None:
         super().run(model, samples, seconds)
