@@ -108,20 +108,23 @@ def decompress(body: memoryview, coding: str, limit_bytes: int, take: Take) -> m
     """
     stream = zlib.decompressobj(_WBITS[coding])
     plain = Body(0, 0, limit_bytes, take)
-    rest: bytes | memoryview = body
-    while not stream.eof:
-        try:
-            piece = stream.decompress(rest, _PIECE_BYTES)
-        except zlib.error as error:
-            text = f"the body is not {coding}, as Content-Encoding says: {error}"
-            raise RequestError(text) from None
-        rest = stream.unconsumed_tail
-        plain.append(piece)
-        if plain.size > limit_bytes:
-            raise too_large(limit_bytes)
-        if not piece and not rest:
-            break
-    if not stream.eof or stream.unused_data:
+    start = 0
+    while start < len(body) and not stream.eof:
+        # zlib copies what it has not read when a piece is full: never the whole body.
+        rest: bytes | memoryview = body[start : start + _PART_BYTES]
+        start += len(rest)
+        is_full = True
+        while (rest or is_full) and not stream.eof:
+            try:
+                piece = stream.decompress(rest, _PIECE_BYTES)
+            except zlib.error as error:
+                text = f"the body is not {coding}, as Content-Encoding says: {error}"
+                raise RequestError(text) from None
+            rest, is_full = stream.unconsumed_tail, len(piece) == _PIECE_BYTES
+            plain.append(piece)
+            if plain.size > limit_bytes:
+                raise too_large(limit_bytes)
+    if not stream.eof or stream.unused_data or start < len(body):
         what = "goes on after its end" if stream.eof else "ends too early"
         raise RequestError(f"the {coding} body {what}")
     return plain.whole()
