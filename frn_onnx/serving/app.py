@@ -68,19 +68,13 @@ class _Handlers:
 
     def routes(self) -> list[Route]:
         """Every path of the server; the one that has to be fast is first."""
-        model, version = "/v2/models/{model}", "/versions/{version}"
         routes = [
-            Route(f"{model}/infer", self.infer, methods=["POST"]),
-            Route(f"{model}{version}/infer", self.infer, methods=["POST"]),
-            Route(f"{model}/ready", self.model_ready),
-            Route(f"{model}{version}/ready", self.model_ready),
-            Route(f"{model}/config", self.model_config),
-            Route(f"{model}{version}/config", self.model_config),
+            *_of_model("/infer", self.infer, "POST"),
+            *_of_model("/ready", self.model_ready),
+            *_of_model("/config", self.model_config),
             Route("/v2/models/stats", self.statistics),
-            Route(f"{model}/stats", self.model_statistics),
-            Route(f"{model}{version}/stats", self.model_statistics),
-            Route(model, self.model_metadata),
-            Route(f"{model}{version}", self.model_metadata),
+            *_of_model("/stats", self.model_statistics),
+            *_of_model("", self.model_metadata),
             Route("/v2", self.server_metadata),
             Route("/v2/health/live", self.live),
             Route("/v2/health/ready", self.ready),
@@ -237,6 +231,12 @@ class _Handlers:
         return Response(
             self._metrics.render(), headers={"Content-Type": self._metrics.content_type}
         )
+
+
+def _of_model(end: str, handler: Callable[..., Awaitable[Response]], method: str = "GET") -> list:
+    """A path of every model, which may name its version."""
+    roots = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
+    return [Route(root + end, handler, methods=[method]) for root in roots]
 
 
 def build_app(service: Service, metrics: Metrics, limits: Limits | None = None) -> Starlette:
