@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ import tensorflow as tf
 from frn_onnx.errors import ExportError
 
 _KEPT_CHARACTERS = 600
+# Keras writes some of its errors for a terminal.
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -157,5 +160,5 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 def brief(error: Exception) -> str:
     """The text of an error in one line, cut where it goes on for pages."""
-    text = " ".join(str(error).split())
+    text = " ".join(_COLOURS.sub("", str(error)).split())
     return text if len(text) <= _KEPT_CHARACTERS else text[:_KEPT_CHARACTERS] + " ..."

@@ -14,6 +14,7 @@ from frn_onnx.graph.forms import form_of
 from frn_onnx.graph.runners import Spec, specs
 from frn_onnx.runtime import latency
 from frn_onnx.runtime.session import InferenceSession, ort
+from frn_onnx.whole import at_least
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,7 @@ def bench(
         ModelError: the model cannot be read or has no FRN nodes.
         ArgumentError: a shape is missing, or does not fit; threads below 0, or no time to measure.
     """
-    if threads < 0:
-        raise ArgumentError(f"threads must be at least 0, received {threads}")
+    threads = at_least(0, "threads", threads)
     if not 0 < seconds < math.inf:
         raise ArgumentError(f"seconds must be a number above 0, received {seconds:g}")
     loaded = model_io.load_proto(model)

@@ -8,7 +8,7 @@ import numpy as np
 
 from frn_onnx.errors import ArgumentError
 from frn_onnx.serving.memory import MIB, default_bytes
-from frn_onnx.whole import as_int
+from frn_onnx.whole import at_least
 
 DEVICES = ("auto", "cpu", "cuda")
 # What is in flight when the server is told to stop may take this long: less than the 30 s after
@@ -86,12 +86,7 @@ class ModelOptions:
             given = getattr(self, name)
             if given is None and name == "gpu_mem_limit_mb":
                 continue
-            number = as_int(given)
-            if number is None:
-                raise ArgumentError(f"{name} must be an integer, received {given!r}")
-            if number < least:
-                raise ArgumentError(f"{name} must be at least {least}, received {given}{hint}")
-            object.__setattr__(self, name, number)
+            object.__setattr__(self, name, at_least(least, name, given, hint))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import model_io
 from frn_onnx.serving.model import model_name
 from frn_onnx.serving.options import Limits, ModelOptions
+from frn_onnx.whole import at_least
 
 MODEL_DEPLOYMENT = "FrnModel"
 FRONT_DEPLOYMENT = "FrnFront"
@@ -73,8 +74,7 @@ class Scale:
     num_gpus: float = 0
 
     def __post_init__(self) -> None:
-        if self.replicas < 1:
-            raise ArgumentError(f"replicas must be at least 1, received {self.replicas}")
+        at_least(1, "replicas", self.replicas)
         if self.max_replicas is not None and self.max_replicas < self.replicas:
             raise ArgumentError(
                 f"max_replicas must be at least replicas={self.replicas}, "

@@ -27,6 +27,7 @@ from frn_onnx.serving.model import Model
 from frn_onnx.serving.options import ModelOptions
 from frn_onnx.serving.probe import PATIENCE_SECONDS, Probe, probe
 from frn_onnx.serving.triton_config import data_type, dims, model_config
+from frn_onnx.whole import at_least
 
 INSTANCE_KINDS = ("gpu", "cpu")
 # Brings ONNX Runtime 1.27; the library takes any from 1.18 on.
@@ -84,7 +85,9 @@ def write_repository(
         ModelError: the file cannot be served.
         PluginError: the model needs the library, which is missing.
     """
-    _check(library_path, max_batch, instance_kind, count)
+    _check(library_path, instance_kind)
+    count = at_least(1, "count", count)
+    max_batch = None if max_batch is None else at_least(0, "max_batch", max_batch)
     source = Path(path)
     model = Model(ModelOptions(source, name=name, device="cpu"))
     # Who asks for a number gets all of them tried, however long that takes.
@@ -118,7 +121,7 @@ def write_repository(
     return Entry(folder, tuple(files), _command(Path(repo), instance_kind), tuple(notes))
 
 
-def _check(library_path: str | None, max_batch: int | None, instance_kind: str, count: int) -> None:
+def _check(library_path: str | None, instance_kind: str) -> None:
     if library_path is not None and not PurePosixPath(library_path).is_absolute():
         raise ArgumentError(
             "the library path must be absolute, for Triton hands it to the loader as it is; "
@@ -129,10 +132,6 @@ def _check(library_path: str | None, max_batch: int | None, instance_kind: str, 
             f"the instance kind must be one of {', '.join(INSTANCE_KINDS)}, "
             f"received {instance_kind!r}"
         )
-    if count < 1:
-        raise ArgumentError(f"count must be at least 1, received {count}")
-    if max_batch is not None and max_batch < 0:
-        raise ArgumentError(f"max_batch must be at least 0, received {max_batch}")
 
 
 def _external_data(source: Path) -> dict[str, Path | str]:

@@ -22,6 +22,7 @@ from frn_onnx.errors import (
     VerificationError,
 )
 from frn_onnx.export import api, conversion, export, export_model, verification
+from frn_onnx.export.trace import brief
 from frn_onnx.layers import FilterResponseNormalization
 
 BEFORE = b"what was there before"
@@ -56,6 +57,10 @@ def test_an_opset_out_of_range(resnet, untouched, opset):
     )
     with pytest.raises(ArgumentError, match=expected):
         export(resnet, untouched, opset=opset)
+
+
+def test_what_keras_writes_for_a_terminal_is_plain():
+    assert brief(ValueError("\x1b[1mNo\x1b[0m\n  sizes.")) == "No sizes."
 
 
 def test_an_opset_of_numpys():

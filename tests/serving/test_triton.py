@@ -137,7 +137,7 @@ def test_a_model_that_takes_long_gets_no_more_than_was_tried_or_asked_for(tmp_pa
         f"at most {tried} samples together, as many as were tried here in 0.3 s"
         in (entry.notes[-1])
     )
-    entry = write_repository(path, tmp_path / "repo", max_batch=40)
+    entry = write_repository(path, tmp_path / "repo", max_batch=np.int64(40))
     assert max(sizes) == 40
     assert "max_batch_size: 40\n" in (entry.folder / "config.pbtxt").read_text()
 
@@ -147,6 +147,7 @@ def test_a_model_that_takes_long_gets_no_more_than_was_tried_or_asked_for(tmp_pa
     [
         ({"library_path": "lib.so"}, "must be absolute.*received 'lib.so'"),
         ({"instance_kind": "tpu"}, "one of gpu, cpu, received 'tpu'"),
+        ({"count": 1.5}, "count must be an integer, received 1.5"),
         ({"count": 0}, "count must be at least 1, received 0"),
         ({"max_batch": -1}, "max_batch must be at least 0, received -1"),
         ({"name": "a/b"}, "the name of a model must be"),
