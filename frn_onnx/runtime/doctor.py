@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import frn_onnx
 from frn_onnx import op, op_body, reference
-from frn_onnx.errors import FrnError
+from frn_onnx.errors import FrnError, FrnWarning
 from frn_onnx.runtime import arrays, cuda_provider, library
 
 # Optional packages: distribution -> what it is needed for.
@@ -24,7 +25,6 @@ _PACKAGES = {
     "tensorflow-cpu": "export",
     "tf2onnx": "export",
 }
-
 
 # Distributions that all bring the package onnxruntime: two of them overwrite each other's files.
 _RUNTIMES = re.compile(
@@ -220,7 +220,9 @@ def _nodes(model: str, providers: Sequence[str] | None) -> list[Check]:
     providers_.record(options)
     try:
         names = [node.name for node in inspect(model).frn]
-        session = InferenceSession(model, options, providers)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FrnWarning)  # a fallback is a line of its own
+            session = InferenceSession(model, options, providers)
     except Exception as error:  # ONNX Runtime's own exceptions share no public base class
         return [Check(f"model {model}", False, f"{type(error).__name__}: {error}")]
     used = ", ".join(session.get_providers())
