@@ -35,7 +35,7 @@ _FEW = 4
 _PROMISE = 0.75
 # (feeds, names of the outputs) -> outputs, as Model.run.
 Run = Callable[[Mapping[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
-# (samples in the run, seconds it took); called in the batcher's thread.
+# (samples in the run, seconds it took); called in the event loop, before the answers are known.
 Observe = Callable[[int, float], None]
 
 
@@ -298,8 +298,8 @@ class Batcher:
         """
         # From here to here: on a busy machine that is longer than the run alone.
         seconds = time.perf_counter() - self._began
-        succeeded = any(isinstance(answer, Result) for _, answer in answers)
-        note = self.pace.note if succeeded else self.pace.note_at_least
+        result = next((answer for _, answer in answers if isinstance(answer, Result)), None)
+        note = self.pace.note if result else self.pace.note_at_least
         note(sum(job.samples or 1 for job in self._current), seconds)
         failed = [job for job in self._current if not answers and not job.future.done()]
         size = 1 if len(failed) <= _FEW else (len(failed) + 1) // 2
@@ -309,6 +309,8 @@ class Batcher:
                 job.group = half
         self._queue.extendleft(reversed(failed))
         self._start(loop)
+        if result:  # all are of one run
+            self._observe(result.batch, result.run_ms / 1e3)
         for job, answer in answers:
             if isinstance(answer, Result):
                 self.health.note(True)
@@ -327,10 +329,8 @@ class Batcher:
         """The thread."""
         while batch := self._batches.get():
             jobs, loop = batch
-            runs: list[tuple[int, float]] = []
-            loop.call_soon_threadsafe(self._finish, self._answer(jobs, runs), loop)
-            for samples, seconds in runs:
-                self._observe(samples, seconds)
+            loop.call_soon_threadsafe(self._finish, self._answer(jobs), loop)
+            del batch, jobs  # and the arrays they hold, until somebody asks again
 
     def _take(self) -> list[_Job]:
         """The job that has waited longest, and all that can run with it; perhaps none."""
@@ -358,16 +358,16 @@ class Batcher:
                 job.expiry.cancel()
         return jobs
 
-    def _answer(self, jobs: list[_Job], runs: list[tuple[int, float]]) -> list[_Answer]:
-        """Every job with its answer, none where they failed together; notes the run."""
+    def _answer(self, jobs: list[_Job]) -> list[_Answer]:
+        """Every job with its answer, none where they failed together."""
         if len(jobs) == 1:
-            return [(jobs[0], self._answer_alone(jobs[0], runs))]
+            return [(jobs[0], self._answer_alone(jobs[0]))]
         try:
-            return self._answer_together(jobs, runs)
+            return self._answer_together(jobs)
         except Exception:
             return []
 
-    def _answer_together(self, jobs: list[_Job], runs: list[tuple[int, float]]) -> list[_Answer]:
+    def _answer_together(self, jobs: list[_Job]) -> list[_Answer]:
         names = list(dict.fromkeys(name for job in jobs for name in job.outputs))
         feeds = {name: np.concatenate([job.feeds[name] for job in jobs]) for name in jobs[0].feeds}
         rows = [job.samples for job in jobs]
@@ -377,7 +377,6 @@ class Batcher:
         for name, array in outputs.items():
             if array.shape[:1] != (sum(rows),):
                 raise ValueError(f"{name} has shape {array.shape} for {sum(rows)} samples")
-        runs.append((sum(rows), seconds))
         answers: list[_Answer] = []
         end = 0
         for job, count in zip(jobs, rows, strict=True):
@@ -388,13 +387,11 @@ class Batcher:
             answers.append((job, Result(own, sum(rows), queue_ms, seconds * 1e3)))
         return answers
 
-    def _answer_alone(self, job: _Job, runs: list[tuple[int, float]]) -> Result | ModelRunError:
-        samples = job.samples or 1
+    def _answer_alone(self, job: _Job) -> Result | ModelRunError:
         start = time.perf_counter()
         try:
             outputs = self._run(job.feeds, job.outputs)
         except Exception as error:
             return ModelRunError(f"the model failed on this request: {error}")
         seconds = time.perf_counter() - start
-        runs.append((samples, seconds))
-        return Result(outputs, samples, (start - job.queued) * 1e3, seconds * 1e3)
+        return Result(outputs, job.samples or 1, (start - job.queued) * 1e3, seconds * 1e3)

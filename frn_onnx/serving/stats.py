@@ -30,11 +30,7 @@ PARTS = ("queue", "compute_input", "compute_infer", "compute_output")
 
 @dataclass
 class Statistics:
-    """Sums over one model's requests and runs.
-
-    Requests are told in the event loop and runs in the batcher's thread; neither touches what the
-    other adds to.
-    """
+    """Sums over one model's requests and runs."""
 
     _success: _Sum = field(default_factory=_Sum)
     _fail: _Sum = field(default_factory=_Sum)
@@ -62,7 +58,7 @@ class Statistics:
     def to_dict(self, name: str, version: str) -> dict[str, Any]:
         """The entry of the answer's ``model_stats``."""
         nothing = _Sum().to_dict()
-        runs = sorted(self._runs.copy().items())
+        runs = sorted(self._runs.items())
         return {
             "name": name,
             "version": version,

@@ -4,6 +4,7 @@ import asyncio
 import re
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -304,3 +305,49 @@ def test_many_clients_all_get_their_own(clients):
     asyncio.run(play())
     assert sum(shape[0] for shape in model.shapes) == 20 * clients
     assert (len(model.shapes) < 20 * clients) == (clients > 1)
+
+
+def play_alone(observe, requests):
+    """Whatever ``await requests(batcher)`` does with a batcher of a model that works."""
+
+    async def inside():
+        batcher = Batcher(
+            lambda feeds, outputs: {"y": feeds["x"] * 2}, max_batch=8, max_queue=8, observe=observe
+        )
+        batcher.set_sample(rows(0), ["y"])
+        try:
+            await requests(batcher)
+        finally:
+            batcher.close()
+
+    asyncio.run(inside())
+
+
+def test_a_run_is_counted_before_its_answer_is_known():
+    """Whoever asks for the figures when he has his answer finds the run among them."""
+    runs = []
+
+    def observe(samples, seconds):
+        time.sleep(0.01)
+        runs.append(samples)
+
+    async def requests(batcher):
+        for count in range(1, 4):
+            await batcher.submit(rows(1, 2), ["y"])
+            assert runs == [2] * count
+
+    play_alone(observe, requests)
+
+
+def test_an_idle_batcher_holds_nothing_of_its_last_request():
+    async def requests(batcher):
+        feeds = rows(1, 2)
+        result = await batcher.submit(feeds, ["y"])
+        held = [weakref.finalize(feeds["x"], int), weakref.finalize(result.outputs["y"], int)]
+        del feeds, result
+        deadline = time.monotonic() + 5
+        while any(array.alive for array in held) and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        assert not [array.alive for array in held if array.alive]
+
+    play_alone(lambda *_: None, requests)
