@@ -7,6 +7,8 @@ with them, and where one file cannot hold it: protobuf ends at 2 GiB.
 
 import contextlib
 import os
+import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,8 @@ Source = str | os.PathLike | onnx.ModelProto | ir.Model
 
 # What protobuf can hold in one message, hence in one file.
 LIMIT_BYTES = onnx.checker.MAXIMUM_PROTOBUF
+
+_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 # What people pass by mistake, told by its first bytes, and what to do about it.
 _OTHER_FILES = (
@@ -133,8 +137,8 @@ def check_output(path: str | os.PathLike, *sources: object) -> None:
             and what is in those that are folders, must not be overwritten.
 
     Raises:
-        ModelError: ``path`` is a folder, a device or a pipe, one of the inputs, in one of them,
-            or in a folder that is missing or may not be written to.
+        ModelError: ``path`` is a folder, a device or a pipe, read-only, one of the inputs, in one
+            of them, or in a folder that is missing or may not be written to.
     """
     place = Path(os.path.realpath(Path(path).parent))  # where a link may be
     path = Path(os.path.realpath(path))
@@ -142,6 +146,10 @@ def check_output(path: str | os.PathLike, *sources: object) -> None:
         raise ModelError(f"{path}: expected the path of a file to write, this is a folder")
     if path.exists() and not path.is_file():  # which would be replaced
         raise ModelError(f"{path}: expected the path of a file, this is a device, pipe or socket")
+    if path.exists() and not path.stat().st_mode & _WRITABLE:  # a rename does not ask
+        raise ModelError(
+            f"{path}: the file is read-only; choose another name, or make it writable first"
+        )
     if not path.parent.is_dir():
         raise ModelError(f"{path}: the folder {path.parent} does not exist; create it first")
     if not os.access(path.parent, os.W_OK):
@@ -238,10 +246,15 @@ def _proto_bytes(proto: onnx.ModelProto) -> int:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path that replaces ``path`` on success and is removed on failure."""
+    """A temporary path that replaces ``path`` on success and is removed on failure.
+
+    Who may read the file that was there may read the new one, and nobody else.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

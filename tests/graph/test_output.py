@@ -120,3 +120,19 @@ def test_permissions_are_those_of_any_new_file(cnn, tmp_path):
     (tmp_path / "other").write_bytes(b"")
     modes = {path.stat().st_mode for path in tmp_path.iterdir()}
     assert len(modes) == 1
+
+
+def test_permissions_of_a_file_that_is_replaced_stay(cnn, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.touch()
+    path.chmod(0o600)
+    model_io.save(cnn, path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    content = path.read_bytes()
+    path.chmod(0o444)
+    (tmp_path / "link").symlink_to(path)
+    for name in ("model.onnx", "link"):
+        with pytest.raises(ModelError, match=r"model.onnx: the file is read-only; choose another"):
+            model_io.save(cnn, tmp_path / name)
+    assert path.read_bytes() == content
+    assert stat.S_IMODE(path.stat().st_mode) == 0o444
