@@ -27,7 +27,7 @@ def holding(model: ir.Model, op_types: Collection[str]) -> set[ir.OperatorIdenti
 
 
 def inline(model: ir.Model, names: Collection[ir.OperatorIdentifier] | None = None) -> None:
-    """Inlines the calls of these functions, and of those that call them, in place.
+    """Inlines the calls of these functions, and of those that call them, in place; none is left.
 
     Args:
         model: the model.
@@ -54,6 +54,8 @@ def inline(model: ir.Model, names: Collection[ir.OperatorIdentifier] | None = No
         InlinePass(lambda function: function.identifier() in callers)(model)
     except (ValueError, ir.passes.PreconditionError) as error:
         raise ModelError(f"a function of the model cannot be inlined: {error}") from error
+    for name in callers:
+        model.functions.pop(name, None)  # that nothing calls
 
 
 def tagged_copy(model: ir.Model, names: set[ir.OperatorIdentifier]) -> ir.Model:

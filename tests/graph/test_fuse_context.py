@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph.fusion import fuse, fuse_in_place
+from frn_onnx.graph.half import convert
 from frn_onnx.graph.matcher import trace
 
 NCHW, NHWC = LAYOUTS[0], LAYOUTS[1]
@@ -269,6 +270,16 @@ class TestScopes:
         x = rng.normal(size=(2, 3, 5, 4)).astype(np.float32)
         (a,), (b,) = (graph_models.run(m, {"x": x}) for m in (model, result.model))
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+
+    def test_functions_that_nothing_calls(self, rng):
+        """They were looked for FRN in without end."""
+        model = graph_models.parse(FUNCTIONS, rng)
+        model.graph.node[0].op_type, model.graph.node[1].op_type = "Plain", "Plain"
+        del model.graph.node[0].input[1:], model.graph.node[1].input[1:]
+        result = fuse(model)
+        assert result.fused == []
+        assert {f.name for f in result.model.functions} == {"Block", "Outer", "Plain"}
+        assert len(convert(model).functions) == 0
 
     def test_functions_without_frn_stay(self, rng):
         text = FUNCTIONS.replace("r = Sqrt (shifted)", "r = Exp (shifted)")
