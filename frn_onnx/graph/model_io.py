@@ -78,10 +78,21 @@ def load(source: Source, *, in_place: bool = False) -> ir.Model:
             weight_files.find(model, path)
         weight_files.refuse_references(model)
         weight_files.own_attributes(model)
+    _open_sizes(model)
     edit.sort(model)
     if any(graph.quantization_annotation for graph in protos.graph_protos(proto)):
         edit.keep_annotated(model)
     return model
+
+
+def _open_sizes(model: ir.Model) -> None:
+    """Exporters also write -1 for a size that is open, as ONNX Runtime reads it."""
+    for value in sites.values(model):
+        sizes = value.shape or ()
+        if any(isinstance(size, int) and size < 0 for size in sizes):
+            value.shape = ir.Shape(
+                [None if isinstance(size, int) and size < 0 else size for size in sizes]
+            )
 
 
 def load_proto(source: Source) -> onnx.ModelProto:

@@ -284,3 +284,17 @@ def test_weights_are_not_read(graph):
     affine = next(node.outputs[0] for node in model.graph if node.op_type == "Max")
     affine.shape = affine.type = None
     assert Shapes(model, [affine]).of(affine) == ("N", 3, "H", "W")
+
+
+def test_minus_one_is_an_open_size(graph, rng):
+    """As Paddle and MXNet wrote it; ONNX Runtime takes it for that, too."""
+    model = graph.model(graph.y())
+    for value in (*model.graph.input, *model.graph.output):
+        for size in value.type.tensor_type.shape.dim:
+            if not size.dim_value:
+                size.dim_value = -1
+    x = rng.normal(size=NCHW.shape).astype(np.float32)
+    assert assert_same(model, x=x) == [FRN]
+    assert not any(
+        size.dim_value < 0 for size in fuse(model).model.graph.input[0].type.tensor_type.shape.dim
+    )
