@@ -310,7 +310,10 @@ class TestUnprovable:
         graph = Build(NHWC, params)
         graph.inputs.clear()
         graph.input("x", ["N", "H", "W", "C"])
-        assert_missed(graph.model(graph.normal()), "its number of channels is not known")
+        model = graph.model(graph.normal())
+        assert_missed(model, "its number of channels is not known")
+        model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 2**62
+        assert_missed(model, f"it has {2**62} channels; more than 65536")
 
     def test_rank_beyond_the_op(self, rng):
         net = Net()

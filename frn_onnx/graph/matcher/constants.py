@@ -14,7 +14,7 @@ from frn_onnx.graph.evaluator import evaluator_of, wide
 
 # Parameters of an FRN layer are one value per channel. Anything larger than this is a weight
 # or an activation, and is left unread, on disk if it is there.
-_LARGEST = 1 << 16
+LARGEST = 1 << 16
 _DEEPEST = 64
 
 # A constant chain may hold any op that has one result for one input, but for those that make much
@@ -72,7 +72,7 @@ class Constants:
 
     def fold(self, node: ir.Node, args: Sequence[Any]) -> np.ndarray | None:
         """The output of a node for constant inputs (None: an input left out)."""
-        if node.op_type in _NOT_FOLDED or _least_size(node, args) > _LARGEST:
+        if node.op_type in _NOT_FOLDED or _least_size(node, args) > LARGEST:
             return None
         names = [f"i{i}" if arg is not None else "" for i, arg in enumerate(args)]
         proto = ir.to_proto(node)
@@ -87,7 +87,7 @@ class Constants:
                 (result,) = made.run(None, feeds, attributes={})
         except Exception:  # an op the evaluator does not have, or an invalid node: not constant
             return None
-        return result if isinstance(result, np.ndarray) and result.size <= _LARGEST else None
+        return result if isinstance(result, np.ndarray) and result.size <= LARGEST else None
 
 
 def _least_size(node: ir.Node, args: Sequence[Any]) -> float:
@@ -108,6 +108,6 @@ def _least_size(node: ir.Node, args: Sequence[Any]) -> float:
 
 
 def _array(tensor: ir.TensorProtocol | None) -> np.ndarray | None:
-    if tensor is None or tensor.size > _LARGEST or tensor.dtype == ir.DataType.STRING:
+    if tensor is None or tensor.size > LARGEST or tensor.dtype == ir.DataType.STRING:
         return None
     return tensor.numpy()

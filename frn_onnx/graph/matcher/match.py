@@ -13,7 +13,7 @@ import onnx_ir as ir
 from frn_onnx import op
 from frn_onnx.graph.matcher import other_norms
 from frn_onnx.graph.matcher.axes import Axes, Frame
-from frn_onnx.graph.matcher.constants import Constants
+from frn_onnx.graph.matcher.constants import LARGEST, Constants
 from frn_onnx.graph.matcher.form import MAGNITUDE
 from frn_onnx.graph.matcher.shapes import FLOATS, Dims, Shapes
 from frn_onnx.graph.matcher.trace import Trace
@@ -199,6 +199,10 @@ class _Search:
         taken_for_granted = form.channels is not None and not per_channel
         if len(counts) != 1 or taken_for_granted:
             return Miss(cone, f"its number of channels is not known (axis {channel} of {x.name!r})")
+        if max(counts) > LARGEST:
+            return Miss(
+                cone, f"it has {max(counts)} channels; more than {LARGEST} are not looked at"
+            )
         with np.errstate(over="ignore", under="ignore"):
             single = form.epsilon.astype(np.float32)
         if np.any((single == 0) & (form.epsilon != 0)) or not np.all(np.isfinite(single)):
