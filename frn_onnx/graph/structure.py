@@ -6,6 +6,7 @@ and that are worth fusing), and stops at 2 GiB. This asks for what a rewrite dep
 
 import functools
 import graphlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -17,12 +18,20 @@ from onnx import AttributeProto, GraphProto
 from frn_onnx import op
 from frn_onnx.graph.protos import subgraph_protos
 
+_LATEST = 2**31 - 1  # version of an opset that ONNX can be asked for
 _MOST_INLINED = 1 << 20  # nodes; twenty functions, each of two calls of the one before, are more
+# Several of them may be in one byte; no rewrite reads them.
+_PACKED = ("UINT4", "INT4", "FLOAT4E2M1", "UINT2", "INT2", "FLOAT6E2M3", "FLOAT6E3M2")
+# By which a Constant may hold its value, whatever the opset.
+_VALUES = onnx.defs.get_schema("Constant").attributes.keys()
 _ELEMENT_TYPES = {kind.value for kind in ir.DataType} - {ir.DataType.UNDEFINED.value}
 
 
 def problem(model: onnx.ModelProto) -> str | None:
     """What is wrong with the model's graphs, or None. Takes time linear in the nodes."""
+    for entry in (*model.opset_import, *(e for f in model.functions for e in f.opset_import)):
+        if not 0 <= entry.version <= _LATEST:
+            return f"it imports version {entry.version} of the opset {entry.domain!r}"
     found = _graph_problem(model.graph, frozenset(), _versions(model.opset_import))
     for function in model.functions:
         found = found or _body_problem(
@@ -91,8 +100,8 @@ def _graph_problem(
     # Up to IR version 3 every initializer is an input, too.
     given += set(constants).difference(given)
     for tensor in graph.initializer:
-        if tensor.data_type not in _ELEMENT_TYPES:
-            return f"the initializer {tensor.name!r} of {graph.name!r} {_untyped(tensor)}"
+        if found := _tensor_problem(tensor):
+            return f"the initializer {tensor.name!r} of {graph.name!r} {found}"
     outputs = [value.name for value in graph.output]
     return _body_problem(list(graph.node), given, outputs, outer, graph.name, versions)
 
@@ -151,11 +160,18 @@ def _node_problem(node: onnx.NodeProto, versions: Mapping[str, int]) -> str | No
     What it has beyond that is not asked: exporters write inputs that only a later opset has.
     """
     for attribute in node.attribute:
-        if attribute.HasField("t") and attribute.t.data_type not in _ELEMENT_TYPES:
-            return f"has a tensor, {attribute.name!r}, that {_untyped(attribute.t)}"
+        if attribute.type == AttributeProto.UNDEFINED:
+            return f"does not state the type of its attribute {attribute.name!r}"
+        is_one = attribute.type == AttributeProto.TENSOR and not attribute.ref_attr_name
+        for tensor in ([attribute.t] if is_one else []) + [*attribute.tensors]:
+            if found := _tensor_problem(tensor):
+                return f"has a tensor, {attribute.name!r}, that {found}"
     domain = _domain(node.domain)
-    if node.op_type == "Constant" and not domain and len(node.attribute) != 1:
-        return f"has {len(node.attribute)} attributes, expected one, its value"
+    if node.op_type == "Constant" and not domain:
+        if len(node.attribute) != 1:
+            return f"has {len(node.attribute)} attributes, expected one, its value"
+        if node.attribute[0].name not in _VALUES:
+            return f"has an attribute {node.attribute[0].name!r}, expected its value"
     schema = _schema(node.op_type, domain, versions.get(domain, 1))
     if schema is None:
         return None
@@ -167,8 +183,7 @@ def _node_problem(node: onnx.NodeProto, versions: Mapping[str, int]) -> str | No
             return f"has {len(names)} {what}, expected {least} or more"
     for attribute in node.attribute:
         expected = schema.types.get(attribute.name)
-        # Before IR version 2 an attribute does not state its type.
-        if expected is not None and attribute.type not in (expected, AttributeProto.UNDEFINED):
+        if expected is not None and attribute.type != expected:
             received, expected = map(AttributeProto.AttributeType.Name, (attribute.type, expected))
             return f"has {attribute.name!r} of type {received}, expected {expected}"
     given = [attribute.name for attribute in node.attribute] if schema.required else ()
@@ -176,8 +191,25 @@ def _node_problem(node: onnx.NodeProto, versions: Mapping[str, int]) -> str | No
     return f"lacks its attribute {lacking!r}" if lacking else None
 
 
-def _untyped(tensor: onnx.TensorProto) -> str:
-    return f"is of element type {tensor.data_type}, which ONNX does not have"
+def _tensor_problem(tensor: onnx.TensorProto) -> str | None:
+    """What is wrong with a tensor; one in a file of its own is looked into with that file."""
+    if tensor.data_type not in _ELEMENT_TYPES:
+        return f"is of element type {tensor.data_type}, which ONNX does not have"
+    if any(size < 0 for size in tensor.dims):
+        return f"has the shape {tuple(tensor.dims)}"
+    kind, count = ir.DataType(tensor.data_type), math.prod(tensor.dims)
+    if tensor.data_location == onnx.TensorProto.EXTERNAL or kind.name in _PACKED:
+        return None
+    if tensor.HasField("raw_data") and kind != ir.DataType.STRING:
+        what, stored, expected = "bytes", len(tensor.raw_data), count * kind.bitwidth // 8
+    else:
+        field = onnx.helper.tensor_dtype_to_field(tensor.data_type)
+        what, stored, expected = "numbers", len(getattr(tensor, field)), count
+        if kind.name.startswith("COMPLEX"):
+            expected *= 2
+    if stored == expected:
+        return None
+    return f"holds {stored} {what}, expected {expected} for {tuple(tensor.dims)} of {kind.name}"
 
 
 class _Schema(NamedTuple):

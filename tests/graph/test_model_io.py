@@ -386,6 +386,58 @@ class TestIr:
         with pytest.raises(ModelError, match=f"element type {kind}, which ONNX does not have"):
             work(model)
 
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda tensor: tensor.dims.append(2), r"12 bytes, expected 24 for \(3, 2\) of FLOAT"),
+            (lambda tensor: setattr(tensor, "data_type", 7), "12 bytes, expected 24 .* of INT64"),
+            (lambda tensor: setattr(tensor, "raw_data", b"12345"), "5 bytes, expected 12"),
+            (lambda tensor: tensor.ClearField("raw_data"), r"0 numbers, expected 3 for \(3,\)"),
+            (lambda tensor: setattr(tensor, "data_type", 8), "0 numbers, expected 3 .* STRING"),
+            (lambda tensor: setattr(tensor, "data_type", 15), "12 bytes, expected 48 .* COMPLEX"),
+            (lambda tensor: tensor.dims.append(-1), r"has the shape \(3, -1\)"),
+        ],
+    )
+    @pytest.mark.parametrize("where", ["initializer", "attribute"])
+    def test_tensors_that_are_not_what_they_say(self, where, change, message):
+        model = onnx.parser.parse_model(
+            '<ir_version: 8, opset_import: ["": 17]> g (float[3] x) => (float[3] y) '
+            "<float[3] w = {1, 2, 3}> { c = Constant <value = float[3] {1, 2, 3}> () "
+            "s = Add (x, w) y = Add (s, c) }"
+        )
+        graph = model.graph
+        tensor = graph.initializer[0] if where == "initializer" else graph.node[0].attribute[0].t
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+        fuse(model)
+        change(tensor)
+        with pytest.raises(ModelError, match=message):
+            fuse(model)
+
+    def test_tensors_of_every_type(self):
+        """As numbers, each in the field that its type is kept in."""
+        for kind in set(onnx.TensorProto.DataType.values()) - {0}:
+            constant = helper.make_tensor("c", kind, [3], [b"1"] * 3 if kind == 8 else [1] * 3)
+            node = helper.make_node("Constant", [], ["y"], value=constant)
+            y = helper.make_tensor_value_info("y", kind, [3])
+            model_io.load(helper.make_model(helper.make_graph([node], "g", [], [y])))
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda m: setattr(m.graph.node[0].attribute[0], "name", "v"), "'v', expected its val"),
+            (lambda m: m.graph.node[0].attribute[0].ClearField("type"), "not state the type of .*"),
+            (lambda m: m.opset_import.add(version=2**31), "imports version 2147483648 of .* ''"),
+        ],
+    )
+    def test_attributes_and_versions_that_there_are_not(self, change, message):
+        model = onnx.parser.parse_model(
+            '<ir_version: 8, opset_import: ["": 17]> g () => (float y) '
+            "{ y = Constant <value = float {1}> () }"
+        )
+        change(model)
+        with pytest.raises(ModelError, match=message):
+            fuse(model)
+
     def test_an_input_whose_type_is_not_said(self):
         model = onnx.parser.parse_model(
             '<ir_version: 8, opset_import: ["": 17]> g (float[3] x) => (float[3] y) '
