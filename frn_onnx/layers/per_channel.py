@@ -10,6 +10,8 @@ from frn_onnx.errors import ArgumentError, ShapeError
 
 CHANNELS_FIRST = "channels_first"
 CHANNELS_LAST = "channels_last"
+# What can be chosen about every parameter, and what reads and writes such a choice.
+_OPTIONS = {"initializer": initializers, "regularizer": regularizers, "constraint": constraints}
 
 
 class PerChannelLayer(keras.layers.Layer):
@@ -79,9 +81,9 @@ class PerChannelLayer(keras.layers.Layer):
 
     def _set_options(self, parameter: str, initializer, regularizer, constraint) -> None:
         """Keeps the three options that every parameter has, as Keras' own layers do."""
-        setattr(self, f"{parameter}_initializer", initializers.get(initializer))
-        setattr(self, f"{parameter}_regularizer", regularizers.get(regularizer))
-        setattr(self, f"{parameter}_constraint", constraints.get(constraint))
+        options = (initializer, regularizer, constraint)
+        for (kind, module), option in zip(_OPTIONS.items(), options, strict=True):
+            setattr(self, f"{parameter}_{kind}", module.get(option))
 
     def _refuse_options(self, parameter: str, because: str) -> None:
         """Raises if an option was set for a parameter that this layer does not have."""
@@ -97,28 +99,13 @@ class PerChannelLayer(keras.layers.Layer):
 
     def _options(self, parameter: str) -> dict:
         """The part of the config that :meth:`_set_options` took."""
-        return {
-            f"{parameter}_initializer": initializers.serialize(
-                getattr(self, f"{parameter}_initializer")
-            ),
-            f"{parameter}_regularizer": regularizers.serialize(
-                getattr(self, f"{parameter}_regularizer")
-            ),
-            f"{parameter}_constraint": constraints.serialize(
-                getattr(self, f"{parameter}_constraint")
-            ),
-        }
+        names = {kind: f"{parameter}_{kind}" for kind in _OPTIONS}
+        return {name: _OPTIONS[kind].serialize(getattr(self, name)) for kind, name in names.items()}
 
     def _add_parameter(self, parameter: str, channels: int):
         """A trainable (C,) variable, kept in its own dtype under mixed precision."""
-        return self.add_weight(
-            name=parameter,
-            shape=(channels,),
-            initializer=getattr(self, f"{parameter}_initializer"),
-            regularizer=getattr(self, f"{parameter}_regularizer"),
-            constraint=getattr(self, f"{parameter}_constraint"),
-            autocast=False,
-        )
+        options = {kind: getattr(self, f"{parameter}_{kind}") for kind in _OPTIONS}
+        return self.add_weight(name=parameter, shape=(channels,), autocast=False, **options)
 
     def _along_channels(self, variable, rank: int, dtype: str):
         """A (C,) variable as a tensor that broadcasts along the channel axis of the input."""
