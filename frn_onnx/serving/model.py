@@ -3,24 +3,21 @@
 import ctypes
 import dataclasses
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from frn_onnx.errors import ArgumentError, DependencyError, ModelError, PluginError
+from frn_onnx.errors import DependencyError, ModelError, PluginError
 from frn_onnx.serving import datatypes
-from frn_onnx.serving.options import ModelOptions
+from frn_onnx.serving.options import ModelOptions, check_name
 from frn_onnx.serving.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from frn_onnx.serving.cuda_graphs import CudaGraphs
 
 VERSION = "1"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_TAKEN = "stats"  # /v2/models/stats are the statistics of all models
 _BFLOAT16_ONNX = 16  # onnx.TensorProto.BFLOAT16
 _CUDA = "CUDAExecutionProvider"
 # cuDNN's exhaustive search, ONNX Runtime's default, would run again for every new batch size.
@@ -32,21 +29,6 @@ _GRAPH_HINT = (
 _CPU = "CPUExecutionProvider"
 # After a run with so much input or output, ONNX Runtime gives back what its arena took for it.
 _LARGE_BYTES = 8 * 2**20
-
-
-def model_name(path: str | os.PathLike, name: str | None) -> str:
-    """The name a model is served under: ``name``, or that of the file.
-
-    Raises: ArgumentError if it would not survive in a URL and as a folder.
-    """
-    chosen = Path(path).stem if name is None else name
-    if not _NAME.fullmatch(chosen) or chosen == _TAKEN:
-        raise ArgumentError(
-            "the name of a model must be 1 to 128 letters, digits, '_', '-' and '.', not "
-            f"starting with '-' or '.' and not {_TAKEN!r}, received {chosen!r}; pass another with "
-            "--name, or as NAME=FILE.onnx"
-        )
-    return chosen
 
 
 class Model:
@@ -70,7 +52,7 @@ class Model:
 
     def __init__(self, options: ModelOptions) -> None:
         path = options.model
-        chosen = model_name(path, options.name)
+        name = check_name(options.served_name)
         self._session = _session(options)
         self.provider: str = self._session.get_providers()[0]
         self.on_cpu = self.provider == _CPU
@@ -78,7 +60,7 @@ class Model:
         inputs = _specs(path, "input", self._session.get_inputs())
         outputs = _specs(path, "output", self._session.get_outputs())
         _check_ranks(path, inputs)
-        self.signature = Signature(chosen, VERSION, inputs, outputs)
+        self.signature = Signature(name, VERSION, inputs, outputs)
         specs = (*inputs.values(), *outputs.values())
         used = {spec.datatype for spec in specs}
         self._has_bfloat16 = "BF16" in used

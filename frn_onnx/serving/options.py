@@ -1,6 +1,7 @@
 """What can be chosen about a served model, and what a client may ask for."""
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,8 @@ DEVICES = ("auto", "cpu", "cuda")
 # which Kubernetes kills.
 GRACE_SECONDS = 25
 LOG_LEVELS = ("debug", "info", "warning", "error")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_TAKEN = "stats"  # /v2/models/stats are the statistics of all models
 # Field of ModelOptions -> the least it may be, and what there is to know about that.
 _LEAST = {
     "threads": (0, "; 0 means automatic"),
@@ -23,6 +26,20 @@ _LEAST = {
     "max_batch_mb": (1, ""),
     "max_queue": (1, ""),
 }
+
+
+def check_name(name: str) -> str:
+    """The name that a model is served under.
+
+    Raises: ArgumentError if it would not survive in a URL and as a folder.
+    """
+    if not _NAME.fullmatch(name) or name == _TAKEN:
+        raise ArgumentError(
+            "the name of a model must be 1 to 128 letters, digits, '_', '-' and '.', not "
+            f"starting with '-' or '.' and not {_TAKEN!r}, received {name!r}; pass another with "
+            "--name, or as NAME=FILE.onnx"
+        )
+    return name
 
 
 @dataclass(frozen=True)
@@ -62,7 +79,7 @@ class ModelOptions:
 
     @property
     def served_name(self) -> str:
-        """The name in the URL."""
+        """The name in the URL, which :func:`check_name` may refuse."""
         return Path(self.model).stem if self.name is None else self.name
 
     def __post_init__(self) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import model_io
-from frn_onnx.serving.model import model_name
-from frn_onnx.serving.options import Limits, ModelOptions
+from frn_onnx.serving.options import Limits, ModelOptions, check_name
 from frn_onnx.whole import at_least
 
 MODEL_DEPLOYMENT = "FrnModel"
@@ -119,7 +118,7 @@ def render(
     text = _HEAD.format(host=_yaml(host), port=port, front=FRONT_DEPLOYMENT)
     names: set[str] = set()
     for options in models:
-        name = model_name(options.model, options.name)
+        name = check_name(options.served_name)
         path = Path(options.model).resolve()
         if name in names or name == "front":
             raise ArgumentError(

@@ -21,8 +21,8 @@ from frn_onnx.errors import ArgumentError
 from frn_onnx.serving.app import build_app
 from frn_onnx.serving.errors import NotFoundError, UnsupportedError, show
 from frn_onnx.serving.metrics import FIGURES, METHODS, Metrics
-from frn_onnx.serving.model import model_name
-from frn_onnx.serving.options import Limits, ModelOptions
+from frn_onnx.serving.model import VERSION
+from frn_onnx.serving.options import Limits, ModelOptions, check_name
 from frn_onnx.serving.ray_config import FRONT_DEPLOYMENT, MODEL_DEPLOYMENT
 from frn_onnx.serving.service import ServedModel, Service
 
@@ -84,7 +84,7 @@ class FrontService(Service):
         return [
             {
                 "name": name,
-                "version": "1",
+                "version": VERSION,
                 "state": "READY" if application.status == "RUNNING" else "UNAVAILABLE",
                 "reason": application.message,
             }
@@ -153,7 +153,7 @@ def model(args: dict[str, Any]) -> serve.Application:
         raise ArgumentError(
             f"the args of a model must be among {fields}, max_body_mb, with model: {error}"
         ) from None
-    model_name(options.model, options.name)
+    check_name(options.served_name)
     return ModelReplica.bind(options, limits)  # type: ignore[attr-defined]
 
 

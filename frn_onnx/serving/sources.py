@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from frn_onnx.errors import ArgumentError
-from frn_onnx.serving.model import model_name
+from frn_onnx.serving.options import check_name
 
 # The name that is served, None for the file's own, and the file.
 Source = tuple[str | None, Path]
@@ -36,9 +36,9 @@ def find(arguments: Iterable[str | os.PathLike], name: str | None = None) -> lis
                 f"the model has two names, {given!r} and --name {name!r}; leave one"
             )
         sources = [(name, file)]
-    for chosen, file in sources:
+    for chosen, _ in sources:
         if chosen is not None:
-            model_name(file, chosen)
+            check_name(chosen)
     return sources
 
 
