@@ -11,7 +11,7 @@ from context import Context, SkipError, collect
 from sessions import Session, compare, device_for, time_in_turns
 from weights import draw_again
 
-from frn_onnx import lower
+from frn_onnx import lower, op
 from frn_onnx.graph import model_io
 from frn_onnx.graph.fusion import fuse_in_place
 
@@ -121,6 +121,9 @@ def network_row(
         "primitives": Session(primitives, False, device, options),
     }
     relu = Session(resnet50.build(**common, norm="relu"), False, device, options)
+    additions = sessions["plugin"].operators[op.RESIDUAL_OP_TYPE]
+    if additions != sum(resnet50.BLOCKS):
+        raise RuntimeError(f"{additions} of {sum(resnet50.BLOCKS)} additions are in FRN nodes")
     image = small.get("image", 224)
     shape = (batch, 3, image, image)
     x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
@@ -136,6 +139,7 @@ def network_row(
         "prefer_nhwc": nhwc,
         "cuda_graph": graph,
         "difference": difference,
+        "operators": {name: s.operators for name, s in {**sessions, "relu": relu}.items()},
         "ms": times,
         "speedup": medians["primitives"] / medians["plugin"],
         "over_relu": medians["plugin"] / medians["relu"],

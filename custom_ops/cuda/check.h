@@ -52,9 +52,9 @@ inline std::string Cure(cudaError_t error) {
              "(frn_onnx.build_info()[\"cuda\"]). Build it on this machine, with "
              "FRN_ONNX_CMAKE_ARGS=-DFRN_ONNX_CUDA_ARCHITECTURES=native.";
     case cudaErrorInsufficientDriver:
-      return " The driver is older than the CUDA that this library was built with "
-             "(frn_onnx.build_info()[\"cuda\"]). Update it, or build the library with a CUDA "
-             "toolkit that the driver knows.";
+      return " There is no NVIDIA driver here, or it is older than the CUDA that this library was "
+             "built with (frn_onnx.build_info()[\"cuda\"]). Install or update it, or build the "
+             "library with a CUDA toolkit that the driver knows.";
     default:
       return "";
   }

@@ -77,6 +77,8 @@ def test_measurements_are_there(dry_run):
         for row in stages["resnet50"]["result"]["rows"]
     }
     assert len(settings) == 8
+    for row in stages["resnet50"]["result"]["rows"]:
+        assert row["operators"]["plugin"]["ResidualFilterResponseNormalization"] == 16
 
 
 def test_constants_are_found_again(modules, tmp_path):
