@@ -104,6 +104,17 @@ def test_constants_are_found_again(modules, tmp_path):
     assert closer < 0.3 * distance
 
 
+@pytest.mark.usefixtures("modules")
+def test_the_published_prediction_is_that_of_the_measurements():
+    predict = importlib.import_module("predict")
+    norms = predict.norms()
+    assert [sum(kind == k for k, *_ in norms) for kind in ("relu", "addition", "nothing")] == [
+        *(33, 16, 4)
+    ]
+    folders = [GPU.parent / "results" / "gpu" / gpu for gpu in ("h200", "h100")]
+    assert predict.predict(folders) in (GPU / "README.md").read_text()
+
+
 def test_a_sweep_is_read_for_a_fit(modules, dry_run, tmp_path):
     """All that was measured is what today's planner would choose from."""
     fit = importlib.import_module("fit")
