@@ -59,9 +59,15 @@ if [ -n "${FRN_GPU_DRY_RUN:-}" ]; then
   set -- --dry-run "$@"
   export FRN_ONNX_CUDA=${FRN_ONNX_CUDA:-off}
 fi
-architecture=$("$python" -c "import json; print(json.load(open('$work/kit.json'))['architecture'])")
-(cd "$root" && FRN_ONNX_CUDA=${FRN_ONNX_CUDA:-on} \
-  FRN_ONNX_CMAKE_ARGS="-DFRN_ONNX_CUDA_ARCHITECTURES=$architecture" \
-  "${pip[@]}" "$package" --no-build-isolation --upgrade . >"$out/build.log" 2>&1) || { tail -40 "$out/build.log"; exit 1; }
+# Once, and again where the sources were changed since.
+built=$package/.built-cuda-${FRN_ONNX_CUDA:-on}
+cd "$root"
+if [ ! -f "$built" ] || [ -n "$(find custom_ops frn_onnx setup.py -newer "$built" -print -quit)" ]; then
+  architecture=$("$python" -c "import json; print(json.load(open('$work/kit.json'))['architecture'])")
+  FRN_ONNX_CUDA=${FRN_ONNX_CUDA:-on} \
+    FRN_ONNX_CMAKE_ARGS="-DFRN_ONNX_CUDA_ARCHITECTURES=$architecture" \
+    "${pip[@]}" "$package" --no-build-isolation --upgrade . >"$out/build.log" 2>&1 || { tail -40 "$out/build.log"; exit 1; }
+  rm -f "$package"/.built-cuda-*; touch "$built"
+fi
 cd "$work"
 exec "$python" "$root/benchmarks/gpu/run.py" --call "$call" --out "$out" --build "$work/build" "$@"

@@ -35,6 +35,7 @@ _PROVIDER = "onnxruntime/capi/libonnxruntime_providers_cuda.so"
 _LEFT_OUT = ("libonnxruntime.so.", "libonnxruntime_providers_tensorrt.so")
 _PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 24, 17, 12, 5)]
 _PLATFORMS += ["manylinux2014_x86_64", "manylinux1_x86_64"]
+_WHEEL_SOURCES = ("custom_ops", ":!custom_ops/tests", "frn_onnx", "models", "setup.py")
 # For machines that lack them; call.sh installs what cannot be imported.
 _WHEELS = [
     *("numpy", "ml_dtypes", "onnx", "onnx-ir", "sympy", "mpmath", "typing_extensions", "protobuf"),
@@ -68,12 +69,20 @@ def pack_onnxruntime(wheel: Path, architecture: int, path: Path) -> None:
 
 def add_wheel(python: str, folder: Path) -> None:
     """The newest of the package's own wheels with CUDA kernels for that Python in dist/."""
-    found = list((ROOT / "dist").glob(f"frn_onnx-*+cu*-cp{python.replace('.', '')}-*_x86_64.whl"))
-    if not found:
-        print(f"no wheel with CUDA for Python {python} in dist/: the stage `wheel` will fail")
+    found = (ROOT / "dist").glob(f"frn_onnx-*+cu*-cp{python.replace('.', '')}-*_x86_64.whl")
+    wheel = max(found, key=lambda path: path.stat().st_mtime, default=None)
+    if wheel is None or wheel.stat().st_mtime < _changed():
+        missing = "no wheel" if wheel is None else "no wheel of this commit"
+        print(f"{missing} with CUDA for Python {python} in dist/: the stage `wheel` will fail")
         return
     folder.mkdir()
-    shutil.copy(max(found, key=lambda path: path.stat().st_mtime), folder)
+    shutil.copy(wheel, folder)
+
+
+def _changed() -> int:
+    """When what a wheel is made of was committed last, in seconds since the epoch."""
+    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct", "HEAD", "--", *_WHEEL_SOURCES]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def make_models(folder: Path) -> None:

@@ -208,6 +208,26 @@ def test_a_trimmed_library_keeps_one_architecture(tmp_path, modules):
         trim.trim(library, 80)
 
 
+def test_a_kit_takes_no_old_wheel(tmp_path, modules, monkeypatch, capsys):
+    kit = importlib.import_module("kit")
+    dist, taken = tmp_path / "dist", tmp_path / "taken"
+    dist.mkdir()
+    monkeypatch.setattr(kit, "ROOT", tmp_path)
+    monkeypatch.setattr(kit, "_changed", lambda: 1000)
+    for name in ("0.1.0", "0.1.0+cu13"):
+        (dist / f"frn_onnx-{name}-cp312-cp312-manylinux_2_28_x86_64.whl").touch()
+    cuda = dist / "frn_onnx-0.1.0+cu13-cp312-cp312-manylinux_2_28_x86_64.whl"
+    kit.add_wheel("3.13", taken)
+    assert "no wheel with CUDA for Python 3.13" in capsys.readouterr().out
+    os.utime(cuda, (999, 999))
+    kit.add_wheel("3.12", taken)
+    assert "no wheel of this commit with CUDA" in capsys.readouterr().out
+    assert not taken.exists()
+    os.utime(cuda, (1000, 1000))
+    kit.add_wheel("3.12", taken)
+    assert [path.name for path in taken.iterdir()] == [cuda.name]
+
+
 def fat_library(containers: list[dict[int, bytes]]) -> bytes:
     """An ELF file with a section of fat binaries, laid out as nvcc lays them out."""
     body = b""
