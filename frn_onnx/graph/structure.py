@@ -18,7 +18,7 @@ from onnx import AttributeProto, GraphProto
 from frn_onnx import op
 from frn_onnx.graph.protos import subgraph_protos
 
-_LATEST = 2**31 - 1  # version of an opset that ONNX can be asked for
+_INT_MAX = 2**31 - 1  # up to which ONNX counts versions of opsets, and inputs
 _MOST_INLINED = 1 << 20  # nodes; twenty functions, each of two calls of the one before, are more
 # Several of them may be in one byte; no rewrite reads them.
 _PACKED = ("UINT4", "INT4", "FLOAT4E2M1", "UINT2", "INT2", "FLOAT6E2M3", "FLOAT6E3M2")
@@ -30,7 +30,7 @@ _ELEMENT_TYPES = {kind.value for kind in ir.DataType} - {ir.DataType.UNDEFINED.v
 def problem(model: onnx.ModelProto) -> str | None:
     """What is wrong with the model's graphs, or None. Takes time linear in the nodes."""
     for entry in (*model.opset_import, *(e for f in model.functions for e in f.opset_import)):
-        if not 0 <= entry.version <= _LATEST:
+        if not 0 <= entry.version <= _INT_MAX:
             return f"it imports version {entry.version} of the opset {entry.domain!r}"
     found = _graph_problem(model.graph, frozenset(), _versions(model.opset_import))
     for function in model.functions:
@@ -157,7 +157,7 @@ def _twice(names: Iterable[str]) -> str | None:
 def _node_problem(node: onnx.NodeProto, versions: Mapping[str, int]) -> str | None:
     """What a node lacks that its op cannot be without: inputs, outputs, attributes of its types.
 
-    What it has beyond that is not asked: exporters write inputs that only a later opset has.
+    Exporters write inputs and attributes that only a later opset has, which is not asked about.
     """
     for attribute in node.attribute:
         if attribute.type == AttributeProto.UNDEFINED:
@@ -181,6 +181,11 @@ def _node_problem(node: onnx.NodeProto, versions: Mapping[str, int]) -> str | No
     ):
         if len(names) < least:
             return f"has {len(names)} {what}, expected {least} or more"
+    if len(node.input) > schema.most:
+        return f"has {len(node.input)} inputs, expected {schema.most} at most"
+    for index in schema.single:
+        if not node.input[index]:
+            return f"has no name where its input {index} belongs, which it cannot be without"
     for attribute in node.attribute:
         expected = schema.types.get(attribute.name)
         if expected is not None and attribute.type != expected:
@@ -213,10 +218,17 @@ def _tensor_problem(tensor: onnx.TensorProto) -> str | None:
 
 
 class _Schema(NamedTuple):
-    """What an op takes: how many inputs and outputs at least, attributes of which types."""
+    """What an op takes: how many inputs and outputs at least, attributes of which types.
+
+    Attributes:
+        most: the number of inputs that it can have in any opset.
+        single: the places of those that it cannot be without.
+    """
 
     inputs: int
     outputs: int
+    most: int
+    single: Sequence[int]
     types: Mapping[str, int]
     required: Sequence[str]
 
@@ -228,7 +240,7 @@ def _schema(op_type: str, domain: str, version: int) -> _Schema | None:
     Of FRN the types alone: what more is wrong with a node is told with its place in the model.
     """
     if domain == op.DOMAIN and op_type in op.SIGNATURES:
-        return _Schema(0, 1, op.ATTRIBUTES, ())
+        return _Schema(0, 1, _INT_MAX, (), op.ATTRIBUTES, ())
     try:
         found = onnx.defs.get_schema(op_type, version, domain)
     except onnx.defs.SchemaError:
@@ -239,7 +251,14 @@ def _schema(op_type: str, domain: str, version: int) -> _Schema | None:
         for name, known in attributes.items()
     }
     required = [name for name, known in attributes.items() if known.required]
-    return _Schema(found.min_input, found.min_output, types, required)
+    single = [
+        index
+        for index, taken in enumerate(found.inputs)
+        if taken.option == onnx.defs.OpSchema.FormalParameterOption.Single
+    ]
+    most = onnx.defs.get_schema(op_type, domain=domain).max_input
+    most = max(most, found.max_input)
+    return _Schema(found.min_input, found.min_output, most, single, types, required)
 
 
 def _needs(node: onnx.NodeProto) -> set[str]:

@@ -263,6 +263,8 @@ def test_invalid_graphs(nodes, message):
     ("node", "message"),
     [
         ("y = Mul (x)", r"node 'n' \(Mul\) in 'g' has 1 inputs, expected 2 or more"),
+        ("y = Mul (x, x, x)", "has 3 inputs, expected 2 at most"),
+        ('y = Mul ("", x)', "has no name where its input 0 belongs"),
         ("y = ReduceMean <axes = 1> (x)", "has 'axes' of type INT, expected INTS"),
         ("y = Cast (x)", "lacks its attribute 'to'"),
         ("y = Constant ()", "has 0 attributes, expected one"),
