@@ -15,12 +15,15 @@ int64_t PixelsForWholeVectors(int64_t narrow_columns, int64_t channels) {
   return lanes / std::gcd(lanes, channels);
 }
 
-// How many of `pixels` pixels make one row.
+// How many of `pixels` pixels make one row: as many as fill a few vectors, and more where that still
+// leaves kFoldedRows rows, as every column costs something by itself.
 int64_t PixelsPerRow(int64_t narrow_columns, int64_t channels, int64_t pixels) {
   const int64_t most = MostPixelsPerRow(narrow_columns, channels);
-  if (most <= pixels) return most;
   const int64_t step = PixelsForWholeVectors(narrow_columns, channels);
-  return pixels >= step ? pixels / step * step : pixels;
+  const int64_t least = std::min(std::max(step, narrow_columns / channels), pixels);
+  const int64_t wanted = std::max(least, pixels / kFoldedRows);
+  if (most <= wanted) return most;
+  return wanted >= step ? wanted / step * step : wanted;
 }
 
 // A sample cut into rows of `columns` columns, which are one pixel or several folded into one. What
@@ -66,12 +69,16 @@ struct Rows {
   // Where rows are folded, `width` columns are of several pixels. Adds up what belongs to a
   // channel, and repeats it for each of them.
   void AddUp(int64_t width, double* sums) const {
-    for (int64_t i = ChannelsOf(width); i < width; i += ChannelsOf(width)) {
-      for (int64_t c = 0; c < ChannelsOf(width); ++c) sums[c] += sums[i + c];
+    const int64_t channels = ChannelsOf(width);
+    for (int64_t pixels = width / channels; pixels > 1; pixels = CeilDiv(pixels, 2)) {
+      const double* const half = sums + CeilDiv(pixels, 2) * channels;
+      for (int64_t i = 0; i < pixels / 2 * channels; ++i) sums[i] += half[i];
     }
   }
   void Repeat(int64_t width, A* values) const {
-    for (int64_t i = ChannelsOf(width); i < width; ++i) values[i] = values[i - ChannelsOf(width)];
+    for (int64_t done = ChannelsOf(width); done < width; done *= 2) {
+      std::copy_n(values, std::min(done, width - done), values + done);
+    }
   }
 
   int64_t ChannelsOf(int64_t width) const { return fold == 1 ? width : call.shape.channels; }

@@ -31,6 +31,7 @@ inline constexpr int64_t kChunkBytes = 16 << 10;  // normalised at once, the las
 inline constexpr int64_t kStripBytes = 512;       // a strip's narrowest row
 inline constexpr int64_t kFewestStrips = 4;       // of one sample, where that may be cut
 inline constexpr int64_t kFoldedColumns = 256;    // about how wide folded rows get
+inline constexpr int64_t kFoldedRows = 16;        // left, where rows are wider than they must be
 
 }  // namespace frn
 
