@@ -15,8 +15,8 @@ int64_t PixelsForWholeVectors(int64_t narrow_columns, int64_t channels) {
   return lanes / std::gcd(lanes, channels);
 }
 
-// How many of `pixels` pixels make one row: as many as fill a few vectors, and more where that still
-// leaves kFoldedRows rows, as every column costs something by itself.
+// How many of `pixels` pixels make one row: as many as fill a few vectors, and more where that
+// still leaves kFoldedRows rows, as every column costs something by itself.
 int64_t PixelsPerRow(int64_t narrow_columns, int64_t channels, int64_t pixels) {
   const int64_t most = MostPixelsPerRow(narrow_columns, channels);
   const int64_t step = PixelsForWholeVectors(narrow_columns, channels);

@@ -1,22 +1,81 @@
 // FRN of planes of a few elements, of which rows are adjacent: all of it, vector by vector of
 // columns. Included by kernels_inl.h alone, which says how.
 
-// kLanes columns of samples, or fewer. x and y are of T, or widened.
-template <class V, class T, bool kPart>
+// How a vector of columns is read and written: all kLanes of them;
+template <class V>
+struct AllColumns {
+  using Reg = typename V::Reg;
+
+  template <class X>
+  Reg Load(const X* x) const {
+    return V::Load(x);
+  }
+  template <class From>
+  typename From::Values LoadFrom(From from) const {
+    return from.With(V::Load(from.x));
+  }
+  template <class Y>
+  void Store(Y* y, Reg r) const {
+    V::Store(y, r);
+  }
+};
+
+// the first n alone;
+template <class V>
+struct FirstColumns {
+  using Reg = typename V::Reg;
+
+  int n;
+
+  template <class X>
+  Reg Load(const X* x) const {
+    return V::LoadPart(x, n);
+  }
+  template <class From>
+  typename From::Values LoadFrom(From from) const {
+    return LoadPartFrom<V>(from, n);
+  }
+  template <class Y>
+  void Store(Y* y, Reg r) const {
+    V::StorePart(y, r, n);
+  }
+};
+
+// the first n, where there are kLanes: the others are stored as they were. Many CPUs take several
+// times as long for less than a vector.
+template <class V>
+struct FirstColumnsOfMore : AllColumns<V> {
+  using Reg = typename V::Reg;
+
+  Reg lane, n;
+
+  explicit FirstColumnsOfMore(int columns) : n(V::Set(columns)) {
+    typename V::Elem lanes[V::kLanes];
+    for (int i = 0; i < V::kLanes; ++i) lanes[i] = i;
+    lane = V::Load(lanes);
+  }
+  template <class Y>
+  void Store(Y* y, Reg r) const {
+    V::Store(y, V::Less(lane, n, r, V::Load(y)));
+  }
+};
+
+// A vector of columns of samples. x and y are of T, or widened.
+template <class V, class T, class C>
 struct FewRows {
   using Reg = typename V::Reg;
   using Elem = typename V::Elem;
 
   int64_t rows, stride;
-  int part;  // columns
+  C columns;
   Reg inverse, gamma, beta, tau, epsilon;
 
   // No aggregate: compilers clear one before they set it, which takes as long as a small sample.
-  FewRows(int64_t rows, int64_t stride, int part, Reg inverse, Reg gamma, Reg beta, Reg tau,
+  FewRows(int64_t rows, int64_t stride, C columns, Reg inverse, Reg gamma, Reg beta, Reg tau,
           Reg epsilon)
       : rows(rows),
         stride(stride),
-        part(part),
+        columns(columns),
         inverse(inverse),
         gamma(gamma),
         beta(beta),
@@ -24,16 +83,10 @@ struct FewRows {
         epsilon(epsilon) {}
 
   template <class X>
-  Reg Load(const X* x) const {
-    if constexpr (kPart) return V::LoadPart(x, part);
-    return V::Load(x);
-  }
-
-  template <class X>
   Reg Mean(const X* x, Reg factor) const {
     auto a = V::Zero(), b = V::Zero(), c = V::Zero(), d = V::Zero();
     const auto next = [&](Reg* sum) {
-      const auto v = V::Mul(Load(x), factor);
+      const auto v = V::Mul(columns.Load(x), factor);
       *sum = V::Fma(v, v, *sum);
       x += stride;
     };
@@ -50,16 +103,23 @@ struct FewRows {
     return V::Mul(V::Add(V::Add(a, b), V::Add(c, d)), inverse);
   }
 
+  // Several rows are loaded before the first of them is stored: in place, a load that a store
+  // before it might reach into waits for that.
+  template <int kRows, class Map, class From, class Y>
+  void ApplyTo(const Map& map, From* from, Y** y) const {
+    typename From::Values v[kRows];
+    for (int r = 0; r < kRows; ++r) v[r] = columns.LoadFrom(*from + r * stride);
+    for (int r = 0; r < kRows; ++r) columns.Store(*y + r * stride, map(v[r]));
+    *from = *from + kRows * stride;
+    *y += kRows * stride;
+  }
+
   template <class In, class From, class Y>
   void Apply(In in, Reg scale, From from, Y* y) const {
     const Affine<V, In> map = {in, scale, beta, tau};
-    for (int64_t r = 0; r < rows; ++r, from = from + stride, y += stride) {
-      if constexpr (kPart) {
-        V::StorePart(y, map(LoadPartFrom<V>(from, part)), part);
-      } else {
-        V::Store(y, map(LoadFrom<V>(from)));
-      }
-    }
+    int64_t r = rows;
+    for (; r >= 4; r -= 4) ApplyTo<4>(map, &from, &y);
+    for (; r > 0; --r) ApplyTo<1>(map, &from, &y);
   }
 
   // One sample whose scale is not to be relied on, or is not expected to be. guess: the factor to
@@ -204,6 +264,14 @@ XAndResidual<V, Elem> LoadTiles(XAndResidual<V, T> from, int64_t size, Elem* roo
   return {room, residual};
 }
 
+// Vectors of 16 lanes come with masks: more than half of one is faster by itself, but not in place,
+// where loads wait for stores.
+template <class V>
+bool AreTilesFaster(bool in_place, int64_t cols) {
+  if (V::kLanes == 16 && !in_place) return cols * 2 <= V::kLanes;
+  return cols < V::kLanes;
+}
+
 // As many times kLanes samples as there are: how many that is.
 template <class V, class From, class T>
 int64_t ApplyByTiles(From from, T* y, int64_t samples, int64_t rows, int64_t cols,
@@ -218,8 +286,8 @@ int64_t ApplyByTiles(From from, T* y, int64_t samples, int64_t rows, int64_t col
   for (; n + kW <= samples; n += kW, from = from + kW * size, y += kW * size) {
     const auto tiles = LoadTiles(from, size, room);
     for (int64_t c = 0; c < cols; ++c) {
-      const FewRows<V, T, false> few(rows, cols * kW, 0, inverse, V::Set(gamma[c]), V::Set(beta[c]),
-                                     V::Set(tau[c]), V::Set(epsilon[c]));
+      const FewRows<V, T, AllColumns<V>> few(rows, cols * kW, {}, inverse, V::Set(gamma[c]),
+                                             V::Set(beta[c]), V::Set(tau[c]), V::Set(epsilon[c]));
       guess = few.Samples(tiles + c * kW, room + c * kW, 1, guess);
     }
     StoreTile<V>(room, size, y);
@@ -237,7 +305,7 @@ void ApplyFewRows(const T* x, const T* residual, T* y, int64_t samples, int64_t 
   WithOperands<V>(x, residual, [&](auto from) {
     if constexpr (sizeof(Elem) == sizeof(float)) {
       const int64_t size = rows * cols;
-      if (cols < kW && size <= kTileSize) {
+      if (size <= kTileSize && AreTilesFaster<V>(x == y || residual == y, cols)) {
         const int64_t done =
             ApplyByTiles<V>(from, y, samples, rows, cols, inverse, gamma, beta, tau, epsilon);
         from = from + done * size;
@@ -247,15 +315,25 @@ void ApplyFewRows(const T* x, const T* residual, T* y, int64_t samples, int64_t 
     }
     int64_t c = 0;
     for (; c + kW <= cols; c += kW) {
-      const FewRows<V, T, false> few(rows, cols, 0, inverse, V::Load(gamma + c), V::Load(beta + c),
-                                     V::Load(tau + c), V::Load(epsilon + c));
+      const FewRows<V, T, AllColumns<V>> few(rows, cols, {}, inverse, V::Load(gamma + c),
+                                             V::Load(beta + c), V::Load(tau + c),
+                                             V::Load(epsilon + c));
       few.Samples(from + c, y + c, samples, 1);
     }
     if (c == cols) return;
     const int rest = static_cast<int>(cols - c);
-    const FewRows<V, T, true> few(rows, cols, rest, inverse, V::LoadPart(gamma + c, rest),
-                                  V::LoadPart(beta + c, rest), V::LoadPart(tau + c, rest),
-                                  FillUp<V>(epsilon + c, rest));
-    few.Samples(from + c, y + c, samples, 1);
+    const auto apply = [&](auto columns, auto from, T* y, int64_t samples, Elem guess) {
+      const FewRows<V, T, decltype(columns)> few(
+          rows, cols, columns, inverse, V::LoadPart(gamma + c, rest), V::LoadPart(beta + c, rest),
+          V::LoadPart(tau + c, rest), FillUp<V>(epsilon + c, rest));
+      return few.Samples(from, y, samples, guess);
+    };
+    // Behind the last columns of a sample those of the next begin. Where a vector would reach into
+    // its own next row's, loads would wait for the stores before them.
+    const int64_t size = rows * cols, first = cols > kW ? samples - 1 : 0;
+    const auto guess =
+        apply(FirstColumnsOfMore<V>(rest), from + c, y + c, first, static_cast<Elem>(1));
+    apply(FirstColumns<V>{rest}, from + (first * size + c), y + first * size + c, samples - first,
+          guess);
   });
 }
