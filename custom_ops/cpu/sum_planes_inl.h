@@ -62,13 +62,17 @@ typename V::Reg SquaresOfBlock(In in, const T* x, int64_t n) {
 template <class V, class Ins, class T>
 void SumShortPlanes(Ins ins, const T* x, int64_t planes, int64_t n, double* sums) {
   constexpr int kW = V::kLanes;
+  constexpr int kBeside = kW < 4 ? kW : 4;  // of more planes, memory's prefetchers lose the thread
   typename V::Reg spread[kW];
   typename V::Sum total;
   for (; planes >= kW; planes -= kW, x += kW * n, sums += kW, ins = ins.From(kW)) {
-    if ((planes - kW + 1) * n >= kW) {
-      SquaresOfPlanes<V, kW, true>(ins, x, n, spread);
-    } else {
-      SquaresOfPlanes<V, kW, false>(ins, x, n, spread);
+    const bool room = (planes - kW + 1) * n >= kW;
+    for (int p = 0; p < kW; p += kBeside) {
+      if (room) {
+        SquaresOfPlanes<V, kBeside, true>(ins.From(p), x + p * n, n, spread + p);
+      } else {
+        SquaresOfPlanes<V, kBeside, false>(ins.From(p), x + p * n, n, spread + p);
+      }
     }
     total.Clear();
     total.Add(V::Totals(spread));
