@@ -11,8 +11,8 @@ struct AllColumns {
     return V::Load(x);
   }
   template <class From>
-  typename From::Values LoadFrom(From from) const {
-    return from.With(V::Load(from.x));
+  typename From::Values Values(From from) const {
+    return LoadFrom<V>(from);
   }
   template <class Y>
   void Store(Y* y, Reg r) const {
@@ -32,7 +32,7 @@ struct FirstColumns {
     return V::LoadPart(x, n);
   }
   template <class From>
-  typename From::Values LoadFrom(From from) const {
+  typename From::Values Values(From from) const {
     return LoadPartFrom<V>(from, n);
   }
   template <class Y>
@@ -108,7 +108,7 @@ struct FewRows {
   template <int kRows, class Map, class From, class Y>
   void ApplyTo(const Map& map, From* from, Y** y) const {
     typename From::Values v[kRows];
-    for (int r = 0; r < kRows; ++r) v[r] = columns.LoadFrom(*from + r * stride);
+    for (int r = 0; r < kRows; ++r) v[r] = columns.Values(*from + r * stride);
     for (int r = 0; r < kRows; ++r) columns.Store(*y + r * stride, map(v[r]));
     *from = *from + kRows * stride;
     *y += kRows * stride;
