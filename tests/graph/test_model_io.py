@@ -328,6 +328,17 @@ def test_unsorted_nodes_are_put_in_order():
     assert [node.op_type for node in model_io.load(model).graph] == ["Neg", "Relu"]
 
 
+def model_and_tensor(where):
+    """A model of an initializer and a Constant, and the tensor that one of them holds."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17]> g (float[3] x) => (float[3] y) '
+        "<float[3] w = {1, 2, 3}> { c = Constant <value = float[3] {1, 2, 3}> () "
+        "s = Add (x, w) y = Add (s, c) }"
+    )
+    graph = model.graph
+    return model, graph.initializer[0] if where == "initializer" else graph.node[0].attribute[0].t
+
+
 class TestIr:
     """Into the representation that fuse works on."""
 
@@ -378,13 +389,8 @@ class TestIr:
     @pytest.mark.parametrize("work", [fuse, inspect, convert])
     @pytest.mark.parametrize("where", ["initializer", "attribute"])
     def test_types_that_there_are_not(self, where, work, kind):
-        model = onnx.parser.parse_model(
-            '<ir_version: 8, opset_import: ["": 17]> g (float[3] x) => (float[3] y) '
-            "<float[3] w = {1, 2, 3}> { c = Constant <value = float[3] {1, 2, 3}> () "
-            "s = Add (x, w) y = Add (s, c) }"
-        )
-        constant = model.graph.node[0].attribute[0].t
-        (constant if where == "attribute" else model.graph.initializer[0]).data_type = kind
+        model, tensor = model_and_tensor(where)
+        tensor.data_type = kind
         with pytest.raises(ModelError, match=f"element type {kind}, which ONNX does not have"):
             work(model)
 
@@ -402,13 +408,7 @@ class TestIr:
     )
     @pytest.mark.parametrize("where", ["initializer", "attribute"])
     def test_tensors_that_are_not_what_they_say(self, where, change, message):
-        model = onnx.parser.parse_model(
-            '<ir_version: 8, opset_import: ["": 17]> g (float[3] x) => (float[3] y) '
-            "<float[3] w = {1, 2, 3}> { c = Constant <value = float[3] {1, 2, 3}> () "
-            "s = Add (x, w) y = Add (s, c) }"
-        )
-        graph = model.graph
-        tensor = graph.initializer[0] if where == "initializer" else graph.node[0].attribute[0].t
+        model, tensor = model_and_tensor(where)
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
         fuse(model)
         change(tensor)
