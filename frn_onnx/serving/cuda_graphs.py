@@ -102,9 +102,8 @@ class CudaGraphs:
     ) -> dict[str, np.ndarray]:
         shapes = tuple((name, feeds[name].shape) for name in sorted(feeds))
         if shapes not in self._graphs:
-            is_empty = any(
-                array.size == 0 for array in feeds.values()
-            )  # and launches next to nothing
+            # An empty run launches next to nothing.
+            is_empty = any(array.size == 0 for array in feeds.values())
             if is_empty or len(self._graphs) == _MOST_GRAPHS:
                 options.add_run_config_entry(_KEY, str(_NO_GRAPH))
                 arrays = self._session.run(list(outputs), dict(feeds), options)

@@ -11,6 +11,7 @@ import numpy as np
 
 from frn_onnx.errors import DependencyError, ModelError, PluginError
 from frn_onnx.serving import datatypes
+from frn_onnx.serving.memory import MIB
 from frn_onnx.serving.options import ModelOptions, check_name
 from frn_onnx.serving.signature import Signature, TensorSpec
 
@@ -175,7 +176,7 @@ def _session(wanted: ModelOptions) -> Any:
         cuda_options["enable_cuda_graph"] = "1"
     if wanted.gpu_mem_limit_mb is not None:
         # The arena takes what it is asked for and no power of two, which would soon be over it.
-        cuda_options["gpu_mem_limit"] = str(wanted.gpu_mem_limit_mb * 2**20)
+        cuda_options["gpu_mem_limit"] = str(wanted.gpu_mem_limit_mb * MIB)
         cuda_options["arena_extend_strategy"] = "kSameAsRequested"
     uses_cuda = has_cuda and device != "cpu"
     providers: list[Any] = [(_CUDA, cuda_options), _CPU] if uses_cuda else [_CPU]

@@ -10,6 +10,7 @@ from typing import Any
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import model_io
+from frn_onnx.serving.memory import MIB
 from frn_onnx.serving.options import Limits, ModelOptions, check_name
 from frn_onnx.whole import at_least
 
@@ -112,7 +113,7 @@ def render(
         ArgumentError: two models of one name, a number that means nothing, or CUDA without a GPU.
         ModelError: a file is not there.
     """
-    Limits(body_bytes=max_body_mb * 2**20)
+    Limits(body_bytes=max_body_mb * MIB)
     if not 1 <= port <= 65535:
         raise ArgumentError(f"port must be within 1..65535, received {port}")
     text = _HEAD.format(host=_yaml(host), port=port, front=FRONT_DEPLOYMENT)

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from frn_onnx.errors import ArgumentError
 from frn_onnx.serving.app import build_app
 from frn_onnx.serving.errors import NotFoundError, UnsupportedError, show
+from frn_onnx.serving.memory import MIB
 from frn_onnx.serving.metrics import FIGURES, METHODS, Metrics
 from frn_onnx.serving.model import VERSION
 from frn_onnx.serving.options import Limits, ModelOptions, check_name
@@ -145,7 +146,7 @@ def model(args: dict[str, Any]) -> serve.Application:
     """
     args = dict(args)
     body_mb = args.pop("max_body_mb", None)
-    limits = Limits() if body_mb is None else Limits(body_bytes=int(body_mb * 2**20))
+    limits = Limits() if body_mb is None else Limits(body_bytes=int(body_mb * MIB))
     try:
         options = ModelOptions(**args)
     except TypeError as error:

@@ -13,7 +13,7 @@ from frn_onnx.serving.aside import Aside
 from frn_onnx.serving.batcher import Batcher, Result, Run
 from frn_onnx.serving.errors import ModelUnavailableError, NotFoundError, show
 from frn_onnx.serving.json_numbers import SMALL_BYTES
-from frn_onnx.serving.memory import Take
+from frn_onnx.serving.memory import MIB, Take
 from frn_onnx.serving.metrics import Metrics
 from frn_onnx.serving.model import VERSION, Model
 from frn_onnx.serving.options import ModelOptions
@@ -62,7 +62,7 @@ class ServedModel:
         self._metrics = metrics
         self._statistics = Statistics()
         self.model = Model(options)
-        max_batch_bytes = options.max_batch_mb * 2**20
+        max_batch_bytes = options.max_batch_mb * MIB
         probed = probe(self.model, options.max_batch, max_batch_bytes, PATIENCE_SECONDS)
         self.signature = self.model.signature
         self.max_batch = min(options.max_batch, probed.rows)
