@@ -12,10 +12,8 @@ import asyncio
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from queue import SimpleQueue
 
 import numpy as np
@@ -23,6 +21,7 @@ import numpy as np
 from frn_onnx.serving.errors import ModelRunError, QueueFullError, RunTimeoutError, WaitError
 from frn_onnx.serving.health import Health
 from frn_onnx.serving.pace import Pace
+from frn_onnx.serving.waiting import Job, Waiting
 
 # A run that does not end when it is told to is left; the thread ends with the process.
 _CLOSE_SECONDS = 1
@@ -30,6 +29,10 @@ _CLOSE_SECONDS = 1
 _LOOK_SECONDS = 0.1
 # A batch of no more requests that failed is run again one by one: halves would take as many runs.
 _FEW = 4
+# A run is long that takes more than this part of the longest wait. Such a one has no more samples
+# than it takes for one of them to cost no more than so many times what it costs at best.
+_LONG = 0.25
+_WORTH = 1.5
 # An answer should come within this part of the longest wait; the rest is for estimates that are
 # wrong, and for the way to the client.
 _PROMISE = 0.75
@@ -55,38 +58,8 @@ class Result:
     run_ms: float
 
 
-@dataclass(eq=False)
-class _Job:
-    feeds: Mapping[str, np.ndarray]
-    outputs: Sequence[str]
-    future: asyncio.Future
-    queued: float = field(default_factory=time.perf_counter)
-    expiry: asyncio.TimerHandle | None = None
-    group: object = None  # it was in a batch that failed, and runs with these only
-
-    @cached_property
-    def samples(self) -> int:
-        """Rows along axis 0 that all inputs share; 0 where they share none."""
-        rows = {array.shape[0] if array.ndim else 0 for array in self.feeds.values()}
-        return rows.pop() if len(rows) == 1 else 0
-
-    @property
-    def key(self) -> tuple:
-        """Jobs of equal keys can be stacked."""
-        return (id(self.group), *self._shapes) if self.samples else (id(self),)
-
-    @cached_property
-    def _shapes(self) -> tuple:
-        return tuple((name, self.feeds[name].shape[1:]) for name in sorted(self.feeds))
-
-    @cached_property
-    def nbytes(self) -> int:
-        """Of all inputs."""
-        return sum(array.nbytes for array in self.feeds.values())
-
-
 # A job, and what its client gets.
-_Answer = tuple[_Job, Result | ModelRunError]
+_Answer = tuple[Job, Result | ModelRunError]
 
 
 class Batcher:
@@ -131,14 +104,15 @@ class Batcher:
         self._sample: tuple[Mapping[str, np.ndarray], Sequence[str]] | None = None
         self.pace = Pace()
         self.health = Health(self._check_sample)
-        self._queue: deque[_Job] = deque()
+        self._queue = Waiting()
+        self._most = max_batch
         self._running = False
-        self._current: list[_Job] = []
+        self._current: list[Job] = []
         self._began = 0.0
         self._watchdog: asyncio.TimerHandle | None = None
         # What to run, and the event loop that waits for it; None ends the thread. An executor
         # and a task would do the same with two more turns of the loop for every request.
-        self._batches: SimpleQueue[tuple[list[_Job], asyncio.AbstractEventLoop] | None]
+        self._batches: SimpleQueue[tuple[list[Job], asyncio.AbstractEventLoop] | None]
         self._batches = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="frn-onnx-run", daemon=True)
         self._thread.start()
@@ -183,10 +157,10 @@ class Batcher:
             RunTimeoutError: the run does not end.
         """
         self.check_room()
-        job = _Job(feeds, outputs, asyncio.get_running_loop().create_future())
+        job = Job(feeds, outputs, asyncio.get_running_loop().create_future())
         if self._max_wait < math.inf:
             job.expiry = job.future.get_loop().call_later(self._max_wait, self._expire, job)
-        self._queue.append(job)
+        self._queue.add(job)
         return await self._answer_of(job)
 
     def set_sample(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> None:
@@ -199,11 +173,12 @@ class Batcher:
             while self._running and self._current is current:
                 await asyncio.sleep(_LOOK_SECONDS)
             return
-        job = _Job(*self._sample, asyncio.get_running_loop().create_future())
-        self._queue.appendleft(job)
+        future = asyncio.get_running_loop().create_future()
+        job = Job(*self._sample, future, queued=-math.inf)  # before all others
+        self._queue.add(job)
         await self._answer_of(job)
 
-    async def _answer_of(self, job: _Job) -> Result:
+    async def _answer_of(self, job: Job) -> Result:
         if not self._running:
             self._running = True
             loop = job.future.get_loop()
@@ -222,24 +197,36 @@ class Batcher:
 
     def _expect(self) -> tuple[float, float]:
         """Seconds until a request that comes now would be run, and that its run would take."""
-        began = time.perf_counter() - self._began
-        running = sum(job.samples or 1 for job in self._current)
-        wait = max(self.pace.expect(running) - began, 0.0) if running else 0.0
-        together: dict[tuple, list[_Job]] = {}
-        for job in self._queue:
-            together.setdefault(job.key, []).append(job)
-        rest = 0
-        for jobs in together.values():
-            samples = sum(job.samples or 1 for job in jobs)
-            room = self._max_batch_bytes * samples // max(sum(job.nbytes for job in jobs), 1)
-            most = max(1, min(self._max_batch, room))
-            runs, rest = divmod(samples, most)
+        wait, rest = 0.0, 0
+        if self._current:
+            expected = self.pace.expect(sum(job.samples for job in self._current))
+            # A run that is late by so much may well take as much again.
+            wait = abs(expected - (time.perf_counter() - self._began))
+        for group in self._queue.groups():
+            room = self._max_batch_bytes * group.samples // max(group.nbytes, 1)
+            most = max(1, min(self._most, room))
+            runs, rest = divmod(group.samples, most)
             wait += runs * self.pace.expect(most)
-            if rest and len(together) > 1:
+            if rest and len(group.jobs) < len(self._queue):  # else the newcomer joins it
                 wait += self.pace.expect(rest)
         return wait, self.pace.expect(rest + 1)
 
-    def _expire(self, job: _Job) -> None:
+    def _worthwhile(self) -> int:
+        """Most samples of a run, where it would be long no more than they are worth.
+
+        Who waits for a run waits for the whole of it. A model that takes half as long for half as
+        many, as most do on a CPU, gains nothing by runs so long that clients give up.
+        """
+        sizes = [self._max_batch]
+        while sizes[-1] > 1:
+            sizes.append((sizes[-1] + 1) // 2)
+        seconds = {size: self.pace.expect(size) for size in reversed(sizes)}
+        best = min(seconds[size] / size for size in sizes)
+        worth = next(size for size in seconds if seconds[size] / size <= _WORTH * best)
+        short = [size for size in sizes if seconds[size] <= _LONG * self._max_wait]
+        return max([worth, *short])
+
+    def _expire(self, job: Job) -> None:
         """Refuses a job that has waited too long."""
         if not job.future.done():
             self._queue.remove(job)
@@ -251,16 +238,16 @@ class Batcher:
                 )
             )
 
-    def _abandon(self, job: _Job) -> None:
+    def _abandon(self, job: Job) -> None:
         """A job's client has gone: it is not run, or its run ends if nobody else waits for it."""
         if job.expiry is not None:
             job.expiry.cancel()
-        if job in self._queue:
-            self._queue.remove(job)
-        elif job in self._current and all(job.future.done() for job in self._current):
+        if self._queue.remove(job):
+            return
+        if job in self._current and all(job.future.done() for job in self._current):
             self._end(self._current)
 
-    def _end(self, jobs: list[_Job]) -> None:
+    def _end(self, jobs: list[Job]) -> None:
         """Tells a run to end until it has: the thread may be just about to begin it."""
         if self._running and self._current is jobs:
             self._stop()
@@ -268,7 +255,11 @@ class Batcher:
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hands what can run together to the thread, if there is anything."""
-        self._current = self._take()
+        self._most = self._worthwhile()
+        self._current = self._queue.take(self._most, self._max_batch_bytes)
+        for job in self._current:
+            if job.expiry is not None:
+                job.expiry.cancel()
         self._running = bool(self._current)
         if self._watchdog is not None:
             self._watchdog.cancel()
@@ -279,7 +270,7 @@ class Batcher:
                 self._watchdog = loop.call_later(self._run_timeout, self._give_up, self._current)
             self._batches.put((self._current, loop))
 
-    def _give_up(self, jobs: list[_Job]) -> None:
+    def _give_up(self, jobs: list[Job]) -> None:
         """A run does not end: tells it to, and its clients that they need not wait."""
         self._end(jobs)
         self.health.hangs()
@@ -300,14 +291,14 @@ class Batcher:
         seconds = time.perf_counter() - self._began
         result = next((answer for _, answer in answers if isinstance(answer, Result)), None)
         note = self.pace.note if result else self.pace.note_at_least
-        note(sum(job.samples or 1 for job in self._current), seconds)
+        note(sum(job.samples for job in self._current), seconds)
         failed = [job for job in self._current if not answers and not job.future.done()]
         size = 1 if len(failed) <= _FEW else (len(failed) + 1) // 2
         for start in range(0, len(failed), size):
-            half = failed[start : start + size]
-            for job in half:
-                job.group = half
-        self._queue.extendleft(reversed(failed))
+            part = object()
+            for job in failed[start : start + size]:
+                job.key = part, *job.key  # it runs with these only
+                self._queue.add(job)
         self._start(loop)
         if result:  # all are of one run
             self._observe(result.batch, result.run_ms / 1e3)
@@ -332,33 +323,7 @@ class Batcher:
             loop.call_soon_threadsafe(self._finish, self._answer(jobs), loop)
             del batch, jobs  # and the arrays they hold, until somebody asks again
 
-    def _take(self) -> list[_Job]:
-        """The job that has waited longest, and all that can run with it; perhaps none."""
-        if not self._queue:
-            return []
-        first = self._queue.popleft()
-        jobs, samples, size = [first], first.samples, first.nbytes
-        if samples and samples < self._max_batch:
-            left: deque[_Job] = deque()
-            for job in self._queue:
-                rows = job.samples
-                if (
-                    samples + rows <= self._max_batch
-                    and size + job.nbytes <= self._max_batch_bytes
-                    and job.key == first.key
-                ):
-                    jobs.append(job)
-                    samples += rows
-                    size += job.nbytes
-                else:
-                    left.append(job)
-            self._queue = left
-        for job in jobs:
-            if job.expiry is not None:
-                job.expiry.cancel()
-        return jobs
-
-    def _answer(self, jobs: list[_Job]) -> list[_Answer]:
+    def _answer(self, jobs: list[Job]) -> list[_Answer]:
         """Every job with its answer, none where they failed together."""
         if len(jobs) == 1:
             return [(jobs[0], self._answer_alone(jobs[0]))]
@@ -367,10 +332,10 @@ class Batcher:
         except Exception:
             return []
 
-    def _answer_together(self, jobs: list[_Job]) -> list[_Answer]:
+    def _answer_together(self, jobs: list[Job]) -> list[_Answer]:
         names = list(dict.fromkeys(name for job in jobs for name in job.outputs))
         feeds = {name: np.concatenate([job.feeds[name] for job in jobs]) for name in jobs[0].feeds}
-        rows = [job.samples for job in jobs]
+        rows = [job.rows for job in jobs]
         start = time.perf_counter()
         outputs = self._run(feeds, names)
         seconds = time.perf_counter() - start
@@ -387,11 +352,11 @@ class Batcher:
             answers.append((job, Result(own, sum(rows), queue_ms, seconds * 1e3)))
         return answers
 
-    def _answer_alone(self, job: _Job) -> Result | ModelRunError:
+    def _answer_alone(self, job: Job) -> Result | ModelRunError:
         start = time.perf_counter()
         try:
             outputs = self._run(job.feeds, job.outputs)
         except Exception as error:
             return ModelRunError(f"the model failed on this request: {error}")
         seconds = time.perf_counter() - start
-        return Result(outputs, job.samples or 1, (start - job.queued) * 1e3, seconds * 1e3)
+        return Result(outputs, job.samples, (start - job.queued) * 1e3, seconds * 1e3)

@@ -14,7 +14,11 @@ class Pace:
         """A run of so many samples took so long."""
         size = samples.bit_length()
         usual = self._seconds.get(size, seconds)
-        self._seconds[size] = usual + _WEIGHT * (seconds - usual)
+        usual += _WEIGHT * (seconds - usual)
+        # What is known of others may be old: no run takes longer than one of more samples.
+        for other, known in self._seconds.items():
+            self._seconds[other] = min(known, usual) if other < size else max(known, usual)
+        self._seconds[size] = usual
 
     def note_at_least(self, samples: int, seconds: float) -> None:
         """A run of so many samples did not end well, after so long."""
@@ -24,13 +28,17 @@ class Pace:
     def expect(self, samples: int) -> float:
         """Seconds that a run of so many samples will take; 0 where nothing is known.
 
-        A run larger than any known takes longer in proportion, a smaller one no longer.
+        In proportion between two known sizes and above the largest; below the smallest, no less.
         """
         size = samples.bit_length()
         if size in self._seconds or not self._seconds:
             return self._seconds.get(size, 0.0)
-        larger = [known for known in self._seconds if known > size]
-        if larger:
-            return self._seconds[min(larger)]
-        largest = max(self._seconds)
-        return self._seconds[largest] * 2.0 ** (size - largest)
+        smaller = max((known for known in self._seconds if known < size), default=None)
+        larger = min((known for known in self._seconds if known > size), default=None)
+        if smaller is None:
+            return self._seconds[larger]
+        before = self._seconds[smaller]
+        if larger is None:
+            return before * 2.0 ** (size - smaller)
+        part = (2.0**size - 2.0**smaller) / (2.0**larger - 2.0**smaller)
+        return before + part * (self._seconds[larger] - before)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from frn_onnx.serving.batcher import Batcher
-from frn_onnx.serving.errors import ModelRunError, QueueFullError
+from frn_onnx.serving.errors import ModelRunError, QueueFullError, WaitError
 
 
 class FakeModel:
@@ -204,6 +204,82 @@ def test_refusals_say_what_they_compare():
         r"would wait (\S+) s for its run, and no more than (\S+) s leaves", str(refused)
     )
     assert float(found[1]) > float(found[2])
+
+
+@pytest.mark.parametrize(
+    ("known", "sizes"),
+    [
+        ({1: 0.1, 16: 1.6}, [1] + [2] * 8),  # nothing is gained by more
+        ({1: 0.5, 16: 0.5}, [1, 16]),
+        ({1: 0.01, 16: 0.16}, [1, 16]),  # nor is anything lost
+    ],
+)
+def test_runs_are_no_longer_than_many_samples_are_worth(known, sizes):
+    model = FakeModel()
+
+    async def play():
+        batcher = Batcher(
+            model.run, max_batch=16, max_queue=99, max_wait=1.0, observe=lambda *_: None
+        )
+        batcher.pace.note = lambda *_: None
+        batcher.pace._seconds = {size.bit_length(): seconds for size, seconds in known.items()}
+        batcher.check_room = lambda: None
+        running = await _first_running(batcher, model, rows(0))
+        tasks = await _queue(batcher, *(rows(i) for i in range(16)))
+        model.gate.set()
+        await asyncio.gather(running, *tasks)
+        batcher.close()
+
+    asyncio.run(play())
+    assert [shape[0] for shape in model.shapes] == sizes
+
+
+def test_nobody_waits_behind_a_run_that_is_late():
+    """One that has taken long beyond what such runs take will hardly end just now."""
+    model = FakeModel()
+
+    async def play():
+        batcher = Batcher(
+            model.run, max_batch=1, max_queue=9, max_wait=0.2, observe=lambda *_: None
+        )
+        batcher.pace.note(1, 0.01)
+        running = await _first_running(batcher, model, rows(0))
+        batcher.check_room()
+        await asyncio.sleep(0.3)
+        with pytest.raises(WaitError, match="a request would wait"):
+            batcher.check_room()
+        model.gate.set()
+        await running
+        batcher.check_room()
+        batcher.close()
+
+    asyncio.run(play())
+
+
+def test_what_many_wait_costs_little_to_know():
+    """Every request asks, more of them the more wait."""
+    model = FakeModel()
+
+    async def play():
+        batcher = Batcher(model.run, max_batch=8, max_queue=999, max_wait=60, observe=print)
+        running = await _first_running(batcher, model, rows(0))
+        took = []
+        tasks = []
+        for _ in range(2):
+            start = time.perf_counter()
+            for _ in range(500):
+                batcher.check_room()
+            took.append(time.perf_counter() - start)
+            tasks += await _queue(batcher, *(rows(i) for i in range(200)))
+        for task in tasks:
+            task.cancel()
+        model.gate.set()
+        await running
+        batcher.close()
+        return took
+
+    idle, busy = asyncio.run(play())
+    assert busy < 6 * idle
 
 
 def test_a_batch_that_failed_is_not_timed_as_one_run():
