@@ -1,7 +1,8 @@
 """What ONNX's own shape inference says of the values in a model.
 
-ONNX knows nothing of the FRN ops, and stops at it. So it is given a message in which each FRN node
-is an Identity, which is what the op is to types and shapes. The message holds no large weights, so
+ONNX knows nothing of the FRN ops, nor of those that ONNX Runtime's quantiser writes, and stops at
+them. So it is given a message in which each is a standard op that is the same to types and shapes:
+FRN is an Identity. The message holds no large weights, so
 that it fits into memory and below protobuf's limit.
 """
 
@@ -20,6 +21,16 @@ Dims = tuple[int | str | None, ...]
 
 # The longest vector in a model in which the values of shapes are inferred, too.
 _LONGEST_SHAPE = 1 << 16
+
+# Of ONNX Runtime's own ops, the standard one, and the inputs that it has of it.
+_QUANTISED = {
+    "QuantizeLinear": ("QuantizeLinear", (0, 1, 2)),
+    "DequantizeLinear": ("DequantizeLinear", (0, 1, 2)),
+    "QLinearAdd": ("Add", (0, 3)),
+    "QLinearMul": ("Mul", (0, 3)),
+    "QLinearSigmoid": ("Identity", (0,)),
+    "QLinearLeakyRelu": ("Identity", (0,)),
+}
 
 
 class Typed(NamedTuple):
@@ -62,14 +73,24 @@ def contradiction(model: ir.Model) -> str | None:
 
 
 def _standard(model: ir.Model) -> onnx.ModelProto:
-    """The message in which FRN nodes are Identities."""
+    """The message in which every op is one that ONNX knows, as far as it can be."""
     proto = protos.light_proto(model)
     for body in protos.bodies(proto):
         for node in body.node:
             if op.is_frn(node):
-                node.domain, node.op_type = "", "Identity"
-                del node.attribute[:], node.input[1:]
+                _rename(node, "Identity", (0,))
+            elif node.domain == "com.microsoft" and node.op_type in _QUANTISED:
+                _rename(node, *_QUANTISED[node.op_type])
     return proto
+
+
+def _rename(node: onnx.NodeProto, op_type: str, inputs: tuple[int, ...]) -> None:
+    """Makes a node one of the standard domain, with some of its inputs."""
+    kept = [name for place, name in enumerate(node.input) if place in inputs]
+    if node.op_type != op_type:
+        del node.attribute[:]
+    node.domain, node.op_type = "", op_type
+    node.input[:] = kept
 
 
 def _typed(stated: onnx.TypeProto.Tensor) -> Typed:

@@ -28,3 +28,28 @@ def test_values_outputs_and_those_of_branches(rng):
     for value in (*values.values(), model.graph.inputs[0]):
         assert found[value] == (ir.DataType.FLOAT16, ("N", 3, "H", 5))
     assert all(value.shape is None for value in model.graph.outputs)
+
+
+QUANTISED = """
+<ir_version: 8, opset_import: ["": 13, "com.microsoft": 1]>
+main (float[N,3,H,5] x) => (float y) <float s = {0.1}, uint16 z = {7}>
+{
+  q = com.microsoft.QuantizeLinear (x, s, z)
+  a = com.microsoft.QLinearAdd (q, s, z, q, s, z, s, z)
+  m = com.microsoft.QLinearMul (a, s, z, z, s, z, s, z)
+  i = com.microsoft.QLinearSigmoid (m, s, z, s, z)
+  l = com.microsoft.QLinearLeakyRelu <alpha: float = 0.1> (i, s, z, s, z)
+  y = com.microsoft.DequantizeLinear (l, s, z)
+}
+"""
+
+
+def test_what_onnx_runtime_quantises(rng):
+    """16-bit integers are beyond ONNX's own ops before opset 21."""
+    model = ir.from_proto(graph_models.parse(QUANTISED, rng))
+    model.graph.outputs[0].shape = None
+    found = infer.types(model)
+    for node in model.graph:
+        assert found[node.outputs[0]].dims == ("N", 3, "H", 5)
+    assert found[model.graph.outputs[0]].dtype == ir.DataType.FLOAT
+    assert {node.domain for node in model.graph} == {"com.microsoft"}
