@@ -142,8 +142,24 @@ class _Walk:
     def _argument(self, value: ir.Value | None) -> Known | None:
         if value is None or value in self.known:
             return self.known.get(value)
+        number = self._number(value)
+        return number if number is not None else self._repeated(value)
+
+    def _number(self, value: ir.Value | None) -> Known | None:
         constant = self.context.constants.get(value)
-        return constant if constant is not None else size_of_value(self.context, value)
+        if constant is not None or value is None:
+            return constant
+        return size_of_value(self.context, value)
+
+    def _repeated(self, value: ir.Value) -> Known | None:
+        """A constant repeated to sizes that another tensor has in common with x."""
+        node = value.producer()
+        if node is None or node.op_type not in ("ConstantOfShape", "Expand"):
+            return None
+        args = [self._number(given) for given in node.inputs]
+        if any(arg is None for arg in args):
+            return None
+        return evaluate(self.context, node, args)
 
 
 def _channel_axis(frame: Frame, over: frozenset[int]) -> int | None:

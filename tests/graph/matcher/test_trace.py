@@ -54,6 +54,14 @@ class TestTrace:
         body += "f = Cast<to = 1>(c)\ny = Mul(x, f)"
         assert lines(body, inputs=("float[H,W] u",)).form().sizes.powers == ((2, 1), (3, 1))
 
+    def test_a_constant_repeated_to_sizes_that_another_input_has_in_common(self):
+        """gamma.expand_as(u) * x: no node before Mul sees x."""
+        for repeated in ("Expand(gamma, s)", "ConstantOfShape<value = float[1] {2.0}>(s)"):
+            body = f"s = Shape(u)\ng = {repeated}\ny = Mul(g, x)"
+            form = lines(body, inputs=("float[N,3,H,W] u",)).form()
+            assert (form.x_power, form.scale.shape) == (1, (3,) if "gamma" in repeated else ())
+            assert lines(body, inputs=("float[M,3,H,W] u",)).form() is None
+
 
 class TestFrame:
     def frame(self, body: str, x: str = "float[N,3,H,W]", rank: int | None = None, at: str = "m"):
