@@ -12,13 +12,16 @@ from frn_onnx.graph.matcher import other_norms
 from frn_onnx.graph.matcher.anchor import REDUCTIONS
 from frn_onnx.graph.matcher.axes import Frame
 from frn_onnx.graph.matcher.constants import Constants
-from frn_onnx.graph.matcher.match import Match, Miss
+from frn_onnx.graph.matcher.match import Match, Miss, only_user
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.matcher.trace import Tracer
 from frn_onnx.graph.sites import name_of
 
-# What may stand between the root and x, beside movements and constant factors.
-_INVERSES = frozenset({"Reciprocal", "Mul", "Div", "Add", "Max", "Clip", "Pow"})
+# Where the root meets x, and what may stand between, beside movements: constant factors and terms,
+# and the rounding of quantised files.
+_MEETINGS = frozenset({"Mul", "Div", "QLinearMul"})
+_PASSED = _MEETINGS | {"Reciprocal", "Add", "Sub", "Neg", "Max", "Clip", "Pow"}
+_PASSED |= {"QuantizeLinear", "DequantizeLinear", "QLinearAdd"}
 # Nodes of one outline, at most.
 _LARGEST = 64
 _INPUT = (
@@ -29,6 +32,7 @@ _ROUNDED = (
     "is divided by its root"
 )
 _ROLES = {"Mul": "its gamma", "Add": "its beta", "Max": "its tau", "Sub": "its tau"}
+_ROLES |= {"Clip": "its tau", "Where": "its tau"}
 
 
 class LeftoverFinder:
@@ -67,12 +71,15 @@ class LeftoverFinder:
     def parameters(self, match: Match) -> Iterator[Miss]:
         """What is left behind a match because its values are not constant."""
         y = match.y
-        while (user := _only_user(y)) is not None and user.op_type in _ROLES:
-            others = [v for v in user.inputs if v is not None and v is not y]
-            if len(others) != 1 or (parameter := self._parameter(others[0])) is None:
+        while (user := only_user(y)) is not None and user.op_type in _ROLES:
+            if (parameter := self._first_parameter(user.inputs)) is None:
                 return
             yield Miss((user,), _INPUT.format(role=_ROLES[user.op_type], name=parameter.name))
             y = user.outputs[0]
+
+    def _first_parameter(self, values: Iterable[ir.Value | None]) -> ir.Value | None:
+        parameters = (self._parameter(value) for value in values if value is not None)
+        return next((each for each in parameters if each is not None), None)
 
     def _parameter(self, value: ir.Value) -> ir.Value | None:
         """The input of the graph that gives a value its numbers, if these are one row at most."""
@@ -84,7 +91,9 @@ class LeftoverFinder:
     def _is_root(self, node: ir.Node) -> bool:
         if node.op_type == "Pow" and node.domain == "" and len(node.inputs) == 2:
             exponent = self._constants.get(node.inputs[1])
-            return exponent is not None and exponent.size == 1 and abs(exponent.item()) == 0.5
+            if exponent is None:
+                return self._first_parameter(node.inputs[1:]) is not None
+            return exponent.size == 1 and abs(exponent.item()) == 0.5
         return node.op_type in ("Sqrt", "Exp") and node.domain == ""
 
     def _behind(self, value: ir.Value | None) -> dict[ir.Node, None]:
@@ -113,55 +122,94 @@ class LeftoverFinder:
         read = {value for node in behind for value in node.inputs if value is not None}
         path, value = [root], root.outputs[0]
         reason = None
-        while (user := _only_user(value)) is not None and len(path) < _LARGEST:
+        while (user := only_user(value)) is not None and len(path) < _LARGEST:
             path.append(user)
             others = [v for v in user.inputs if v is not value and self._constants.get(v) is None]
-            if user.op_type in ("Mul", "Div") and others:
-                x = next((v for v in other_norms.unmoved(others[0]) if v in read), None)
+            if user.op_type in _MEETINGS and others:
                 parameter = self._parameter(others[0])
-                if x is not None and squared is not None:
+                if (found := self._unscaled(others[0], read)) is not None:
+                    x, passed = found
+                    after = _computed_from(x, sorted(behind, key=self._order.__getitem__))
                     reason = reason or self._rounded(squared, x)
-                if x is not None and (reason or squared is None):
-                    yield self._miss(x, behind, path, reason)
-                if x is not None or parameter is None:
+                    reason = reason or self._overridable([*after, root, *passed])
+                    if squared is None:
+                        reason = reason or self._end(x, after) or _ended(after[-1])
+                    elif squared is x:
+                        reason = reason or self._end(x, [*path[:-1], *passed[::-1]])
+                    if reason:
+                        yield Miss((*after, *path), reason)
+                if found is not None or parameter is None:
                     return
                 reason = _INPUT.format(role=_ROLES["Mul"], name=parameter.name)
-            elif user.op_type not in _INVERSES | other_norms.MOVEMENT:
+            elif user.op_type not in _PASSED | other_norms.MOVEMENT:
                 return
             value = user.outputs[0]
 
-    def _rounded(self, squared: ir.Value, x: ir.Value) -> str | None:
+    def _unscaled(
+        self, value: ir.Value, read: Collection[ir.Value]
+    ) -> tuple[ir.Value, list[ir.Node]] | None:
+        """The tensor in ``read`` that a value is, moved and scaled, and the nodes that do that."""
+        passed: list[ir.Node] = []
+        while value not in read:
+            node = value.producer()
+            if node is None or len(passed) == _LARGEST:
+                return None
+            varying = [v for v in node.inputs if v is not None and not self._is_parameter(v)]
+            if node.op_type in other_norms.MOVEMENT:
+                varying = varying[:1]
+            elif node.op_type not in _PASSED:
+                return None
+            if len(varying) != 1:
+                return None
+            passed.append(node)
+            value = varying[0]
+        return value, passed
+
+    def _is_parameter(self, value: ir.Value) -> bool:
+        return self._constants.get(value) is not None or self._parameter(value) is not None
+
+    def _rounded(self, squared: ir.Value | None, x: ir.Value) -> str | None:
         """Why the mean square is that of another tensor, if it is that of x in another type."""
-        dtype = self._shapes.dtype(squared)
-        if dtype in (None, self._shapes.dtype(x)) or x not in other_norms.unmoved(squared):
+        dtype = None if squared is None else self._shapes.dtype(squared)
+        if (
+            squared is None
+            or dtype in (None, self._shapes.dtype(x))
+            or x not in other_norms.unmoved(squared)
+        ):
             return None
         return _ROUNDED.format(rounded=squared.name, x=x.name, dtype=dtype.numpy().name)
 
-    def _miss(
-        self, x: ir.Value, behind: Collection[ir.Node], path: list[ir.Node], reason: str | None
-    ) -> Miss:
-        order = sorted(behind, key=self._order.__getitem__)
-        # What is computed from x; what x is computed from is no part of it.
-        after, known = [], {x}
-        for node in order:
-            if not known.isdisjoint(node.inputs):
-                after.append(node)
-                known.update(node.outputs)
-        return Miss((*after, *path), reason or self._reason(x, after))
-
-    def _reason(self, x: ir.Value, nodes: list[ir.Node]) -> str:
+    def _overridable(self, nodes: Iterable[ir.Node]) -> str | None:
+        """Why nothing is proved, if it is that one of these nodes reads what may be overridden."""
         for node in nodes:
-            for value in node.inputs:
-                if value is not None and (parameter := self._parameter(value)) is not None:
-                    role = f"an operand of {name_of(node)!r} ({node.op_type})"
-                    return _INPUT.format(role=role, name=parameter.name)
+            if (parameter := self._first_parameter(node.inputs)) is not None:
+                role = f"an operand of {name_of(node)!r} ({node.op_type})"
+                return _INPUT.format(role=role, name=parameter.name)
+        return None
+
+    def _end(self, x: ir.Value, nodes: Iterable[ir.Node]) -> str | None:
+        """Where the proof ends among nodes that are computed from x, if it does."""
         dims = self._shapes.of(x)
         known = {} if dims is None else self._tracer.trace(Frame(dims), x).known
-        stop = next((node for node in nodes if node.outputs[0] not in known), nodes[-1])
-        return (
-            f"x is divided by a root of a mean, but the proof that it is FRN ends at "
-            f"{name_of(stop)!r} ({stop.op_type})"
-        )
+        ends = (_ended(node) for node in nodes if node.outputs[0] not in known)
+        return next(ends, None)
+
+
+def _ended(node: ir.Node) -> str:
+    return (
+        "x is divided by a root of a mean, but the proof that it is FRN ends at "
+        f"{name_of(node)!r} ({node.op_type})"
+    )
+
+
+def _computed_from(x: ir.Value, nodes: Iterable[ir.Node]) -> list[ir.Node]:
+    """Those of some nodes, in the graph's order, that are computed from x."""
+    found, known = [], {x}
+    for node in nodes:
+        if not known.isdisjoint(node.inputs):
+            found.append(node)
+            known.update(node.outputs)
+    return found
 
 
 def _gathers(node: ir.Node) -> bool:
@@ -171,8 +219,3 @@ def _gathers(node: ir.Node) -> bool:
         or node.op_type.startswith("Reduce")
         or node.op_type.endswith("Pool")
     )
-
-
-def _only_user(value: ir.Value) -> ir.Node | None:
-    users = value.consumers()
-    return users[0] if len(users) == 1 else None

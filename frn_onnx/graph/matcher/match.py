@@ -102,7 +102,7 @@ class _Search:
     def _private_chain(self, value: ir.Value) -> Iterator[ir.Value]:
         """The tensors that follow while nothing else needs the one before."""
         while not value.is_graph_output():
-            user = _only_user(value)
+            user = only_user(value)
             if user is None or user.graph is not value.producer().graph:
                 return
             value = user.outputs[0]
@@ -243,7 +243,7 @@ def _serves(match: Match, holding: dict[ir.Node, list[Match]]) -> bool:
     return any(set(users) <= set(other.cone) for other in others)
 
 
-def _only_user(value: ir.Value) -> ir.Node | None:
+def only_user(value: ir.Value) -> ir.Node | None:
     """The node that alone needs ``value``; a comparison made for a Where counts as part of it."""
     users = value.consumers()
     if len(users) == 1:

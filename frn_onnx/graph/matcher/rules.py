@@ -37,4 +37,5 @@ def evaluate_unknown(node: ir.Node, args: list[Known | None]) -> Known | None:
     form = next((arg for arg in args if isinstance(arg, Form)), None)
     if form is None or not (form.is_statistic and (form.nu_power == 1 or form.over)):
         return None
-    return form.but(flaw=form.flaw or fm.NOT_CONSTANT)
+    unknown = next(v for a, v in zip(args, node.inputs, strict=True) if a is None and v is not None)
+    return form.but(flaw=form.flaw or f"{fm.NOT_CONSTANT}: {unknown.name!r}")

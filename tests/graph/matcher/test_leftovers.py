@@ -88,6 +88,68 @@ def test_gamma_in_the_small_tensor(graph):
     assert only_skipped(result)[0].startswith(f"its gamma is 'given', {OVERRIDE}")
 
 
+@pytest.mark.parametrize("where", [False, True])
+def test_a_threshold_that_is_an_input(graph, where):
+    """As ``clamp(min=t)`` and ``where(y > t, y, t)`` have it."""
+    tau, y = graph.input("given", [3, 1, 1] if where else []), graph.affine()
+    clipped = graph("Where", graph("Greater", y, tau), y, tau) if where else graph("Clip", y, tau)
+    result = fuse(graph.model(clipped))
+    assert len(result.fused) == 1
+    assert only_skipped(result)[0].startswith(f"its tau is 'given', {OVERRIDE}")
+
+
+@pytest.mark.parametrize("op_type", ["Mul", "Div"])
+def test_an_exponent_that_is_an_input(graph, op_type):
+    exponent = graph.input("exponent", [])
+    graph.normal = lambda: graph(op_type, graph.x, graph("Pow", graph.shifted(), exponent))
+    result = fuse(graph.model(graph.y()))
+    assert result.fused == []
+    reason, nodes = only_skipped(result)
+    assert f"(Pow) is 'exponent', {OVERRIDE}" in reason
+    assert [node.split("/")[1].split("_")[0] for node in nodes[:2]] == ["Mul", "ReduceMean"]
+
+
+def test_a_scale_of_what_is_squared_that_is_an_input(graph):
+    scaled = graph("Mul", graph.x, graph.input("given", []))
+    graph.square = lambda: graph("Mul", scaled, scaled)
+    reason, _ = only_skipped(fuse(graph.model(graph.y())))
+    assert reason.startswith(f"an operand of 'n/{scaled}' (Mul) is 'given', {OVERRIDE}")
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_gamma_that_comes_first(graph, constant):
+    """(gamma * x) * root: x meets the root scaled, which may be by what is not known."""
+    gamma = graph.gamma if constant else graph.input("given", [3, 1, 1])
+    inverse = graph.inverse
+    if constant:
+        logarithm = graph("Log", graph.shifted())
+        inverse = lambda: graph("Exp", graph("Mul", logarithm, graph.scalar(-0.5)))  # noqa: E731
+    scaled = graph("Mul", gamma, graph.x)
+    result = fuse(graph.model(graph("Mul", scaled, inverse())))
+    assert result.fused == []
+    reason = f"ends at 'n/{logarithm}' (Log)" if constant else f"(Mul) is 'given', {OVERRIDE}"
+    assert reason in only_skipped(result)[0]
+
+
+@pytest.mark.parametrize("form", ["nodes", "operators"])
+def test_a_root_that_is_quantised(graph, form):
+    """As ONNX Runtime writes where it quantises products: integers between the root and x."""
+    scale, zero = graph.scalar(0.1), graph.const(np.zeros((), np.uint8))
+    quantised = graph("QuantizeLinear", graph.inverse(), scale, zero)
+    if form == "nodes":
+        y = graph("Mul", graph.x, graph("DequantizeLinear", quantised, scale, zero))
+        model = graph.model(y)
+    else:
+        x = graph("QuantizeLinear", graph.x, scale, zero)
+        args = (x, scale, zero, quantised, scale, zero, scale, zero)
+        product = graph("QLinearMul", *args, domain="com.microsoft")
+        y = graph("DequantizeLinear", product, scale, zero)
+        model = graph.model(y, domains=["com.microsoft"])
+    result = fuse(model)
+    assert result.fused == []
+    assert f"ends at 'n/{quantised}' (QuantizeLinear)" in only_skipped(result)[0]
+
+
 @pytest.mark.parametrize("ir_version", [3, 8])
 def test_initializers_that_are_inputs(rng, ir_version):
     """Up to IR version 3 they had to be; since then a caller may override them."""
@@ -104,7 +166,9 @@ def test_initializers_that_are_inputs(rng, ir_version):
         assert (len(result.fused), result.skipped) == (1, [])
     else:
         assert result.fused == []
-        assert only_skipped(result)[0] == "what is added to the mean square is not a constant"
+        epsilon = next(node.input[1] for node in model.graph.node if node.op_type == "Add")
+        expected = f"what is added to the mean square is not a constant: {epsilon!r}"
+        assert only_skipped(result)[0] == expected
 
 
 @pytest.mark.parametrize("wide", [TensorProto.FLOAT, TensorProto.DOUBLE])

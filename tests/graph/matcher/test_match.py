@@ -218,7 +218,7 @@ class TestMiss:
         compare.replace_input_with(0, lines.values["x"])
         compare.replace_input_with(0, lines.values["y"])
         where = lines.values["t"].producer()
-        assert matching._only_user(lines.values["y"]) is where
+        assert matching.only_user(lines.values["y"]) is where
 
 
 class TestParts:

@@ -60,12 +60,12 @@ class TestUnknown:
     def test_an_epsilon_that_is_not_constant_is_a_near_miss(self):
         for node in ("Add(m, u)", "Add(u, m)", "Sum(m, u)"):
             found = self.found(MEAN + f"a = {node}")
-            assert found.flaw == fm.NOT_CONSTANT
+            assert found.flaw == f"{fm.NOT_CONSTANT}: 'u'"
             assert found.over == {2, 3}
 
     def test_an_older_flaw_stays(self):
         found = self.found(MEAN + "f = Max(m, half)\nr = Pow(f, two)\na = Add(m, u)\nb = Add(a, u)")
-        assert found.flaw == fm.NOT_CONSTANT
+        assert found.flaw == f"{fm.NOT_CONSTANT}: 'u'"
         node = next(iter(lines("a = Add(x, half)").model.graph))
         flawed = lines(MEAN + "e = Add(m, half)").form().but(flaw="old")
         assert evaluate_unknown(node, [flawed, None]).flaw == "old"
