@@ -167,9 +167,10 @@ def _judged(
     judged = [Judgement(y, z, relative, fixed) for y, z in zip(left, right, strict=True)]
 
     def move(by: float) -> list[np.ndarray]:
-        if models.first.moved is not None:
-            return _run(models.first.moved(by, int(rng.integers(2**20))), arrays)
-        return models.run_first([tolerance.moved(x, by, rng) for x in arrays])
+        first = models.first
+        if first.moved is not None:
+            first = first.moved(by, int(rng.integers(2**20)))
+        return _run(first, [tolerance.moved(x, by, rng) for x in arrays])
 
     if any(j.hides for j in judged):
         for judgement, y in zip(judged, move(max(relative, 2 * models.roundoff)), strict=True):

@@ -1,7 +1,8 @@
-"""A model whose input cannot move by rounding, made to move where its integers become floats.
+"""A model made to move where its integers become floats, where rounding cannot be seen otherwise.
 
-An image of bytes is cast, dequantized, or looked up in a table: what comes out of the first such
-node is what rounding can move, as it moves an input that is a float.
+An image of bytes is cast, dequantized, or looked up in a table: what comes out of such a node is
+what rounding can move, as it moves an input that is a float. In a quantised model it is what comes
+out of every layer, since one movement of the input ends where it is rounded first.
 """
 
 import onnx_ir as ir
@@ -11,6 +12,14 @@ from frn_onnx.graph.matcher.shapes import FLOATS, Shapes
 
 # What they give depends on sizes alone, which must not move.
 _SIZES = frozenset(("Shape", "Size"))
+
+
+def is_quantised(model: ir.Model) -> bool:
+    """Whether something else than weights is dequantised."""
+    return any(
+        node.op_type == "DequantizeLinear" and not node.inputs[0].is_initializer()
+        for node in model.graph
+    )
 
 
 def moved(model: ir.Model, by: float, seed: int) -> ir.Model:

@@ -53,8 +53,8 @@ class Runner:
         random_nodes: those that can be given seeds.
         seeded: makes a runner that draws the same in every run, from a seed for each of
             ``random_nodes``.
-        moved: where no input is a float: makes a runner whose first floats are moved by so much,
-            relative, at random, from a seed; None where that cannot be done.
+        moved: where integers become floats: makes a runner in which those are moved by so much,
+            relative, at random, from a seed; None where there are none, or it cannot be done.
     """
 
     label: str
@@ -135,7 +135,7 @@ def _plain(source: model_io.Source, model: ir.Model, label: str) -> Runner:
     # Otherwise nothing holds the model, with its weights, any longer.
     if plain.random_nodes:
         plain = dataclasses.replace(plain, seeded=lambda s: running(noise.seeded(model, s)))
-    if not any(is_float(spec.dtype) for spec in inputs):
+    if not any(is_float(spec.dtype) for spec in inputs) or movement.is_quantised(model):
         plain = dataclasses.replace(
             plain, moved=lambda by, s: running(movement.moved(model, by, s))
         )

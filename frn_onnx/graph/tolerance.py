@@ -28,12 +28,12 @@ medians are 2.7 standard deviations. It is the median, so that what follows does
 
 **Jumps.** Integers, booleans, text, and floats behind a decision (ArgMax, TopK, Round, a
 comparison) do not move, they jump, where the decision was close. An element beyond the tolerance
-is accepted only if the first model *itself* gives that value there, or jumps as far, when its input
-moves by no more than the tolerance of rounding. Where no input is a float, what its integers are
-made, by Cast, DequantizeLinear or Gather, moves in its place. That is tried up to 24 times, with
-movements from a 32nd of it to all of it, until every such element is explained. A movement by which
-most elements leave their tolerance explains nothing. Where the first model never jumps, nothing may
-differ.
+is accepted only if the first model *itself* gives that value there, or jumps as far (but for
+rounding), when its input moves by no more than the tolerance of rounding. Integers do not move, but
+the floats that are made of them do, by Cast, DequantizeLinear or Gather, where no input is a float
+and in quantised models. That is tried up to 72 times, with movements from a 32nd of it to all of
+it, until every such element is explained. A movement by which most elements leave their tolerance
+explains nothing. Where the first model never jumps, nothing may differ.
 """
 
 from collections.abc import Sequence
@@ -45,8 +45,8 @@ import numpy as np
 FLOAT32_ROUNDOFF = 2.0**-24
 _SUM_ROUNDOFFS, _RESULT_ROUNDOFFS, _POSITIONS_PER_ROUNDOFF = 64, 8, 128
 _MEDIANS = 4
-# Of the tolerance of rounding; four rounds of them.
-_MOVEMENTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1) * 4
+# Of the tolerance of rounding; twelve rounds of them.
+_MOVEMENTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1) * 12
 # After one round of movements a close decision has been turned over with a probability of 63/64:
 # if more elements than half are as they were, they are not close.
 _FIRST_ROUND, _FEW = 6, 8
@@ -231,10 +231,13 @@ class Judgement:
         movement = _error(self.a, moved)
         if moved.size and np.median(movement) > self._tolerance:
             return
-        self._jumped |= movement > self._tolerance
+        jumped = movement > self._tolerance
+        self._jumped |= jumped
         given = _error(self.b, moved) <= 0
         if self.continuous:
-            given |= np.isfinite(movement) & (self.error <= movement)
+            # Both jumps carry the rounding of what does not jump.
+            far = self.error <= movement + self._tolerance
+            given |= np.isfinite(movement) & jumped & far
         self.allowed = np.where(given, np.maximum(self.allowed, self.error), self.allowed)
 
 

@@ -2,6 +2,7 @@
 
 import decisions
 import numpy as np
+import onnx.parser
 import pytest
 from numpy_runners import numpy_runner
 
@@ -98,6 +99,32 @@ def test_floats_behind_a_decision_jump_no_further_than_the_first_model():
     a = floor(dtype=np.float32, scale=0.25)
     assert verify(a, floor(put(0, 0), dtype=np.float32, scale=0.25), inputs=CLOSE).ok
     assert not verify(a, floor(put(0, -1), dtype=np.float32, scale=0.25), inputs=CLOSE).ok
+
+
+def test_a_jump_is_as_far_but_for_rounding():
+    """Two jumps of 0.25, of which one carries a rounding that is well below the tolerance."""
+    a = floor(dtype=np.float32, scale=0.25)
+    for rounding, ok in ((-1e-6, True), (-0.1, False)):
+        b = floor(lambda y, by=rounding: put(0, 0)(y) + by, dtype=np.float32, scale=0.25)
+        assert verify(a, b, inputs=CLOSE).ok == ok
+
+
+def test_a_decision_behind_a_quantiser():
+    """The input is far from a step of the first; what comes out of that is on one of the next."""
+    text = """<ir_version: 8, opset_import: ["": 13]>
+    main (float[N] x) => (float[N] y) <float one = {1.0}, int8 zero = {0}, float half = {HALF}>
+    {
+      q = QuantizeLinear (x, one, zero)
+      d = DequantizeLinear (q, one, zero)
+      h = Mul (d, half)
+      r = QuantizeLinear (h, one, zero)
+      y = DequantizeLinear (r, one, zero)
+    }"""
+    halves = ("0.5", f"{0.5 - 2**-25:.10f}")
+    a, b = (onnx.parser.parse_model(text.replace("HALF", half)) for half in halves)
+    x = {"x": np.array([3.1] + [2.1] * 600, np.float32)}
+    report = verify(a, b, inputs=x)
+    assert (report.ok, report.outputs[0].differing) == (True, 1)
 
 
 def test_a_jump_covers_nothing_else():
