@@ -213,7 +213,4 @@ def _shortfall(source: Source, found: int, skipped: Sequence[Skipped]) -> str | 
         text = f"export: no FRN was found in {source.name!r}; the model holds standard ops only."
     else:
         return None
-    if skipped:
-        reasons = "".join(f"\n  {s.nodes[-1]}: {s.reason}" for s in skipped)
-        text += f" Left as they are, with the reasons:{reasons}"
-    return text
+    return text + reasons(skipped)

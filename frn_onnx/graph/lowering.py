@@ -1,15 +1,16 @@
 """lower: a model with FRN in another form."""
 
 import os
+import warnings
 
 import onnx
 import onnx_ir as ir
 
-from frn_onnx import op
-from frn_onnx.errors import ModelError
+from frn_onnx.errors import FrnWarning
 from frn_onnx.graph import model_io, protos, weight_files
 from frn_onnx.graph.forms import Form, Target, check_form, check_target, set_form
 from frn_onnx.graph.fusion import fuse_loaded
+from frn_onnx.graph.results import reasons
 from frn_onnx.graph.sites import frn_sites
 
 
@@ -17,7 +18,8 @@ def lower(model: model_io.Source, form: Form, *, target: Target = "onnxruntime")
     """The model in another form; only its FRN nodes change, and what says how to compute them.
 
     A model without FRN nodes is in the form ``primitives``: it is given back as it is when that
-    is the form asked for; otherwise its FRN layers are found with :func:`frn_onnx.fuse` first.
+    is the form asked for; otherwise its FRN layers are found with :func:`frn_onnx.fuse` first. One
+    without any FRN is the same in every form.
 
     Args:
         model: path of an ONNX file, ``onnx.ModelProto`` or ``onnx_ir.Model``; left as it is.
@@ -31,9 +33,12 @@ def lower(model: model_io.Source, form: Form, *, target: Target = "onnxruntime")
 
     Raises:
         ArgumentError: there is no such form or target, or no such form for the target.
-        ModelError: the model cannot be read or is invalid; it holds no FRN at all and another
-            form than primitives is asked for; its opset is older than 8 and the form needs
-            the body in standard ops.
+        ModelError: the model cannot be read or is invalid; its opset is older than 8 and the form
+            needs the body in standard ops.
+
+    Warns:
+        FrnWarning: another form than primitives is asked for, and no FRN is found; it says what
+            looks like FRN, and why it is not.
 
     Example:
         >>> plain = frn_onnx.lower("model.onnx", "primitives", target="openvino")
@@ -69,11 +74,9 @@ def lower_file(
 def lower_in_place(model: ir.Model, form: Form, target: Target = "onnxruntime") -> None:
     """:func:`lower` for a model that it changes."""
     if form != "primitives" and not frn_sites(model):
-        if not fuse_loaded(model, form).fused:
-            raise ModelError(
-                f"the model holds no {op.DOMAIN}::{op.OP_TYPE} node, and no FRN written in "
-                f"standard ops, so there is nothing to bring into the form {form!r}; "
-                "fuse(model).skipped tells what looks like FRN and why it is not"
-            )
+        result = fuse_loaded(model, form)
+        if not result.fused:
+            text = "lower: no FRN was found; the model is left as it is, which is its form"
+            warnings.warn(f"{text} {form!r}, too.{reasons(result.skipped)}", FrnWarning, 3)
     else:
         set_form(model, form, target=target)

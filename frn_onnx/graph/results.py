@@ -1,6 +1,7 @@
 """What fuse gives back: the model, what was fused, and what was left."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,12 @@ class Skipped:
 
     nodes: tuple[str, ...]
     reason: str
+
+
+def reasons(skipped: Sequence[Skipped]) -> str:
+    """What was left and why, as it goes on at the end of a message; "" where nothing was."""
+    lines = "".join(f"\n  {one.nodes[-1]}: {one.reason}" for one in skipped)
+    return lines and f" Left as they are, with the reasons:{lines}"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from graph_models import frn_nodes
 from onnx import TensorProto, helper, numpy_helper
 
 from frn_onnx import op, reference
-from frn_onnx.errors import ArgumentError, ModelError, ShapeError
+from frn_onnx.errors import ArgumentError, FrnWarning, ModelError, ShapeError
 from frn_onnx.graph.forms import FORMS, form_of
 from frn_onnx.graph.lowering import lower, lower_file, lower_in_place
 
@@ -362,8 +362,28 @@ def test_no_frn_at_all(rng):
         rng,
     )
     assert lower(model, "primitives") == graph_models.plain(model)
-    with pytest.raises(ModelError, match=r"no FRN written in standard ops.*'portable'"):
-        lower(model, "portable")
+    with pytest.warns(
+        FrnWarning, match=r"no FRN was found; .* its form 'portable', too\.$"
+    ) as told:
+        assert lower(model, "portable") == graph_models.plain(model)
+    assert told[0].filename == __file__
+
+
+def test_what_is_no_frn_is_told(rng):
+    model = graph_models.parse(
+        """<ir_version: 8, opset_import: ["": 13]>
+        g (float[N,3,H,W] x) => (float[N,3,H,W] y) <float epsilon = {0.5}>
+        {
+          s = Mul (x, x)
+          m = ReduceMean <axes = [2, 3]> (s)
+          r = Sqrt (m)
+          e = Add (r, epsilon)
+          y = Div (x, e)
+        }""",
+        rng,
+    )
+    with pytest.warns(FrnWarning, match=r"with the reasons:\n  y: epsilon is added outside"):
+        assert lower(model, "custom") == graph_models.plain(model)
 
 
 def test_bad_arguments(rng):
