@@ -18,11 +18,12 @@ from frn_onnx.export.source import load
 from frn_onnx.export.trace import Source
 from frn_onnx.graph import guard, model_io
 from frn_onnx.graph.forms import Form, check_form, form_of, set_form
-from frn_onnx.graph.fusion import Skipped, fuse_in_place
+from frn_onnx.graph.fusion import fuse_in_place
 from frn_onnx.graph.half import Conversion, convert_loaded
 from frn_onnx.graph.lowering import lower
 from frn_onnx.graph.protos import from_proto, graph_protos, to_proto
 from frn_onnx.graph.report import Report
+from frn_onnx.graph.results import Skipped, reasons
 from frn_onnx.graph.samples import Inputs
 from frn_onnx.graph.transposes import LAYOUTS, Layout
 
