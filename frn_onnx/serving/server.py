@@ -25,11 +25,15 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from frn_onnx.errors import ArgumentError
 from frn_onnx.serving.app import error_response
-from frn_onnx.serving.errors import UnavailableError
+from frn_onnx.serving.errors import UnavailableError, show
 from frn_onnx.serving.options import Limits
 
 # So long may a head be, or anything else between the bytes of bodies.
 HEAD_BYTES = 64 * 1024
+# As many fields as Apache takes; each takes more room than its bytes.
+_MOST_FIELDS = 100
+# Parsed at one go.
+_PART_BYTES = 16 * 1024
 # So long has a client to read why it is refused, and when the server stops all that is waited for.
 CLOSING_SECONDS = 2.0
 DRAIN_SECONDS = 3.0
@@ -40,6 +44,18 @@ LAST_REQUEST_SECONDS = 0.5
 TAKEN_BYTES_PER_SECOND = 256 * 1024
 # (client, status, text): what was refused before it was a request.
 OnRefusal = Callable[[str | None, int, str], None]
+
+
+class _RefusedError(Exception):
+    """Status and text for what is no request that is answered; raised while it is parsed."""
+
+
+def _refusal(error: httptools.HttpParserError) -> _RefusedError:
+    """What a parser's error is told as: what was raised in a callback, or what it found itself."""
+    if isinstance(error.__context__, _RefusedError):
+        return error.__context__
+    reason = "" if isinstance(error, httptools.HttpParserCallbackError) else f": {error}"
+    return _RefusedError(400, f"this is not an HTTP/1.1 request{reason}")
 
 
 class Connection(HttpToolsProtocol):
@@ -59,6 +75,9 @@ class Connection(HttpToolsProtocol):
         self._messages = 0
         self._between = 0  # bytes since the last that belonged to a body
         self._head = 0  # bytes of the fields since then that are complete
+        self._fields = 0  # and how many they are
+        self._rest = b""  # received, and not parsed yet
+        self._is_last = False  # there is no answer after this one, whose request is not all here
         self._refused = False
         self._refusal: tuple[int, str] | None = None  # said when the answers before it are out
         self._draining = False
@@ -75,27 +94,31 @@ class Connection(HttpToolsProtocol):
     # What the client sends.
 
     def data_received(self, data: bytes) -> None:
-        self._between += len(data)
-        while data and not self._refused:
+        data, self._rest = self._rest + data, b""
+        left = memoryview(data)
+        # Taken in parts: what is parsed takes far more room than its bytes, and as many requests as
+        # fit into one reading would all be answered before anybody else's.
+        while left and not self._refused:
+            if self.pipeline:  # one is enough; this goes on when it gets its turn
+                self._rest = bytes(left)
+                return
+            part, left = left[:_PART_BYTES], left[_PART_BYTES:]
+            self._between += len(part)
             try:
-                self.parser.feed_data(data)
-                break
+                self.parser.feed_data(part)
             except httptools.HttpParserUpgrade as offer:
-                data = data[offer.args[0] :]
                 if self.parser.get_method() == b"CONNECT":
                     self._refuse(400, "this server is no proxy")
                 else:
-                    self._decline_upgrade()
-            except httptools.HttpParserError:
-                if self._head <= HEAD_BYTES:
-                    self._refuse(400, "this is not an HTTP/1.1 request")
-                break
-        if max(self._between, self._head) > HEAD_BYTES and not self._refused:
-            what = "the trailers" if self._part == "body" else "the head"
-            self._refuse(431, f"{what} of a request must be at most {HEAD_BYTES} bytes long")
+                    rest = (self._without_upgrade(), part[offer.args[0] :], left)
+                    left = memoryview(b"".join(rest))
+            except httptools.HttpParserError as error:
+                self._refuse(*_refusal(error).args)
+            if max(self._between, self._head) > HEAD_BYTES and not self._refused:
+                self._refuse(*self._too_long().args)
 
-    def _decline_upgrade(self) -> None:
-        """Parses the head again, by a new parser and without ``Upgrade``; the body goes on."""
+    def _without_upgrade(self) -> bytes:
+        """The head without ``Upgrade``, for a new parser; the body goes on."""
         line = b"%s %s HTTP/%s\r\n" % (
             self.parser.get_method(),
             self.url,
@@ -103,10 +126,11 @@ class Connection(HttpToolsProtocol):
         )
         fields = [b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
-        self.parser.feed_data(b"".join((line, *fields, b"\r\n")))
+        return b"".join((line, *fields, b"\r\n"))
 
     def on_message_begin(self) -> None:
-        self._part, self._head = "head", 0
+        self._part = "head"
+        self._head = self._fields = 0
         super().on_message_begin()
         self.scope["frn_onnx.connection"] = self  # type: ignore[typeddict-unknown-key]
 
@@ -115,6 +139,7 @@ class Connection(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
         self._count(name, value, b": \r\n")
         if self._part == "head":
             super().on_header(name, value)
@@ -122,18 +147,39 @@ class Connection(HttpToolsProtocol):
     def _count(self, *parts: bytes) -> None:
         """Ends the parsing of a head, or of trailers, that are too long, whole as they came."""
         self._head += sum(map(len, parts))
-        if self._head > HEAD_BYTES:
-            raise ValueError("too long")
+        if self._head > HEAD_BYTES or self._fields > _MOST_FIELDS:
+            raise self._too_long()
+
+    def _too_long(self) -> "_RefusedError":
+        what = "the trailers" if self._part == "body" else "the head"
+        text = f"{what} of a request must be at most {HEAD_BYTES} bytes long"
+        return _RefusedError(431, f"{text}, and have at most {_MOST_FIELDS} fields")
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             return  # comes again
+        self._check_head()
         self._part = "body"
         self._messages += 1
-        self._between = self._head = 0
+        self._between = self._head = self._fields = 0
         super().on_headers_complete()
         if self._draining:
             self.cycle.keep_alive = False
+
+    def _check_head(self) -> None:
+        """What RFC 9112, 3.2 and 6.1, ask for and httptools leaves open."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) != 1 and self.parser.get_http_version() == "1.1":
+            raise _RefusedError(400, f"a request must have one Host, received {len(hosts)}")
+        if b"://" in self.url.partition(b"?")[0]:  # then this is the host that counts
+            self.headers[:] = [field for field in self.headers if field[0] != b"host"]
+            self.headers.append((b"host", self.url.split(b"/", 3)[2]))
+        for name, value in self.headers:
+            if name == b"transfer-encoding" and value.lower() != b"chunked":
+                text = value.decode("latin-1")
+                raise _RefusedError(
+                    400, f"Transfer-Encoding must be chunked, received {show(text)}"
+                )
 
     def on_body(self, body: bytes) -> None:
         self._between = 0
@@ -145,6 +191,7 @@ class Connection(HttpToolsProtocol):
         self._part = "request"
         self._between = 0
         super().on_message_complete()
+        self._end_if_last()
 
     # Answers.
 
@@ -159,6 +206,25 @@ class Connection(HttpToolsProtocol):
         self.pause_for_pipeline()
         if is_last and self._refusal is not None and not self.transport.is_closing():
             self._say(*self._refusal)
+        self._end_if_last()
+        if self._rest and not self.transport.is_closing():
+            self.loop.call_soon(self.data_received, b"")
+
+    def answer_begins(self) -> None:
+        """The head of an answer is written.
+
+        An answer may come before the whole body has. Closed behind it, the connection would be
+        reset by what the client still sends, and the answer lost: so the rest is read, and dropped.
+        """
+        if self._part == "body" and not self.pipeline and not self.cycle.keep_alive:
+            self.cycle.keep_alive = self._is_last = True
+
+    def _end_if_last(self) -> None:
+        if self._is_last and not self._answering and not self.transport.is_closing():
+            if self._part != "body":
+                self.transport.close()
+            elif self.transport.can_write_eof():
+                self.transport.write_eof()
 
     def pause_for_pipeline(self) -> None:
         """Reads nothing while complete requests wait; uvicorn resumes for every single one."""
@@ -272,6 +338,7 @@ class Connection(HttpToolsProtocol):
         if self._answering:
             self._cancel()
         self.pipeline.clear()
+        self._rest = b""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
 
@@ -305,8 +372,11 @@ class Answering:
 
         async def counted_send(message: Message) -> None:
             nonlocal started
-            started = connection.is_writing = True
+            is_head, started = not started, True
+            connection.is_writing = True
             await send(message)
+            if is_head:
+                connection.answer_begins()
             connection.written += len(message.get("body", b""))
             connection.is_writing = message.get("more_body", False)
 
