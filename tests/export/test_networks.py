@@ -111,6 +111,32 @@ def test_open_sizes(rng, dynamic_resnet):
         np.testing.assert_allclose(received, expected, rtol=0, atol=limit)
 
 
+def test_names_of_sizes_behind_reshapes():
+    """What is the batch is called so; other multiples of it, and a cropped axis, are not."""
+    image = keras.Input((None, 6, 2), name="image")
+    x = export_cases.FRN()(keras.layers.Conv2D(2, 1)(image))
+    rows = keras.layers.Reshape((-1, 12), name="rows")(x)
+    outputs = {
+        "dense": keras.layers.Dense(3)(keras.layers.GRU(2)(rows)),
+        "cropped": keras.layers.Cropping2D(1)(x),
+        "pixels": keras.ops.reshape(x, (-1, 2)),
+        "twice": keras.ops.concatenate([rows, rows], axis=0),
+        "normal": keras.layers.LayerNormalization()(x),
+    }
+    model = models.randomize(keras.Model(image, outputs))
+    sizes = {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in export_model(model).model.graph.output
+    }
+    assert sizes == {
+        "dense": ["batch", 3],
+        "cropped": ["batch", "cropped_1", 4, 2],
+        "pixels": ["pixels_0", 2],
+        "twice": ["twice_0", "image_1", 12],
+        "normal": ["batch", "image_1", 6, 2],
+    }
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_half_precision(resnet, form):
     result = export_model(resnet, form=form, dtype="float16")
