@@ -74,6 +74,8 @@ class Rewriter:
         }
         value = add(op.DOMAIN, op.OP_TYPE, inputs, attributes, "", x_dtype)
         frn = new[-1]
+        frn.doc_string = last.doc_string
+        frn.metadata_props.update(last.metadata_props)
         value.shape = x.shape
         if match.perm != tuple(range(len(match.perm))):
             value = add("", "Transpose", [value], {"perm": match.perm}, "/Transpose", x_dtype)

@@ -44,6 +44,9 @@ def model():
     made.metadata_props.add(key="of", value="the model")
     made.graph.doc_string = "the graph"
     made.graph.metadata_props.add(key="of", value="the graph")
+    for node in made.graph.node:
+        node.doc_string = f"makes {node.output[0]}"
+        node.metadata_props.add(key="of", value=node.output[0])
     for value in (*made.graph.input, *made.graph.output):
         value.doc_string = f"the value {value.name}"
         value.metadata_props.add(key="of", value=value.name)
@@ -89,6 +92,8 @@ def test_everything(model, step, as_ir):
     assert after.graph.sparse_initializer == model.graph.sparse_initializer
     imports = {entry.domain: entry.version for entry in after.opset_import}
     assert (imports[""], imports["other"]) == (22, 3)
+    (norm,) = (node for node in after.graph.node if node.doc_string == "makes y")
+    assert [entry.value for entry in norm.metadata_props] == ["y"]
     if not as_ir:
         (last,) = (node for node in after.graph.node if node.name == "last")
         assert last.doc_string == "the node"
