@@ -13,6 +13,7 @@ from frn_onnx.graph import lower, model_io, samples
 from frn_onnx.graph.forms import form_of
 from frn_onnx.graph.runners import Spec, specs
 from frn_onnx.runtime import latency
+from frn_onnx.runtime.providers import CPU
 from frn_onnx.runtime.session import InferenceSession, ort
 from frn_onnx.whole import at_least
 
@@ -76,7 +77,7 @@ def bench(
         )
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    providers = ["CPUExecutionProvider"]
+    providers = [CPU]
     # One after the other: registering changes the options.
     standard = InferenceSession(lower(loaded, "primitives"), options, providers, plugin=False)
     fused = InferenceSession(loaded, options, providers, plugin=True, blocked=False)

@@ -102,7 +102,9 @@ def _runtimes() -> list[Check]:
 
 def _has_cuda_provider() -> bool:
     try:
-        return "CUDAExecutionProvider" in library.onnxruntime().get_available_providers()
+        from frn_onnx.runtime.providers import CUDA
+
+        return CUDA in library.onnxruntime().get_available_providers()
     except FrnError:
         return False  # said where the sessions are
 

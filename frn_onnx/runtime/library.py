@@ -124,15 +124,15 @@ def register(session_options: Any) -> None:
         session_options: an ``onnxruntime.SessionOptions``.
 
     Raises:
+        ArgumentError: ``session_options`` is something else.
         DependencyError: ONNX Runtime is not installed.
         PluginError: the library is missing, or does not fit this ONNX Runtime.
-        TypeError: ``session_options`` is something else.
     """
     ort = onnxruntime()
     if not isinstance(session_options, ort.SessionOptions):
-        raise TypeError(
+        raise errors.ArgumentError(
             "register expects an onnxruntime.SessionOptions, received "
-            f"{type(session_options).__name__}"
+            f"{type(session_options).__name__}; pass the options that the session is made with"
         )
     path = get_library_path()
     try:

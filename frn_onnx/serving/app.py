@@ -221,7 +221,7 @@ class _Handlers:
             lease.close()
 
     async def openapi(self, request: Request) -> Response:
-        return _json(openapi.describe(self._service, self._metrics))
+        return _json(openapi.describe(self._service, request.app.routes))
 
     async def page(self, request: Request) -> Response:
         return Response(self._page, media_type="text/html; charset=utf-8", headers=_PAGE_HEADERS)

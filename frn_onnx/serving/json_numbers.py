@@ -23,7 +23,10 @@ TEXT_BYTES = 2**20
 _LONG_BYTES = 4096
 # Read at one go: a few milliseconds.
 _WINDOW_BYTES = 256 * 1024
-_DATA = re.compile(rb'(?<!\\)"data"\s{0,64}:\s{0,64}(?=\[)')
+# "data", of which JSON lets every letter be written by its number as well.
+_DATA = re.compile(
+    rb'(?<!\\)"(?:d|\\u0064)(?:a|\\u0061)(?:t|\\u0074)(?:a|\\u0061)"\s{0,64}:\s{0,64}(?=\[)'
+)
 _SPACE = b" \t\r\n"
 # What is deleted to see an array's structure; the letters are those of true, false and null.
 _ELEMENTS = b"0123456789.+-eEtrufalsn" + _SPACE

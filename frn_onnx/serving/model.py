@@ -20,14 +20,12 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 _BFLOAT16_ONNX = 16  # onnx.TensorProto.BFLOAT16
-_CUDA = "CUDAExecutionProvider"
 # cuDNN's exhaustive search, ONNX Runtime's default, would run again for every new batch size.
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
 _GRAPH_HINT = (
     "a CUDA graph asks for every node in CUDA: `frn-onnx doctor MODEL` says which are not, and "
     "`frn-onnx convert --for cuda` mends transposed convolutions"
 )
-_CPU = "CPUExecutionProvider"
 # After a run with so much input or output, ONNX Runtime gives back what its arena took for it.
 _LARGE_BYTES = 8 * 2**20
 
@@ -52,11 +50,13 @@ class Model:
     """
 
     def __init__(self, options: ModelOptions) -> None:
+        from frn_onnx.runtime.providers import CPU
+
         path = options.model
         name = check_name(options.served_name)
         self._session = _session(options)
         self.provider: str = self._session.get_providers()[0]
-        self.on_cpu = self.provider == _CPU
+        self.on_cpu = self.provider == CPU
         self.layout = str(self._session.blocked)
         inputs = _specs(path, "input", self._session.get_inputs())
         outputs = _specs(path, "output", self._session.get_outputs())
@@ -162,9 +162,10 @@ def _session(wanted: ModelOptions) -> Any:
     path, device = wanted.model, wanted.device
     if not Path(path).is_file():
         raise ModelError(f"there is no model file at {os.fspath(path)!r}")
+    from frn_onnx.runtime.providers import CPU, CUDA
     from frn_onnx.runtime.session import InferenceSession, ort
 
-    has_cuda = _CUDA in ort.get_available_providers()
+    has_cuda = CUDA in ort.get_available_providers()
     if device == "cuda" and not has_cuda:
         raise DependencyError(
             "device 'cuda' needs an ONNX Runtime with CUDA, and this one has only "
@@ -179,7 +180,7 @@ def _session(wanted: ModelOptions) -> Any:
         cuda_options["gpu_mem_limit"] = str(wanted.gpu_mem_limit_mb * MIB)
         cuda_options["arena_extend_strategy"] = "kSameAsRequested"
     uses_cuda = has_cuda and device != "cpu"
-    providers: list[Any] = [(_CUDA, cuda_options), _CPU] if uses_cuda else [_CPU]
+    providers: list[Any] = [(CUDA, cuda_options), CPU] if uses_cuda else [CPU]
     options = ort.SessionOptions()
     options.intra_op_num_threads = wanted.threads
     # Else the threads spin for milliseconds after each run, on cores that the host needs to read
@@ -192,7 +193,7 @@ def _session(wanted: ModelOptions) -> Any:
     except Exception as error:
         hint = f"; {_GRAPH_HINT}" if wanted.cuda_graph else ""
         raise ModelError(f"ONNX Runtime cannot load {os.fspath(path)!r}: {error}{hint}") from error
-    if device == "cuda" and session.get_providers()[0] != _CUDA:
+    if device == "cuda" and session.get_providers()[0] != CUDA:
         raise ModelError(
             "device 'cuda' was asked for, and ONNX Runtime could not start its CUDA provider and "
             "took the CPU; `frn-onnx doctor` shows what is missing, --device cpu serves anyway"

@@ -1,17 +1,20 @@
 """The OpenAPI description of a server, written from the models it serves."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from starlette.routing import Route
 
 import frn_onnx
 from frn_onnx.serving import datatypes
 from frn_onnx.serving.codec import LENGTH_HEADER
-from frn_onnx.serving.metrics import Metrics, PrometheusMetrics
 from frn_onnx.serving.service import Service
 from frn_onnx.serving.signature import Signature, TensorSpec
 
 _JSON = "application/json"
 _NAME = {"type": "string"}
 _INTEGER = {"type": "integer"}
+_BOOLEAN = {"type": "boolean"}
 _ANY_OBJECT = {"type": "object"}
 _STATISTICS = {
     "type": "object",
@@ -29,7 +32,7 @@ _ERROR_TEXTS = {
 }
 # JSON Schema's words for the kinds of datatypes.JSON_TYPES.
 _ELEMENTS = {
-    "b": {"type": "boolean"},
+    "b": _BOOLEAN,
     "i": _INTEGER,
     "u": _INTEGER,
     "f": {"type": "number"},
@@ -37,39 +40,22 @@ _ELEMENTS = {
 }
 
 
-def describe(service: Service, metrics: Metrics) -> dict[str, Any]:
-    """The description, OpenAPI 3.1; one set of paths per model, with its own shapes."""
-    paths: dict[str, Any] = {
-        "/v2": _get("Server metadata", _object(name=_NAME, version=_NAME, extensions=_list(_NAME))),
-        "/v2/health/live": _get("Whether the server runs", _object(live={"type": "boolean"})),
-        "/v2/health/ready": _get(
-            "Whether every model can answer", _object(ready={"type": "boolean"}), unready=True
-        ),
-        "/v2/repository/index": {
-            "post": _operation(
-                "The models",
-                _content(
-                    _list(_object(name=_NAME, version=_NAME, state=_NAME, reason=_NAME)), "Models"
-                ),
-            )
-        },
-    }
-    paths["/v2/models/stats"] = _get("What every model has done so far", _STATISTICS)
-    if isinstance(metrics, PrometheusMetrics):
-        text = {"text/plain": {"schema": {"type": "string"}}}
-        metrics_answer = {"description": "Prometheus' text format", "content": text}
-        paths["/metrics"] = {"get": _operation("Metrics", metrics_answer)}
-    for served in service.models.values():
-        signature = served.signature
-        path = f"/v2/models/{signature.name}"
-        for root in (path, f"{path}/versions/{signature.version}"):
-            paths[root] = _get("Model metadata", _metadata_schema())
-            paths[f"{root}/ready"] = _get(
-                "Whether the model can answer", _object(name=_NAME, ready={"type": "boolean"})
-            )
-            paths[f"{root}/config"] = _get("The model's configuration, as Triton's", _ANY_OBJECT)
-            paths[f"{root}/stats"] = _get("What the model has done so far", _STATISTICS)
-            paths[f"{root}/infer"] = {"post": _infer(signature)}
+def describe(service: Service, routes: Iterable[Route]) -> dict[str, Any]:
+    """The description, OpenAPI 3.1; one set of paths per model, with its own shapes.
+
+    Args:
+        service: the models.
+        routes: the server's; those that are described go by their names.
+    """
+    paths: dict[str, Any] = {}
+    signatures = [served.signature for served in service.models.values()]
+    for route in routes:
+        method = "post" if "POST" in (route.methods or ()) else "get"
+        if route.name in _OPERATIONS:
+            paths[route.path] = {method: _OPERATIONS[route.name]}
+        for signature in signatures if route.name in _OF_MODEL else ():
+            path = route.path.format(model=signature.name, version=signature.version)
+            paths[path] = {method: _OF_MODEL[route.name](signature)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -122,13 +108,13 @@ def _request_schema(signature: Signature) -> dict[str, Any]:
     output = _object(name={"enum": list(signature.outputs)})
     output["properties"]["parameters"] = {
         "type": "object",
-        "properties": {"binary_data": {"type": "boolean"}},
+        "properties": {"binary_data": _BOOLEAN},
     }
     schema["properties"] |= {
         "id": _NAME,
         "parameters": {
             "type": "object",
-            "properties": {"binary_data_output": {"type": "boolean"}},
+            "properties": {"binary_data_output": _BOOLEAN},
         },
         "outputs": _list(output),
     }
@@ -193,8 +179,41 @@ def _operation(
     return {"summary": summary, "responses": {"200": answer, **responses}}
 
 
-def _get(summary: str, schema: dict[str, Any], *, unready: bool = False) -> dict[str, Any]:
+def _get(summary: str, schema: dict[str, Any], unready: str | None = None) -> dict[str, Any]:
     operation = _operation(summary, _content(schema, summary))
     if unready:
-        operation["responses"]["503"] = _content(schema, "Not every model can answer yet.")
-    return {"get": operation}
+        operation["responses"]["503"] = _content(schema, unready)
+    return operation
+
+
+# Name of a route -> what it does.
+_OPERATIONS = {
+    "server_metadata": _get(
+        "Server metadata", _object(name=_NAME, version=_NAME, extensions=_list(_NAME))
+    ),
+    "live": _get("Whether the server runs", _object(live=_BOOLEAN), "A model does not come back."),
+    "ready": _get(
+        "Whether every model can answer", _object(ready=_BOOLEAN), "Not every one can yet."
+    ),
+    "index": _get(
+        "The models", _list(_object(name=_NAME, version=_NAME, state=_NAME, reason=_NAME))
+    ),
+    "statistics": _get("What every model has done so far", _STATISTICS),
+    "metrics": _operation(
+        "Metrics",
+        {
+            "description": "Prometheus' text format",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        },
+    ),
+}
+# The same for those of one model.
+_OF_MODEL: dict[str, Callable[[Signature], dict[str, Any]]] = {
+    "infer": _infer,
+    "model_metadata": lambda _: _get("Model metadata", _metadata_schema()),
+    "model_ready": lambda _: _get(
+        "Whether the model can answer", _object(name=_NAME, ready=_BOOLEAN), "It cannot yet."
+    ),
+    "model_config": lambda _: _get("The model's configuration, as Triton's", _ANY_OBJECT),
+    "model_statistics": lambda _: _get("What the model has done so far", _STATISTICS),
+}

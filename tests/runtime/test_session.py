@@ -15,7 +15,7 @@ import tolerances
 
 import frn_onnx
 from frn_onnx import op
-from frn_onnx.errors import FrnWarning, PluginError
+from frn_onnx.errors import ArgumentError, FrnWarning, PluginError
 from frn_onnx.runtime import library, providers, session
 
 
@@ -130,7 +130,7 @@ def test_library_that_is_none_names_it_and_onnxruntimes_version(case, monkeypatc
 
 
 def test_register_refuses_what_is_not_session_options():
-    with pytest.raises(TypeError, match="SessionOptions, received dict"):
+    with pytest.raises(ArgumentError, match="SessionOptions, received dict; pass the options"):
         frn_onnx.register({})
 
 

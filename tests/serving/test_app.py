@@ -333,3 +333,14 @@ def test_page_needs_nothing_from_elsewhere(serve):
     assert "default-src 'none'" in response.headers["content-security-policy"]
     assert "http://" not in response.text.replace("http://www.w3.org/2000/svg", "")
     assert "https://" not in response.text
+
+
+def test_every_route_of_the_protocol_is_described(serve):
+    client = serve("linear", "lookup")
+    described = client.get("/openapi.json").json()["paths"]
+    left_out = {"/", "/openapi.json", "/v2/repository/models/{model}/{change}"}
+    for route in client.app.routes:
+        for model in ("linear", "lookup"):
+            path = route.path.replace("{model}", model).replace("{version}", "1")
+            methods = {method.lower() for method in route.methods} - {"head"}
+            assert route.path in left_out or set(described[path]) == methods

@@ -53,6 +53,14 @@ def test_a_string_or_key_that_looks_like_data_is_none(rng):
     np.testing.assert_array_equal(codec.decode(body, None, ONE).inputs["x"], x)
 
 
+def test_a_key_may_be_written_in_numbers(rng):
+    x = rng.normal(size=SHAPE).astype(np.float32)
+    body = json.dumps(request(x.ravel().tolist())).replace('"data"', r'"d\u0061\u0074a"').encode()
+    taken = []
+    np.testing.assert_array_equal(codec.decode(body, None, ONE, taken.append).inputs["x"], x)
+    assert sum(taken) >= x.nbytes
+
+
 NUMBERS = ",".join(["1"] * 100)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from frn_onnx.runtime import library
+from frn_onnx.runtime.providers import CPU
 from frn_onnx.runtime.session_options import changed, chooses_providers, entry
 
 ort: Any = library.onnxruntime()
@@ -11,7 +12,6 @@ ort: Any = library.onnxruntime()
 # The domain of blocked ops.
 NCHWC = "com.microsoft.nchwc"
 
-_CPU = ["CPUExecutionProvider"]
 _ERRORS_ONLY = 3
 # Weights go into a file of their own, and stay there: the largest part of a model is not read, put
 # into a message and parsed again.
@@ -35,7 +35,7 @@ def optimise(source: Path, path: Path, options: Any) -> None:
     _set(options, _WEIGHTS_FROM, str(_LARGE_BYTES))
     with changed(options, **changes):
         # It warns where providers are given twice.
-        providers = None if chooses_providers(options) else _CPU
+        providers = None if chooses_providers(options) else [CPU]
         ort.InferenceSession(str(source), options, providers=providers)
 
 

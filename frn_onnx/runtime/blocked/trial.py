@@ -19,6 +19,7 @@ from frn_onnx import op
 from frn_onnx.runtime import library
 from frn_onnx.runtime.blocked.errors import TrialError, UnfitError
 from frn_onnx.runtime.blocked.optimised import NCHWC, optimise
+from frn_onnx.runtime.providers import CPU
 from frn_onnx.runtime.session_options import changed
 
 ort: Any = library.onnxruntime()
@@ -97,13 +98,13 @@ def _compare(folder: Path) -> int:
 
     content = _network()
     x = np.random.default_rng(0).standard_normal((2, 20, 12, 11), np.float32)
-    plain = ort.InferenceSession(content, _options(), providers=["CPUExecutionProvider"])
+    plain = ort.InferenceSession(content, _options(), providers=[CPU])
     model = protos.from_proto(onnx.load_model_from_string(content))
     report = transform(model, _options(), size(), folder)
     options = _options()
     with changed(options, graph_optimization_level=ort.GraphOptimizationLevel.ORT_DISABLE_ALL):
         path = str(folder / FILE)
-        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(path, options, providers=[CPU])
     if min(report.blocked, report.reordering, report.phases) == 0:
         raise UnfitError("of a small network not everything is blocked")
     for expected, y in zip(plain.run(None, {"x": x}), session.run(None, {"x": x}), strict=True):
