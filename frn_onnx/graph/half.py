@@ -86,7 +86,8 @@ def convert(
     Returns:
         A new model. gamma, beta, tau and per-channel epsilons are float32, all other float32
         weights half, except where an op does not take them, and where another norm than FRN
-        computes with squares. Model-local functions are inlined.
+        computes with squares. What casts put into the other half type stays in it. Model-local
+        functions are inlined.
 
     Raises:
         ArgumentError: there is no such type or provider, no input or output of a name given, or
@@ -130,14 +131,14 @@ def convert_loaded(model: ir.Model, conversion: Conversion) -> ir.Model:
     fuse_in_place(model)
     set_form(model, "custom")  # states the types behind FRN nodes
     raise_ir_version(model, _IR_VERSION)
-    types = _types(model)
+    types, given = _types(model), _given(model)
     if ir.DataType.DOUBLE in types and ir.DataType.FLOAT not in types:
         raise ModelError(
             "the model computes in float64, and nothing in it is float32, which is what becomes "
             f"{to}; make it float32 first"
         )
     for other in set(get_args(HalfType)) - {to}:
-        if ir.DataType[other.upper()] in types:
+        if ir.DataType[other.upper()] in given:
             raise ModelError(
                 f"the model is in {other} in part, whose rounding {to} cannot take back; convert "
                 "the float32 model"
@@ -175,6 +176,11 @@ def _kept(model: ir.Model, keep: bool | Collection[str]) -> Callable[[str], bool
 def _types(model: ir.Model) -> set[ir.DataType | None]:
     values = {value.dtype for value in sites.values(model)}
     return values | {tensor.dtype for tensor in sites.tensors(model)}
+
+
+def _given(model: ir.Model) -> set[ir.DataType | None]:
+    """The types of what a model does not make by itself."""
+    return {v.dtype for v in model.graph.inputs} | {t.dtype for t in sites.tensors(model)}
 
 
 def _store_constants(model: ir.Model) -> None:

@@ -234,6 +234,30 @@ class TestBfloat16:
             convert(convert(cnn), "bfloat16")
 
 
+@pytest.mark.parametrize(("to", "other"), [("float16", 16), ("bfloat16", 10)])
+def test_a_part_in_the_other_half_type_stays_in_it(rng, to, other):
+    """As autocast leaves it: float32 weights, and casts around a product."""
+    model = graph_models.parse(
+        f"""<ir_version: 10, opset_import: ["": 22]>
+        g (float[N,4] x) => (float[N,5] y) <float[4,5] w>
+        {{
+          r = Relu (x)
+          a = Cast <to = {other}> (r)
+          b = Cast <to = {other}> (w)
+          p = MatMul (a, b)
+          f = Cast <to = 1> (p)
+          y = Sigmoid (f)
+        }}""",
+        rng,
+    )
+    half = convert(model, to, keep_io_types=False)
+    onnx.checker.check_model(half, full_check=True)
+    inferred = onnx.shape_inference.infer_shapes(half, strict_mode=True)
+    types = {v.name: v.type.tensor_type.elem_type for v in inferred.graph.value_info}
+    assert (types["r"], types["p"], types["f"]) == (26 - other, other, 26 - other)
+    assert verify(model, half).ok
+
+
 def test_unknown_types(cnn):
     with pytest.raises(ArgumentError, match="one of float16, bfloat16, received 'int8'"):
         convert(cnn, "int8")
