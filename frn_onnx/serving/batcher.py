@@ -158,6 +158,8 @@ class Batcher:
         """
         self.check_room()
         job = Job(feeds, outputs, asyncio.get_running_loop().create_future())
+        if job.rows > self._max_batch or job.nbytes > self._max_batch_bytes:
+            job.run_alone()
         if self._max_wait < math.inf:
             job.expiry = job.future.get_loop().call_later(self._max_wait, self._expire, job)
         self._queue.add(job)
@@ -206,6 +208,10 @@ class Batcher:
             room = self._max_batch_bytes * group.samples // max(group.nbytes, 1)
             most = max(1, min(self._most, room))
             runs, rest = divmod(group.samples, most)
+            if len(group.jobs) == 1 and runs:  # it runs as it is
+                wait += self.pace.expect(group.samples)
+                rest = 0
+                continue
             wait += runs * self.pace.expect(most)
             if rest and len(group.jobs) < len(self._queue):  # else the newcomer joins it
                 wait += self.pace.expect(rest)

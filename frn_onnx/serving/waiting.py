@@ -39,7 +39,11 @@ class Job:
         self.samples = self.rows or 1
         self.nbytes = sum(array.nbytes for array in self.feeds.values())
         shapes = ((name, self.feeds[name].shape[1:]) for name in sorted(self.feeds))
-        self.key = tuple(shapes) if self.rows else (self,)
+        self.key = tuple(shapes) if self.rows else (object(),)
+
+    def run_alone(self) -> None:
+        """It is put together with no other."""
+        self.key = (object(),)
 
 
 class Group:

@@ -1,6 +1,7 @@
 """The greedy batcher: what is put together, what is kept apart, and who pays for a failure."""
 
 import asyncio
+import gc
 import re
 import threading
 import time
@@ -256,6 +257,28 @@ def test_nobody_waits_behind_a_run_that_is_late():
     asyncio.run(play())
 
 
+def test_a_large_request_that_waits_is_one_run():
+    """And not as many as its samples would make, for which everybody else would be refused."""
+    model = FakeModel()
+
+    async def play():
+        batcher = Batcher(
+            model.run, max_batch=8, max_queue=9, max_wait=1.0, observe=lambda *_: None
+        )
+        batcher.pace.note(8, 0.01)
+        batcher.pace.note(4096, 0.1)
+        running = await _first_running(batcher, model, rows(0))
+        tasks = await _queue(batcher, *[rows(*range(4000))] * 2)
+        batcher.check_room()
+        tasks += await _queue(batcher, rows(1), rows(2))
+        model.gate.set()
+        await asyncio.gather(running, *tasks)
+        batcher.close()
+
+    asyncio.run(play())
+    assert [shape[0] for shape in model.shapes] == [1, 4000, 4000, 2]
+
+
 def test_what_many_wait_costs_little_to_know():
     """Every request asks, more of them the more wait."""
     model = FakeModel()
@@ -415,15 +438,19 @@ def test_a_run_is_counted_before_its_answer_is_known():
     play_alone(observe, requests)
 
 
-def test_an_idle_batcher_holds_nothing_of_its_last_request():
+@pytest.mark.parametrize("feeds", [rows(1, 2), rows(*range(9))])
+def test_an_idle_batcher_holds_nothing_of_its_last_request(feeds):
     async def requests(batcher):
-        feeds = rows(1, 2)
+        feeds = {"x": given.pop("x").copy()}
         result = await batcher.submit(feeds, ["y"])
         held = [weakref.finalize(feeds["x"], int), weakref.finalize(result.outputs["y"], int)]
         del feeds, result
+        gc.disable()
         deadline = time.monotonic() + 5
         while any(array.alive for array in held) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
+        gc.enable()
         assert not [array.alive for array in held if array.alive]
 
+    given = dict(feeds)
     play_alone(lambda *_: None, requests)
