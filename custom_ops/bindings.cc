@@ -57,6 +57,10 @@ class WithoutGil {
   PyThreadState* state_;
 };
 
+// What is shorter than this keeps the GIL, for some ten microseconds: whoever gives it away gets it
+// back when a thread that runs Python has had it for 5 ms.
+constexpr py::ssize_t kShortBytes = 64 * 1024;
+
 template <class A>
 using Param = py::array_t<A, py::array::c_style>;
 
@@ -147,7 +151,8 @@ py::array Frn(const py::array& x, const py::object& gamma, const py::object& bet
   T* to = static_cast<T*>(y.mutable_data());
   CheckThreads(threads);
   {
-    const WithoutGil without;
+    std::optional<WithoutGil> without;
+    if (x.nbytes() > kShortBytes) without.emplace();
     SharedTeam team(threads);
     ComputeFrn<T>(kernels, shape, from, added, to, params, team);
   }

@@ -52,6 +52,34 @@ def test_fork_with_and_without_calls_before():
     """)
 
 
+def test_a_short_call_does_not_wait_for_threads_that_run_python():
+    """Given away, the GIL comes back when the other thread has had it for the switch interval."""
+    run_python("""
+        small = np.ones((1, 14, 14, 64), np.float32)
+        def call(array):
+            _native.frn(array, one, one, one, epsilon=1e-6, axes=(1, 2), threads=1)
+        def keep_busy():
+            while not stop.is_set():
+                pass
+        def seconds(array, calls):
+            start = time.perf_counter()
+            for _ in range(calls):
+                call(array)
+            return time.perf_counter() - start
+        call(small)
+        stop = threading.Event()
+        thread = threading.Thread(target=keep_busy)
+        thread.start()
+        sys.setswitchinterval(0.5)
+        short = seconds(small, 2000)
+        long = seconds(np.ones((8, 56, 56, 64), np.float32), 20)
+        stop.set()
+        thread.join()
+        assert short < 0.4, short  # had it waited once, it would be longer than the interval
+        assert long > 0.5, long
+    """)
+
+
 def test_fork_while_another_thread_calls():
     """The child's copy of the team is in the middle of that call."""
     run_python("""
