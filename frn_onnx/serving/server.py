@@ -77,6 +77,7 @@ class Connection(HttpToolsProtocol):
         self._head = 0  # bytes of the fields since then that are complete
         self._fields = 0  # and how many they are
         self._rest = b""  # received, and not parsed yet
+        self._answered: Any = None  # uvicorn's cycle of the request that is answered now
         self._is_last = False  # there is no answer after this one, whose request is not all here
         self._refused = False
         self._refusal: tuple[int, str] | None = None  # said when the answers before it are out
@@ -101,7 +102,7 @@ class Connection(HttpToolsProtocol):
         while left and not self._refused:
             if self.pipeline:  # one is enough; this goes on when it gets its turn
                 self._rest = bytes(left)
-                return
+                break
             part, left = left[:_PART_BYTES], left[_PART_BYTES:]
             self._between += len(part)
             try:
@@ -116,6 +117,7 @@ class Connection(HttpToolsProtocol):
                 self._refuse(*_refusal(error).args)
             if max(self._between, self._head) > HEAD_BYTES and not self._refused:
                 self._refuse(*self._too_long().args)
+        self.read_on()
 
     def _without_upgrade(self) -> bytes:
         """The head without ``Upgrade``, for a new parser; the body goes on."""
@@ -163,6 +165,8 @@ class Connection(HttpToolsProtocol):
         self._messages += 1
         self._between = self._head = self._fields = 0
         super().on_headers_complete()
+        if not self.pipeline:
+            self._answered = self.cycle
         if self._draining:
             self.cycle.keep_alive = False
 
@@ -202,8 +206,10 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         is_last = not self.pipeline
+        if self.pipeline:
+            self._answered = self.pipeline[-1][0]
         super().on_response_complete()
-        self.pause_for_pipeline()
+        self.read_on()
         if is_last and self._refusal is not None and not self.transport.is_closing():
             self._say(*self._refusal)
         self._end_if_last()
@@ -226,10 +232,15 @@ class Connection(HttpToolsProtocol):
             elif self.transport.can_write_eof():
                 self.transport.write_eof()
 
-    def pause_for_pipeline(self) -> None:
-        """Reads nothing while complete requests wait; uvicorn resumes for every single one."""
-        if self.pipeline:
+    def read_on(self) -> None:
+        """Reads also while a request waits, or it would not hear that the client has gone.
+
+        Not where much follows it, whatever uvicorn thinks, which knows nothing of that.
+        """
+        if self.pipeline and len(self._rest) > HEAD_BYTES:
             self.flow.pause_reading()
+        elif self.pipeline:
+            self.flow.resume_reading()
 
     def _refuse(self, status: int, text: str) -> None:
         """Answers what never became a request, in its turn, and ends the connection."""
@@ -267,7 +278,7 @@ class Connection(HttpToolsProtocol):
 
     def break_off(self) -> None:
         """Ends the connection in the middle of an answer."""
-        self.cycle.disconnected = True
+        self._answered.disconnected = True
         self.transport.close()
 
     # Time.
@@ -336,6 +347,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._answering:
+            self._answered.disconnected = True  # uvicorn looks at the newest alone
             self._cancel()
         self.pipeline.clear()
         self._rest = b""
@@ -380,9 +392,9 @@ class Answering:
             connection.written += len(message.get("body", b""))
             connection.is_writing = message.get("more_body", False)
 
-        async def paused_receive() -> Message:
+        async def regulated_receive() -> Message:
             message = await receive()
-            connection.pause_for_pipeline()
+            connection.read_on()
             return message
 
         async def give_up() -> None:
@@ -397,7 +409,7 @@ class Answering:
 
         connection.task = asyncio.current_task()
         try:
-            await self._app(scope, paused_receive, counted_send)
+            await self._app(scope, regulated_receive, counted_send)
         except asyncio.CancelledError:
             if not connection.is_over:  # then the server stops, and has waited long enough
                 await give_up()

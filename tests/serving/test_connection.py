@@ -372,6 +372,19 @@ def test_nothing_that_is_sent_keeps_a_connection(server, start, drip):
         assert seconds_open(client, drip) < SOON
 
 
+def test_a_client_that_goes_with_requests_behind_the_one_that_runs(server, caplog):
+    server.go_on.clear()
+    with connected(server) as client:
+        client.sendall(request("GET", "/wait") + request("GET", "/b"))
+        time.sleep(0.2)
+    end = time.monotonic() + 5
+    while server.state.tasks and time.monotonic() < end:
+        time.sleep(0.02)
+    server.go_on.set()
+    assert not server.state.tasks
+    assert not caplog.records
+
+
 def test_a_slow_head_behind_a_request_that_runs_is_timed_from_its_answer(server):
     server.go_on.clear()
     with connected(server) as client:

@@ -96,7 +96,7 @@ def test_what_is_private_and_called_is_there():
 
 def test_the_newest_of_a_pipeline_is_left():
     source = inspect.getsource(PROTOCOL)
-    for line in ("self.pipeline.appendleft((self.cycle, app))", "self.pipeline.pop()"):
+    for line in ("self.pipeline.appendleft((self.cycle, app))", "cycle, app = self.pipeline.pop()"):
         assert line in source, f"{VERSION}: not any more: {line}"
 
 
