@@ -50,7 +50,8 @@ class InferenceSession(ort.InferenceSession):
         **kwargs: ONNX Runtime's further arguments.
 
     Raises:
-        ArgumentError: ``plugin`` or ``blocked`` has another value than these.
+        ArgumentError: ``plugin`` or ``blocked`` has another value than these; ``providers`` is
+            a string, ``sess_options`` no SessionOptions.
         DependencyError: ONNX Runtime is not installed.
         PluginError: the plugin is wanted, and missing or unfit for this ONNX Runtime; or
             ``strict``, and what it forbids.
@@ -81,6 +82,10 @@ class InferenceSession(ort.InferenceSession):
             raise ArgumentError(f"plugin must be True, False or 'auto', received {plugin!r}")
         if blocked not in (False, "auto"):
             raise ArgumentError(f"blocked must be False or 'auto', received {blocked!r}")
+        if isinstance(providers, str):  # ONNX Runtime takes its letters for names
+            raise ArgumentError(
+                f"providers must be a sequence, received {providers!r}; pass [{providers!r}]"
+            )
         if isinstance(path_or_bytes, onnx.ModelProto):
             path_or_bytes = path_or_bytes.SerializeToString()
         names = [p if isinstance(p, str) else p[0] for p in providers or ()]

@@ -134,6 +134,11 @@ def test_register_refuses_what_is_not_session_options():
         frn_onnx.register({})
 
 
+def test_one_provider_is_a_list_as_well(case):
+    with pytest.raises(ArgumentError, match=r"a sequence, received 'CPU'; pass \['CPU'\]"):
+        frn_onnx.InferenceSession(case.model, providers="CPU")
+
+
 def test_unknown_plugin_value(case):
     with pytest.raises(ValueError, match="True, False or 'auto', received 'yes'"):
         frn_onnx.InferenceSession(case.model, plugin="yes")
