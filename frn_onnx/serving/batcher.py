@@ -177,6 +177,7 @@ class Batcher:
             return
         future = asyncio.get_running_loop().create_future()
         job = Job(*self._sample, future, queued=-math.inf)  # before all others
+        job.run_alone()
         self._queue.add(job)
         await self._answer_of(job)
 

@@ -92,6 +92,24 @@ def test_max_batch_is_never_exceeded_and_nobody_starves():
     assert [values(r) for r in results] == [[2 * i] for i in range(8)]
 
 
+def test_the_models_own_sample_runs_alone_and_first():
+    model = FakeModel()
+
+    async def play():
+        batcher = Batcher(model.run, max_batch=2, max_queue=9, observe=lambda *_: None)
+        batcher.set_sample(rows(*range(3)), ["y"])
+        running = await _first_running(batcher, model, rows(0))
+        tasks = await _queue(batcher, *(rows(i) for i in range(4)))
+        check = asyncio.create_task(batcher._check_sample())
+        await asyncio.sleep(0)
+        model.gate.set()
+        await asyncio.gather(running, check, *tasks)
+        batcher.close()
+
+    asyncio.run(play())
+    assert [shape[0] for shape in model.shapes] == [1, 3, 2, 2]
+
+
 def test_an_answer_keeps_nothing_of_others():
     results, model, _ = scenario([rows(1), rows(2)])
     assert len(model.shapes) == 2
