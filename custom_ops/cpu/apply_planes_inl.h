@@ -29,14 +29,14 @@ void ApplyRun(const Map& map, From from, T* y, int64_t n, int64_t ahead) {
 
 // A plane of n >= kLanes elements, past the caches: its whole lines, without those that have less
 // than a vector before or behind them in the plane. A line that is written in both ways costs 300
-// ns, more than a small plane does altogether.
+// ns, which pays off in longer planes alone.
 template <class V, class Map, class From, class T>
 void StreamPlane(const Map& map, From from, T* y, int64_t n, int64_t ahead) {
-  constexpr int64_t kW = V::kLanes, kLine = kLineBytes / sizeof(T), kFewest = 4 * kLine;
+  constexpr int64_t kW = V::kLanes, kLine = kLineBytes / sizeof(T), kFewest = 32 * kLine;
   const int64_t head = (kLine - Past(y, kLine)) % kLine, tail = Past(y + n, kLine);
   const int64_t begin = head > 0 && head < kW ? head + kLine : head;
   const int64_t end = n - (tail > 0 && tail < kW ? tail + kLine : tail);
-  if (end - begin < kFewest) {
+  if (end - begin < n && end - begin < kFewest) {
     ApplyRun<V, false>(map, from, y, n, 0);
     return;
   }
@@ -45,27 +45,29 @@ void StreamPlane(const Map& map, From from, T* y, int64_t n, int64_t ahead) {
   if (end < n) ApplyRun<V, false>(map, from + end, y + end, n - end, 0);
 }
 
-// Planes of n < kLanes elements: kLanes of them are n vectors, whose lanes take what belongs to
-// them from the vectors of planes.
-template <class V, class Ins, class From, class T>
-void ApplyShortPlanes(Ins ins, From from, T* y, int64_t planes, int64_t n,
-                      const typename V::Elem* scale, const typename V::Elem* shift,
-                      const typename V::Elem* tau) {
-  constexpr int64_t kW = V::kLanes;
+// To which of kLanes planes of n < kLanes elements each of their elements belongs.
+template <class V>
+struct ShortPlaneTable {
+  static constexpr int64_t kW = V::kLanes;
+
+  int64_t n;
   int32_t plane_of[kW * kW];
-  for (int64_t p = 0, i = 0; p < kW; ++p) {
-    for (int64_t k = 0; k < n; ++k, ++i) plane_of[i] = static_cast<int32_t>(p);
+
+  explicit ShortPlaneTable(int64_t n) : n(n) {
+    for (int64_t p = 0, i = 0; p < kW; ++p) {
+      for (int64_t k = 0; k < n; ++k, ++i) plane_of[i] = static_cast<int32_t>(p);
+    }
   }
-  for (int64_t first = 0; first < planes; first += kW) {
-    const int count = static_cast<int>(planes - first < kW ? planes - first : kW);
-    const Lanes<V> lanes = {first, count % static_cast<int>(kW)};
-    const auto scales = lanes.Load(scale), shifts = lanes.Load(shift), taus = lanes.Load(tau);
-    const Ins ins_here = ins.From(first);
+
+  // kLanes planes are n vectors, whose lanes take what belongs to them from the vectors of planes.
+  // Of the first `count` planes, with what belongs to them and the factors of all.
+  template <class Ins, class From, class T>
+  [[gnu::always_inline]] void Apply(Ins ins, From from, T* y, int count, typename V::Reg scale,
+                                    typename V::Reg shift, typename V::Reg tau) const {
     for (int64_t i = 0; i < count * n; i += kW, from = from + kW, y += kW) {
       const int32_t* of = plane_of + i;
-      const Affine<V, decltype(ins.Of(0))> map = {ins_here.Permuted(count, of),
-                                                  Permute<V>(scales, of), Permute<V>(shifts, of),
-                                                  Permute<V>(taus, of)};
+      const Affine<V, decltype(ins.Of(0))> map = {ins.Permuted(count, of), Permute<V>(scale, of),
+                                                  Permute<V>(shift, of), Permute<V>(tau, of)};
       const int64_t left = count * n - i;
       if (left >= kW) {
         V::Store(y, map(LoadFrom<V>(from)));
@@ -73,6 +75,20 @@ void ApplyShortPlanes(Ins ins, From from, T* y, int64_t planes, int64_t n,
         V::StorePart(y, map(LoadPartFrom<V>(from, static_cast<int>(left))), static_cast<int>(left));
       }
     }
+  }
+};
+
+template <class V, class Ins, class From, class T>
+void ApplyShortPlanes(Ins ins, From from, T* y, int64_t planes, int64_t n,
+                      const typename V::Elem* scale, const typename V::Elem* shift,
+                      const typename V::Elem* tau) {
+  constexpr int64_t kW = V::kLanes;
+  const ShortPlaneTable<V> table(n);
+  for (int64_t first = 0; first < planes; first += kW, from = from + kW * n, y += kW * n) {
+    const int count = static_cast<int>(planes - first < kW ? planes - first : kW);
+    const Lanes<V> lanes = {first, count % static_cast<int>(kW)};
+    table.Apply(ins.From(first), from, y, count, lanes.Load(scale), lanes.Load(shift),
+                lanes.Load(tau));
   }
 }
 

@@ -80,6 +80,12 @@ struct Kernels {
                          int64_t cols, const A* gamma, const A* beta, const A* tau,
                          const A* epsilon);
 
+  // The whole of FRN for `planes` planes of n <= kSmallPlane adjacent elements, one behind the
+  // other.
+  void (*apply_small_planes)(const T* x, const T* residual, T* y, int64_t planes, int64_t n,
+                             const A* gamma, const A* beta, const A* tau, const A* epsilon,
+                             bool large);
+
   // out[i] = x[i], in the type that is computed with.
   void (*widen)(const T* x, int64_t n, A* out);
 
@@ -89,6 +95,7 @@ struct Kernels {
 
 constexpr int64_t kMaxColumns = 1024;
 constexpr int64_t kFewRows = 128;
+constexpr int64_t kSmallPlane = 256;
 
 // Below, squares of floats are subnormal and lose bits; above, the radicand is no float.
 constexpr double kTrustedMin = 0x1p-100;

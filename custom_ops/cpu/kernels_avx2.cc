@@ -40,11 +40,10 @@ struct FloatVec {
   static Reg AddPairs(Reg a, Reg b) {
     return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd));
   }
+  static Reg AddFours(const Reg* r) { return AddPairs(AddPairs(r[0], r[1]), AddPairs(r[2], r[3])); }
   static Reg Totals(const Reg* r) {
     Reg four[2];
-    for (int i = 0; i < 2; ++i) {
-      four[i] = AddPairs(AddPairs(r[4 * i], r[4 * i + 1]), AddPairs(r[4 * i + 2], r[4 * i + 3]));
-    }
+    for (int i = 0; i < 2; ++i) four[i] = AddFours(r + 4 * i);
     return _mm256_add_ps(_mm256_permute2f128_ps(four[0], four[1], 0x20),
                          _mm256_permute2f128_ps(four[0], four[1], 0x31));
   }

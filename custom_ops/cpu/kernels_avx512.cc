@@ -44,11 +44,10 @@ struct FloatVec {
   static Reg AddQuarters(Reg a, Reg b) {
     return Add(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
   }
+  static Reg AddFours(const Reg* r) { return AddPairs(AddPairs(r[0], r[1]), AddPairs(r[2], r[3])); }
   static Reg Totals(const Reg* r) {
     Reg four[4];
-    for (int i = 0; i < 4; ++i) {
-      four[i] = AddPairs(AddPairs(r[4 * i], r[4 * i + 1]), AddPairs(r[4 * i + 2], r[4 * i + 3]));
-    }
+    for (int i = 0; i < 4; ++i) four[i] = AddFours(r + 4 * i);
     return AddQuarters(AddQuarters(four[0], four[1]), AddQuarters(four[2], four[3]));
   }
 

@@ -33,6 +33,8 @@
 //                                        than two
 //   Totals(r)                            of kLanes registers: lane i is the sum of r[i]'s lanes,
 //                                        added as Elem
+//   AddFours(r)                          of 4 registers of more than 4 floats: lane i of each
+//                                        quarter is the sum of r[i]'s lanes in that quarter
 //   Transpose(r)                         of kLanes registers: lane k of r[i] becomes lane i of
 //                                        r[k]; FloatVec alone
 //   LoadSums(p, factor)                  kLanes doubles, times factor, as Elem
@@ -40,12 +42,13 @@
 //                                        AddPartTo(double*, n), Total()
 //
 // How squares are summed. Planes: four accumulators of kLanes elements take kBlock squares per lane
-// each, are added to one another, and then to a vector of doubles; of planes that are one such
-// block, the lanes are added in float as well. Rows: kBlock rows are added per column, then to the
-// column's double; a few rows by four accumulators. So an element goes through at most kBlock + 2 +
-// log2(kLanes) additions in float, whose error is at most that number times 2^-24, and everything
-// longer is added in double. A float block holds 4 * kBlock squares per lane: no overflow up to |x|
-// = 1.6e18, and what overflows is found (Kernels::scales) and summed again, scaled.
+// each (of less than four vectors, one takes all), are added to one another, and then to a vector
+// of doubles; of planes of at most kBlock * kLanes elements the lanes are added in float as well.
+// Rows: kBlock rows are added per column, then to the column's double; a few rows by four
+// accumulators. So an element goes through at most kBlock + 2 + log2(kLanes) additions in float,
+// whose error is at most that number times 2^-24, and everything longer is added in double. A float
+// block holds 4 * kBlock squares per lane: no overflow up to |x| = 1.6e18, and what overflows is
+// found (Kernels::scales) and summed again, scaled.
 //
 // Tails. Where there are kLanes elements at all, the last ones are done as a full vector that ends
 // with the data. It overlaps the one before, so when normalising it is loaded before anything is
@@ -218,16 +221,20 @@ struct Lanes {
   }
 };
 
-#include "cpu/affine_inl.h"  // what the others use
+// clang-format off: each uses those before it
+#include "cpu/affine_inl.h"
+#include "cpu/scale_inl.h"
+#include "cpu/at_once_inl.h"
 #include "cpu/apply_planes_inl.h"
 #include "cpu/apply_rows_inl.h"
-#include "cpu/scale_inl.h"
-#include "cpu/single_inl.h"
-#include "cpu/small_rows_inl.h"
 #include "cpu/sum_planes_inl.h"
 #include "cpu/sum_rows_inl.h"
+#include "cpu/single_inl.h"
+#include "cpu/small_planes_inl.h"
+#include "cpu/small_rows_inl.h"
 #include "cpu/transpose_inl.h"
 #include "cpu/units_inl.h"
+// clang-format on
 
 template <class V, class T>
 void Widen(const T* x, int64_t n, typename V::Elem* out) {
@@ -253,6 +260,7 @@ constexpr Kernels<T> MakeKernels() {
           WideScales<V, T>,
           ApplySingle<V, T>,
           ApplyFewRows<V, T>,
+          ApplySmallPlanes<V, T>,
           Widen<V, T>,
           V::Fence};
 }

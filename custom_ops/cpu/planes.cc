@@ -39,7 +39,8 @@ template <class T>
 void OwnPlanes(const FrnCall<T>& call, int64_t bytes) {
   const FrnShape& shape = call.shape;
   const int64_t channels = shape.channels, inner = shape.inner;
-  const int64_t batch = std::min(channels, BatchOf(kBatchBytes / bytes, call.kernels));
+  const int64_t fit = (call.large ? kLargeBatchBytes : kBatchBytes) / bytes;
+  const int64_t batch = std::min(channels, BatchOf(fit, call.kernels));
   const int64_t batches = CeilDiv(channels, batch);
   call.RunUnits(shape.batch * batches, batch * bytes, [&](int64_t unit) {
     using A = ComputeType<T>;
@@ -66,6 +67,31 @@ void OwnPlanes(const FrnCall<T>& call, int64_t bytes) {
                     factored ? factor : nullptr, scale);
       });
     }
+  });
+}
+
+// Whether planes are normalised as many at once as a vector has lanes. With vectors of 16 bytes
+// that is worth it up to two of them.
+template <class T>
+bool ArePlanesSmall(const FrnShape& shape, const Kernels<T>& kernels) {
+  const int64_t lanes = kernels.narrow_columns / 4;
+  const bool wide = lanes * static_cast<int64_t>(sizeof(ComputeType<T>)) > 16;
+  return shape.outer == 1 && shape.inner <= (wide ? kSmallPlane : 2 * lanes);
+}
+
+// As many of a sample by one call as stay in L1.
+template <class T>
+void SmallPlanes(const FrnCall<T>& call, int64_t bytes) {
+  const FrnShape& shape = call.shape;
+  const int64_t channels = shape.channels, lanes = call.kernels.narrow_columns / 4;
+  const int64_t batch = std::min(channels, CeilDiv(kChunkBytes / bytes, lanes) * lanes);
+  const int64_t batches = CeilDiv(channels, batch);
+  call.RunUnits(shape.batch * batches, batch * bytes, [&](int64_t unit) {
+    const int64_t n = unit / batches, c = unit % batches * batch, at = call.Offset(n, 0, c);
+    call.kernels.apply_small_planes(call.x + at, call.ResidualAt(at), call.y + at,
+                                    std::min(batch, channels - c), shape.inner,
+                                    call.params.gamma(n) + c, call.params.shift(n) + c,
+                                    call.params.tau(n) + c, call.params.epsilon(n) + c, call.large);
   });
 }
 
@@ -126,7 +152,9 @@ void ComputePlanes(const FrnCall<T>& call) {
   const int64_t planes = call.shape.batch * call.shape.channels;
   const int64_t bytes = call.shape.plane() * static_cast<int64_t>(sizeof(T));
   const bool few = planes < kFewTasks && bytes > 2 * kTaskBytes;
-  if (call.shape.outer == 1 && (bytes > kOwnBytes || few)) {
+  if (ArePlanesSmall(call.shape, call.kernels)) {
+    SmallPlanes(call, bytes);
+  } else if (call.shape.outer == 1 && (bytes > kOwnBytes || few)) {
     SharedPlanes(call, planes, bytes);
   } else {
     OwnPlanes(call, bytes);

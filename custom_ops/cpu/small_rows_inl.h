@@ -122,62 +122,27 @@ struct FewRows {
     for (; r > 0; --r) ApplyTo<1>(map, &from, &y);
   }
 
-  // One sample whose scale is not to be relied on, or is not expected to be. guess: the factor to
-  // be tried; where it is 1, mean is that of the squares as they are. Returns the factor that all
-  // of them ask for, or 1.
+  // A part (at_once_inl.h): one sample.
   template <class From, class Y>
-  [[gnu::noinline]] Elem ApplyScaled(From from, Y* y, Elem guess, Reg mean) const {
-    auto factor = V::Set(guess);
-    if (guess != 1) {
-      mean = Mean(from.x, factor);
-      if (!IsFactor<V>(mean, epsilon, guess)) {
-        mean = Mean(from.x, V::Set(1));
-        guess = 1;
-      }
-    }
-    if (guess == 1) {
-      factor = SumFactor<V, T>(mean, epsilon);
-      if (!AllOf<V>(factor, 1)) mean = Mean(from.x, factor);
-      guess = AllOf<V>(factor, kTiny) ? kTiny : AllOf<V>(factor, kHuge) ? kHuge : 1;
-    }
-    Reg scale;
-    Rescale<V, T>(mean, gamma, epsilon, &factor, &scale);
-    if (AllOf<V>(factor, 1)) {
-      Apply(Plain<V>{}, scale, from, y);
-    } else {
-      Apply(Factor<V, 2>{factor}, scale, from, y);
-    }
-    return guess;
-  }
+  struct Sample {
+    const FewRows& few;
+    From from;
+    Y* y;
 
-  // mean: of the squares as they are. False, and nothing is done, where it is not to be relied on.
-  template <class From, class Y>
-  bool ApplyUsual(From from, Y* y, Reg mean) const {
-    const auto radicand = V::Add(mean, epsilon);
-    const auto scale = V::Div(gamma, V::Sqrt(radicand));
-    if (!Reliable<V, T>(radicand, scale, gamma)) return false;
-    Apply(Plain<V>{}, scale, from, y);
-    return true;
-  }
+    Reg Mean() const { return few.Mean(from.x, V::Set(1)); }
+    Reg Mean(Reg factor) const { return few.Mean(from.x, factor); }
+    template <class In>
+    void Apply(In in, Reg scale) const {
+      few.Apply(in, scale, from, y);
+    }
+  };
 
-  // guess: what the sample before asked for. Whatever made it huge, tiny or dead is likely to go
-  // on; what a sample becomes does not depend on it. Returns what the last one asked for.
+  // guess: as ApplyAtOnce has it.
   template <class From, class Y>
   Elem Samples(From from, Y* y, int64_t samples, Elem guess) const {
     const int64_t size = rows * stride;
-    while (samples > 0) {
-      auto mean = V::Zero();
-      if (guess == 1) {
-        for (; samples > 0; --samples, from = from + size, y += size) {
-          mean = Mean(from.x, V::Set(1));
-          if (!ApplyUsual(from, y, mean)) break;
-        }
-        if (samples == 0) break;
-      }
-      guess = ApplyScaled(from, y, guess, mean);
-      --samples;
-      from = from + size;
-      y += size;
+    for (; samples > 0; --samples, from = from + size, y += size) {
+      guess = ApplyAtOnce<V, T>(Sample<From, Y>{*this, from, y}, gamma, epsilon, guess);
     }
     return guess;
   }

@@ -1,38 +1,5 @@
 // Sums of squares of planes. Included by kernels_inl.h alone, which says how.
 
-// The squares of kPlanes planes of n <= kBlock * kLanes elements, side by side, each still spread
-// over the lanes: the planes' chains of additions hide one another's latency. kRoom: kLanes
-// elements may be read from the last plane on, too.
-template <class V, int kPlanes, bool kRoom, class Ins, class T>
-void SquaresOfPlanes(Ins ins, const T* x, int64_t n, typename V::Reg* sum) {
-  constexpr int64_t kW = V::kLanes;
-  const int rest = static_cast<int>(n % kW);
-  const auto first = [&](int p, typename V::Reg v) {
-    v = ins.Of(p)(v);
-    sum[p] = V::Mul(v, v);
-  };
-  const auto next = [&](int p, typename V::Reg v) {
-    v = ins.Of(p)(v);
-    sum[p] = V::Fma(v, v, sum[p]);
-  };
-  if (n < kW) {
-    typename V::Elem index[kW];
-    for (int i = 0; i < kW; ++i) index[i] = static_cast<typename V::Elem>(i);
-    const auto lane = V::Load(index), count = V::Set(static_cast<typename V::Elem>(n));
-    for (int p = 0; p < kPlanes; ++p) {
-      const T* plane = x + p * n;
-      first(p, kRoom ? V::Less(lane, count, V::Load(plane), V::Zero()) : V::LoadPart(plane, rest));
-    }
-    return;
-  }
-  for (int p = 0; p < kPlanes; ++p) first(p, V::Load(x + p * n));
-  for (int64_t i = kW; i + kW <= n; i += kW) {
-    for (int p = 0; p < kPlanes; ++p) next(p, V::Load(x + p * n + i));
-  }
-  if (rest == 0) return;
-  for (int p = 0; p < kPlanes; ++p) next(p, V::LoadLast(x + p * n + n, rest));
-}
-
 // The squares of n <= 4 * kBlock * kLanes elements, spread over the lanes.
 template <class V, class In, class T>
 typename V::Reg SquaresOfBlock(In in, const T* x, int64_t n) {
@@ -59,32 +26,108 @@ typename V::Reg SquaresOfBlock(In in, const T* x, int64_t n) {
   return V::Add(V::Add(a, b), V::Add(c, d));
 }
 
+// Of planes of four elements, vectors of which hold several.
+template <class V>
+constexpr bool kAddsFours = V::kLanes > 4 && sizeof(typename V::Elem) == sizeof(float);
+
+template <class V, class T>
+typename V::Reg TotalsOfFours(const T* x) {
+  constexpr int kW = V::kLanes;
+  typename V::Reg v[4];
+  for (int i = 0; i < 4; ++i) {
+    v[i] = V::Load(x + i * kW);
+    v[i] = V::Mul(v[i], v[i]);
+  }
+  int32_t order[kW];  // plane p is quarter p % (kW / 4) of vector p / (kW / 4)
+  for (int p = 0; p < kW; ++p) order[p] = p % (kW / 4) * 4 + p / (kW / 4);
+  return Permute<V>(V::AddFours(v), order);
+}
+
+// The squares of a plane of n elements, kLanes or a few more, spread over the lanes.
+template <class V, class In, class T>
+typename V::Reg SquaresOfFew(In in, const T* x, int64_t n) {
+  constexpr int64_t kW = V::kLanes;
+  auto v = in(V::Load(x));
+  auto sum = V::Mul(v, v);
+  for (int64_t i = kW; i + kW <= n; i += kW) {
+    v = in(V::Load(x + i));
+    sum = V::Fma(v, v, sum);
+  }
+  const int rest = static_cast<int>(n % kW);
+  if (rest == 0) return sum;
+  v = in(V::LoadLast(x + n, rest));
+  return V::Fma(v, v, sum);
+}
+
+// The sums of the squares of `planes` planes of n elements, one behind the other, of which the
+// first kLanes are taken: one in each lane, 0 in lanes that are not used. n < kLanes,
+template <class V, class Ins, class T>
+[[gnu::always_inline]] inline typename V::Reg TotalsOfShortPlanes(Ins ins, const T* x,
+                                                                  int64_t planes, int64_t n) {
+  constexpr int64_t kW = V::kLanes;
+  const bool room = (planes - kW + 1) * n >= kW;  // for a vector from the last one on, too
+  if constexpr (kAddsFours<V> && std::is_same_v<Ins, Plain<V>>) {
+    if (n == 4 && room) return TotalsOfFours<V>(x);
+  }
+  typename V::Elem index[kW];
+  for (int i = 0; i < kW; ++i) index[i] = static_cast<typename V::Elem>(i);
+  const auto lane = V::Load(index), end = V::Set(static_cast<typename V::Elem>(n));
+  typename V::Reg spread[kW];
+#pragma GCC unroll 16
+  for (int64_t p = 0; p < kW; ++p, x += n) {
+    auto v = V::Zero();
+    if (room) {
+      v = V::Less(lane, end, V::Load(x), v);
+    } else if (p < planes) {
+      v = V::LoadPart(x, static_cast<int>(n));
+    }
+    v = ins.Of(p)(v);
+    spread[p] = V::Mul(v, v);
+  }
+  return V::Totals(spread);
+}
+
+// and n from kLanes to 4 * kBlock * kLanes.
+template <class V, class Ins, class T>
+[[gnu::always_inline]] inline typename V::Reg TotalsOfWholePlanes(Ins ins, const T* x,
+                                                                  int64_t planes, int64_t n) {
+  constexpr int64_t kW = V::kLanes;
+  typename V::Reg spread[kW];
+  if (n >= 4 * kW) {
+    for (int64_t p = 0; p < kW; ++p, x += n) {
+      spread[p] = p < planes ? SquaresOfBlock<V>(ins.Of(p), x, n) : V::Zero();
+    }
+  } else if (planes < kW) {
+    for (int64_t p = 0; p < kW; ++p, x += n) {
+      spread[p] = p < planes ? SquaresOfFew<V>(ins.Of(p), x, n) : V::Zero();
+    }
+  } else {
+#pragma GCC unroll 16
+    for (int64_t p = 0; p < kW; ++p) spread[p] = SquaresOfFew<V>(ins.Of(p), x + p * n, n);
+  }
+  return V::Totals(spread);
+}
+
+// Of any of these.
+template <class V, class Ins, class T>
+[[gnu::noinline]] typename V::Reg TotalsOfPlanes(Ins ins, const T* x, int64_t planes, int64_t n) {
+  return n < V::kLanes ? TotalsOfShortPlanes<V>(ins, x, planes, n)
+                       : TotalsOfWholePlanes<V>(ins, x, planes, n);
+}
+
 template <class V, class Ins, class T>
 void SumShortPlanes(Ins ins, const T* x, int64_t planes, int64_t n, double* sums) {
-  constexpr int kW = V::kLanes;
-  constexpr int kBeside = kW < 4 ? kW : 4;  // of more planes, memory's prefetchers lose the thread
-  typename V::Reg spread[kW];
-  typename V::Sum total;
-  for (; planes >= kW; planes -= kW, x += kW * n, sums += kW, ins = ins.From(kW)) {
-    const bool room = (planes - kW + 1) * n >= kW;
-    for (int p = 0; p < kW; p += kBeside) {
-      if (room) {
-        SquaresOfPlanes<V, kBeside, true>(ins.From(p), x + p * n, n, spread + p);
-      } else {
-        SquaresOfPlanes<V, kBeside, false>(ins.From(p), x + p * n, n, spread + p);
-      }
-    }
+  constexpr int64_t kW = V::kLanes;
+  for (; planes > 0; planes -= kW, x += kW * n, sums += kW, ins = ins.From(kW)) {
+    typename V::Sum total;
     total.Clear();
-    total.Add(V::Totals(spread));
-    total.AddTo(sums);
+    total.Add(TotalsOfPlanes<V>(ins, x, planes, n));
+    if (planes >= kW) {
+      total.AddTo(sums);
+    } else {
+      total.AddPartTo(sums, static_cast<int>(planes));
+    }
   }
-  if (planes == 0) return;
-  for (int p = 0; p < kW; ++p) spread[p] = V::Zero();
-  for (int p = 0; p < planes; ++p)
-    SquaresOfPlanes<V, 1, false>(ins.From(p), x + p * n, n, spread + p);
-  total.Clear();
-  total.Add(V::Totals(spread));
-  total.AddPartTo(sums, static_cast<int>(planes));
 }
 
 template <class V, class In, class T>

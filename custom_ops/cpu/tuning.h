@@ -19,10 +19,12 @@ inline constexpr int64_t kRunElements = 64 << 10;
 inline constexpr int64_t kFewTasks = 8;     // that are too few: each is shared
 inline constexpr int64_t kMaxSlices = 256;  // of a plane or sample that is shared
 
-inline constexpr int64_t kGroupBytes = 8 << 20;   // of x that all threads work on at once
-inline constexpr int64_t kBatchBytes = 24 << 10;  // small planes: summed and normalised in L1
-inline constexpr int64_t kMaxBatch = 64;          // planes of a batch
-inline constexpr int64_t kMerged = 256;           // channels: of several samples as of one
+inline constexpr int64_t kGroupBytes = 8 << 20;  // of x that all threads work on at once
+// Of x: small planes that are summed and normalised in L1; half of that where x comes from memory.
+inline constexpr int64_t kBatchBytes = 24 << 10;
+inline constexpr int64_t kLargeBatchBytes = kBatchBytes / 2;
+inline constexpr int64_t kMaxBatch = 64;  // planes of a batch
+inline constexpr int64_t kMerged = 256;   // channels: of several samples as of one
 // Elements of a few rows: no sums of their own. Pixels that make narrow rows have less to lose.
 inline constexpr int64_t kSmallSample = 3072;
 inline constexpr int64_t kSmallNarrowSample = 1024;
