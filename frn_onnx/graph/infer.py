@@ -15,7 +15,7 @@ from onnx import GraphProto
 from frn_onnx import op
 from frn_onnx.errors import ModelError
 from frn_onnx.graph import protos
-from frn_onnx.graph.sites import scopes
+from frn_onnx.graph.sites import opset, scopes
 
 Dims = tuple[int | str | None, ...]
 
@@ -75,6 +75,8 @@ def contradiction(model: ir.Model) -> str | None:
 def _standard(model: ir.Model) -> onnx.ModelProto:
     """The message in which every op is one that ONNX knows, as far as it can be."""
     proto = protos.light_proto(model)
+    if not any(entry.domain in ("", "ai.onnx") for entry in proto.opset_import):
+        proto.opset_import.add(version=opset(model))
     for body in protos.bodies(proto):
         for node in body.node:
             if op.is_frn(node):

@@ -203,7 +203,9 @@ def _tensor_problem(tensor: onnx.TensorProto) -> str | None:
     if any(size < 0 for size in tensor.dims):
         return f"has the shape {tuple(tensor.dims)}"
     kind, count = ir.DataType(tensor.data_type), math.prod(tensor.dims)
-    if tensor.data_location == onnx.TensorProto.EXTERNAL or kind.name in _PACKED:
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        return _place_problem(tensor)
+    if kind.name in _PACKED:
         return None
     if tensor.HasField("raw_data") and kind != ir.DataType.STRING:
         what, stored, expected = "bytes", len(tensor.raw_data), count * kind.bitwidth // 8
@@ -215,6 +217,17 @@ def _tensor_problem(tensor: onnx.TensorProto) -> str | None:
     if stored == expected:
         return None
     return f"holds {stored} {what}, expected {expected} for {tuple(tensor.dims)} of {kind.name}"
+
+
+def _place_problem(tensor: onnx.TensorProto) -> str | None:
+    """What is wrong with where a tensor is said to be, whatever files there are."""
+    place = {entry.key: entry.value for entry in tensor.external_data}
+    if not place.get("location"):
+        return "is in external data, of which it names no file"
+    for key in ("offset", "length"):
+        if not place.get(key, "0").isdecimal():
+            return f"is in external data at the {key} {place[key]!r}, expected a number of bytes"
+    return None
 
 
 class _Schema(NamedTuple):

@@ -30,6 +30,20 @@ def test_values_outputs_and_those_of_branches(rng):
     assert all(value.shape is None for value in model.graph.outputs)
 
 
+def test_a_model_that_imports_the_op_alone(rng):
+    text = """
+    <ir_version: 8, opset_import: ["frn_onnx": 1]>
+    main (float[2,3,4,5] x, float[3] p) => (float y)
+    {
+      y = frn_onnx.FilterResponseNormalization <axes = [2,3]> (x, p, p)
+    }
+    """
+    model = ir.from_proto(graph_models.parse(text, rng))
+    (y,) = model.graph.outputs
+    y.type = y.shape = None
+    assert infer.types(model)[y] == (ir.DataType.FLOAT, (2, 3, 4, 5))
+
+
 QUANTISED = """
 <ir_version: 8, opset_import: ["": 13, "com.microsoft": 1]>
 main (float[N,3,H,5] x) => (float y) <float s = {0.1}, uint16 z = {7}>

@@ -415,6 +415,25 @@ class TestIr:
         with pytest.raises(ModelError, match=message):
             fuse(model)
 
+    @pytest.mark.parametrize(
+        ("place", "message"),
+        [
+            ({}, "names no file"),
+            ({"location": "w", "offset": "-4"}, "at the offset '-4', expected a number of bytes"),
+            ({"location": "w", "length": "all"}, "at the length 'all', expected"),
+        ],
+    )
+    @pytest.mark.parametrize("where", ["initializer", "attribute"])
+    def test_external_data_that_is_nowhere(self, where, place, message):
+        model, tensor = model_and_tensor(where)
+        tensor.ClearField("raw_data")
+        tensor.ClearField("float_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=value)
+        with pytest.raises(ModelError, match=message):
+            fuse(model)
+
     def test_tensors_of_every_type(self):
         """As numbers, each in the field that its type is kept in."""
         for kind in set(onnx.TensorProto.DataType.values()) - {0}:
