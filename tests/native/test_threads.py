@@ -71,7 +71,7 @@ def test_a_short_call_does_not_wait_for_threads_that_run_python():
         thread = threading.Thread(target=keep_busy)
         thread.start()
         sys.setswitchinterval(0.5)
-        short = seconds(small, 2000)
+        short = seconds(small, 100)
         long = seconds(np.ones((8, 56, 56, 64), np.float32), 20)
         stop.set()
         thread.join()
