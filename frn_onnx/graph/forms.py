@@ -254,10 +254,14 @@ def _completed(known: Operands, version: int) -> Operands:
 
 
 def _set_imports(model: ir.Model) -> None:
-    """Lets the model and its functions import the op's domain where they use it, only there."""
+    """Lets the model and its functions import the op's domain where they use it, only there.
+
+    By other names, too: tools rename a function, and the nodes that call it, within the domain.
+    """
     sites = frn_sites(model)
     using = [model.graph, *(site.scope.function.graph for site in sites if site.scope.function)]
     for graph in (model.graph, *(function.graph for function in model.functions.values())):
-        graph.opset_imports.pop(op.DOMAIN, None)
         if sites and graph in using:
             graph.opset_imports[op.DOMAIN] = op.VERSION
+        elif all(node.domain != op.DOMAIN for node in graph.all_nodes()):
+            graph.opset_imports.pop(op.DOMAIN, None)
