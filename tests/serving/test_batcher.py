@@ -38,6 +38,10 @@ def rows(*values, width=2):
     return {"x": np.array(values, np.float32)[:, None].repeat(width, axis=1)}
 
 
+def unobserved(run, **limits):
+    return Batcher(run, observe=lambda *_: None, **limits)
+
+
 async def _first_running(batcher, model, feeds):
     """Starts a request and waits until it runs, so that the next ones queue up behind it."""
     task = asyncio.create_task(batcher.submit(feeds, ["y"]))
@@ -96,7 +100,7 @@ def test_the_models_own_sample_runs_alone_and_first():
     model = FakeModel()
 
     async def play():
-        batcher = Batcher(model.run, max_batch=2, max_queue=9, observe=lambda *_: None)
+        batcher = unobserved(model.run, max_batch=2, max_queue=9)
         batcher.set_sample(rows(*range(3)), ["y"])
         running = await _first_running(batcher, model, rows(0))
         tasks = await _queue(batcher, *(rows(i) for i in range(4)))
@@ -142,7 +146,7 @@ def test_inputs_without_a_common_batch_run_alone():
     shapes = []
 
     async def play():
-        batcher = Batcher(run, max_batch=8, max_queue=8, observe=lambda *_: None)
+        batcher = unobserved(run, max_batch=8, max_queue=8)
         feeds = {"a": np.zeros((2, 1)), "b": np.zeros((3, 1))}
         await asyncio.gather(*[batcher.submit(feeds, ["y"]) for _ in range(3)])
         batcher.close()
@@ -187,7 +191,7 @@ def test_a_run_that_began_after_its_client_went_ends():
     begun = threading.Event()
 
     async def play():
-        batcher = Batcher(run, stop=stopped.set, max_batch=8, max_queue=8, observe=lambda *_: None)
+        batcher = unobserved(run, stop=stopped.set, max_batch=8, max_queue=8)
         client = asyncio.create_task(batcher.submit(rows(1), ["y"]))
         await asyncio.sleep(0)
         for _ in range(100):  # until it is handed to the thread, which has not looked yet
@@ -205,9 +209,7 @@ def test_refusals_say_what_they_compare():
     model = FakeModel()
 
     async def play():
-        batcher = Batcher(
-            model.run, max_batch=1, max_queue=9, max_wait=1.0, observe=lambda *_: None
-        )
+        batcher = unobserved(model.run, max_batch=1, max_queue=9, max_wait=1.0)
         batcher.pace.note(1, 0.3)
         running = await _first_running(batcher, model, rows(0))
         tasks = await _queue(batcher, rows(1), rows(2))
@@ -237,9 +239,7 @@ def test_runs_are_no_longer_than_many_samples_are_worth(known, sizes):
     model = FakeModel()
 
     async def play():
-        batcher = Batcher(
-            model.run, max_batch=16, max_queue=99, max_wait=1.0, observe=lambda *_: None
-        )
+        batcher = unobserved(model.run, max_batch=16, max_queue=99, max_wait=1.0)
         batcher.pace.note = lambda *_: None
         batcher.pace._seconds = {size.bit_length(): seconds for size, seconds in known.items()}
         batcher.check_room = lambda: None
@@ -258,9 +258,7 @@ def test_nobody_waits_behind_a_run_that_is_late():
     model = FakeModel()
 
     async def play():
-        batcher = Batcher(
-            model.run, max_batch=1, max_queue=9, max_wait=0.2, observe=lambda *_: None
-        )
+        batcher = unobserved(model.run, max_batch=1, max_queue=9, max_wait=0.2)
         batcher.pace.note(1, 0.01)
         running = await _first_running(batcher, model, rows(0))
         batcher.check_room()
@@ -280,9 +278,7 @@ def test_a_large_request_that_waits_is_one_run():
     model = FakeModel()
 
     async def play():
-        batcher = Batcher(
-            model.run, max_batch=8, max_queue=9, max_wait=1.0, observe=lambda *_: None
-        )
+        batcher = unobserved(model.run, max_batch=8, max_queue=9, max_wait=1.0)
         batcher.pace.note(8, 0.01)
         batcher.pace.note(4096, 0.1)
         running = await _first_running(batcher, model, rows(0))
@@ -334,9 +330,7 @@ def test_a_batch_that_failed_is_not_timed_as_one_run():
         return {"y": 2 * feeds["x"]}
 
     async def play():
-        batcher = Batcher(
-            run, max_batch=8, max_queue=8, run_timeout=3 * seconds, observe=lambda *_: None
-        )
+        batcher = unobserved(run, max_batch=8, max_queue=8, run_timeout=3 * seconds)
         done = []
         requests = [rows(13), *(rows(i) for i in range(7))]
         tasks = [asyncio.create_task(batcher.submit(feeds, ["y"])) for feeds in requests]
@@ -370,7 +364,7 @@ def test_outputs_asked_for_are_computed_once_for_all():
         return dict.fromkeys(outputs, feeds["x"])
 
     async def play():
-        batcher = Batcher(run, max_batch=8, max_queue=8, observe=lambda *_: None)
+        batcher = unobserved(run, max_batch=8, max_queue=8)
         await asyncio.gather(batcher.submit(rows(1), ["y"]), batcher.submit(rows(2), ["z", "y"]))
         batcher.close()
 
@@ -390,7 +384,7 @@ def test_a_client_that_went_away_harms_nobody():
     model = FakeModel()
 
     async def play():
-        batcher = Batcher(model.run, max_batch=8, max_queue=8, observe=lambda *_: None)
+        batcher = unobserved(model.run, max_batch=8, max_queue=8)
         running = await _first_running(batcher, model, rows(0))
         gone, stays = await _queue(batcher, rows(1), rows(2))
         gone.cancel()
@@ -415,7 +409,7 @@ def test_many_clients_all_get_their_own(clients):
             assert values(result) == [2 * value]
 
     async def play():
-        batcher = Batcher(model.run, max_batch=16, max_queue=100, observe=lambda *_: None)
+        batcher = unobserved(model.run, max_batch=16, max_queue=100)
         await asyncio.gather(*[client(batcher, n) for n in range(clients)])
         batcher.close()
 
