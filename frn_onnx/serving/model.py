@@ -27,7 +27,7 @@ _GRAPH_HINT = (
     "`frn-onnx convert --for cuda` mends transposed convolutions"
 )
 # After a run with so much input or output, ONNX Runtime gives back what its arena took for it.
-_LARGE_BYTES = 8 * 2**20
+_LARGE_BYTES = 8 * MIB
 
 
 class Model:
