@@ -27,7 +27,7 @@ int64_t MergedSamples(const FrnCall<T>& call) {
   const FrnShape& shape = call.shape;
   const bool small = shape.outer == 1 && shape.channels * 2 <= kMerged && shape.inner <= kMerged;
   if (!small) return 1;
-  const int64_t lanes = call.kernels.narrow_columns / 4;
+  const int64_t lanes = call.kernels.lanes();
   const int64_t step = lanes / std::gcd(lanes, shape.channels);  // so many fill vectors
   const int64_t most = std::min(shape.batch, kMerged / shape.channels);
   return most >= step ? most / step * step : most;

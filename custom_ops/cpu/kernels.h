@@ -24,6 +24,7 @@ struct Kernels {
 
   // Rows of exactly so many columns are the fastest: what belongs to a column stays in registers.
   int64_t narrow_columns;
+  int64_t lanes() const { return narrow_columns / 4; }  // of a vector
 
   // `planes` runs of n adjacent elements, one behind the other: sums[p] += sum of x[p * n + i]^2.
   void (*sum_planes)(const T* x, int64_t planes, int64_t n, double* sums);

@@ -197,6 +197,14 @@ typename V::Reg FillUp(const typename V::Elem* p, int n) {
   return V::Load(padded);
 }
 
+// 0, 1, 2, ...
+template <class V>
+typename V::Reg LaneNumbers() {
+  typename V::Elem numbers[V::kLanes];
+  for (int i = 0; i < V::kLanes; ++i) numbers[i] = static_cast<typename V::Elem>(i);
+  return V::Load(numbers);
+}
+
 // The channels of a vector, from `at` on: all lanes, or the first `rest` where that is not 0.
 template <class V>
 struct Lanes {

@@ -29,23 +29,30 @@ void ApplyPlanes(const FrnCall<T>& call, int64_t at, int64_t planes, int64_t n, 
 // has lanes.
 template <class T>
 int64_t BatchOf(int64_t fit, const Kernels<T>& kernels) {
-  const int64_t lanes = kernels.narrow_columns / 4;
+  const int64_t lanes = kernels.lanes();
   const int64_t whole = (fit + lanes / 2) / lanes * lanes;
   return std::clamp<int64_t>(whole > 0 ? whole : fit, 1, kMaxBatch);
+}
+
+// f(n, c, count) for batches of planes of one sample: channels c, c + 1, ... of sample n.
+template <class T, class F>
+void RunBatches(const FrnCall<T>& call, int64_t most, int64_t bytes, F&& f) {
+  const int64_t channels = call.shape.channels, batch = std::min(channels, most);
+  const int64_t batches = CeilDiv(channels, batch);
+  call.RunUnits(call.shape.batch * batches, batch * bytes, [&](int64_t unit) {
+    const int64_t c = unit % batches * batch;
+    f(unit / batches, c, std::min(batch, channels - c));
+  });
 }
 
 // A task takes a batch of planes of one sample.
 template <class T>
 void OwnPlanes(const FrnCall<T>& call, int64_t bytes) {
   const FrnShape& shape = call.shape;
-  const int64_t channels = shape.channels, inner = shape.inner;
+  const int64_t inner = shape.inner;
   const int64_t fit = (call.large ? kLargeBatchBytes : kBatchBytes) / bytes;
-  const int64_t batch = std::min(channels, BatchOf(fit, call.kernels));
-  const int64_t batches = CeilDiv(channels, batch);
-  call.RunUnits(shape.batch * batches, batch * bytes, [&](int64_t unit) {
+  RunBatches(call, BatchOf(fit, call.kernels), bytes, [&](int64_t n, int64_t c, int64_t count) {
     using A = ComputeType<T>;
-    const int64_t n = unit / batches, c = unit % batches * batch;
-    const int64_t count = std::min(batch, channels - c);
     double sums[kMaxBatch], spare[kMaxBatch];
     A factor[kMaxBatch], scale[kMaxBatch];
     const auto sum = [&](const A* factor, double* sums) {
@@ -74,7 +81,7 @@ void OwnPlanes(const FrnCall<T>& call, int64_t bytes) {
 // that is worth it up to two of them.
 template <class T>
 bool ArePlanesSmall(const FrnShape& shape, const Kernels<T>& kernels) {
-  const int64_t lanes = kernels.narrow_columns / 4;
+  const int64_t lanes = kernels.lanes();
   const bool wide = lanes * static_cast<int64_t>(sizeof(ComputeType<T>)) > 16;
   return shape.outer == 1 && shape.inner <= (wide ? kSmallPlane : 2 * lanes);
 }
@@ -82,16 +89,14 @@ bool ArePlanesSmall(const FrnShape& shape, const Kernels<T>& kernels) {
 // As many of a sample by one call as stay in L1.
 template <class T>
 void SmallPlanes(const FrnCall<T>& call, int64_t bytes) {
-  const FrnShape& shape = call.shape;
-  const int64_t channels = shape.channels, lanes = call.kernels.narrow_columns / 4;
-  const int64_t batch = std::min(channels, CeilDiv(kChunkBytes / bytes, lanes) * lanes);
-  const int64_t batches = CeilDiv(channels, batch);
-  call.RunUnits(shape.batch * batches, batch * bytes, [&](int64_t unit) {
-    const int64_t n = unit / batches, c = unit % batches * batch, at = call.Offset(n, 0, c);
-    call.kernels.apply_small_planes(call.x + at, call.ResidualAt(at), call.y + at,
-                                    std::min(batch, channels - c), shape.inner,
-                                    call.params.gamma(n) + c, call.params.shift(n) + c,
-                                    call.params.tau(n) + c, call.params.epsilon(n) + c, call.large);
+  const int64_t lanes = call.kernels.lanes();
+  const int64_t most = CeilDiv(kChunkBytes / bytes, lanes) * lanes;
+  RunBatches(call, most, bytes, [&](int64_t n, int64_t c, int64_t count) {
+    const int64_t at = call.Offset(n, 0, c);
+    call.kernels.apply_small_planes(call.x + at, call.ResidualAt(at), call.y + at, count,
+                                    call.shape.inner, call.params.gamma(n) + c,
+                                    call.params.shift(n) + c, call.params.tau(n) + c,
+                                    call.params.epsilon(n) + c, call.large);
   });
 }
 

@@ -1,61 +1,71 @@
 // FRN of planes of a few elements that are one behind the other: all of it, kLanes planes at once.
 // Included by kernels_inl.h alone, which says how.
 
-// `planes` planes of n elements, of which the first kLanes are taken: n < kLanes,
-template <class V, class From, class T>
-struct ShortPlanes {
-  using Reg = typename V::Reg;
-  static constexpr int64_t kW = V::kLanes;
-
-  const ShortPlaneTable<V>& table;
+// `count` planes of n elements, of which the first kLanes are taken.
+template <class From, class T>
+struct SomePlanes {
   From from;
   T* y;
-  int64_t planes, n;
+  int64_t count, n;
 
-  Reg Totals() const { return TotalsOfShortPlanes<V>(Plain<V>{}, from.x, planes, n); }
-  template <class Ins>
-  void Apply(Ins ins, Reg scale, Reg shift, Reg tau) const {
-    table.Apply(ins, from, y, static_cast<int>(planes < kW ? planes : kW), scale, shift, tau);
+  SomePlanes At(int64_t p) const { return {from + p * n, y + p * n, count - p, n}; }
+};
+
+// How that is done: their sums of squares, one in each lane, and the rest. n < kLanes,
+template <class V>
+struct ShortWay {
+  ShortPlaneTable<V> table;
+
+  template <class Planes>
+  typename V::Reg Totals(const Planes& planes) const {
+    return TotalsOfShortPlanes<V>(Plain<V>{}, planes.from.x, planes.count, planes.n);
+  }
+  template <class Planes, class Ins>
+  void Apply(const Planes& planes, Ins ins, typename V::Reg scale, typename V::Reg shift,
+             typename V::Reg tau) const {
+    const int64_t count = planes.count < V::kLanes ? planes.count : V::kLanes;
+    table.Apply(ins, planes.from, planes.y, static_cast<int>(count), scale, shift, tau);
   }
 };
 
 // and n >= kLanes. kStream: they are whole lines of memory, written past the caches.
-template <class V, bool kStream, class From, class T>
-struct WholePlanes {
+template <class V, bool kStream>
+struct WholeWay {
   using Reg = typename V::Reg;
   static constexpr int64_t kW = V::kLanes;
 
-  From from;
-  T* y;
-  int64_t planes, n;
-
-  Reg Totals() const { return TotalsOfWholePlanes<V>(Plain<V>{}, from.x, planes, n); }
-  template <class Ins>
-  void Apply(Ins ins, Reg scale, Reg shift, Reg tau) const {
+  template <class Planes>
+  Reg Totals(const Planes& planes) const {
+    return TotalsOfWholePlanes<V>(Plain<V>{}, planes.from.x, planes.count, planes.n);
+  }
+  template <class Planes, class Ins>
+  void Apply(const Planes& planes, Ins ins, Reg scale, Reg shift, Reg tau) const {
     typename V::Elem scales[kW], shifts[kW], taus[kW];
     V::Store(scales, scale);
     V::Store(shifts, shift);
     V::Store(taus, tau);
-    for (int64_t p = 0; p < kW && p < planes; ++p) {
+    for (int64_t p = 0; p < kW && p < planes.count; ++p) {
       const Affine<V, decltype(ins.Of(p))> map = {ins.Of(p), V::Set(scales[p]), V::Set(shifts[p]),
                                                   V::Set(taus[p])};
-      ApplyFew(map, from + p * n, y + p * n);
+      ApplyFew(map, planes.At(p));
     }
   }
 
-  template <class Map>
-  void ApplyFew(const Map& map, From from, T* y) const {
+  // Of one plane, as ApplyRun, which takes up to twice as long for so few vectors.
+  template <class Map, class Planes>
+  void ApplyFew(const Map& map, const Planes& plane) const {
+    const int64_t n = plane.n;
     if (n % kW == 0) {
-      ApplyVectors(map, from, y);
+      ApplyVectors(map, plane.from, plane.y, n);
     } else {
-      const auto last = map(LoadFrom<V>(from + (n - kW)));
-      ApplyVectors(map, from, y);
-      V::Store(y + n - kW, last);
+      const auto last = map(LoadFrom<V>(plane.from + (n - kW)));
+      ApplyVectors(map, plane.from, plane.y, n);
+      V::Store(plane.y + n - kW, last);
     }
   }
 
-  template <class Map>
-  void ApplyVectors(const Map& map, From from, T* y) const {
+  template <class Map, class From, class T>
+  void ApplyVectors(const Map& map, From from, T* y, int64_t n) const {
     int64_t i = 0;
     if constexpr (kSorts<V, T>) {
       for (; i + 2 * kW <= n; i += 2 * kW) {
@@ -69,43 +79,43 @@ struct WholePlanes {
 };
 
 // A part (at_once_inl.h).
-template <class V, class Planes>
+template <class V, class Way, class Planes>
 struct FewPlanes {
   using Reg = typename V::Reg;
-  using Elem = typename V::Elem;
 
+  const Way& way;
   Planes planes;
   Reg inverse, shift, tau;
 
-  Reg Mean() const { return V::Mul(planes.Totals(), inverse); }
+  Reg Mean() const { return V::Mul(way.Totals(planes), inverse); }
   Reg Mean(Reg factor) const {
-    Elem factors[V::kLanes];
+    typename V::Elem factors[V::kLanes];
     V::Store(factors, factor);
-    const auto totals =
-        TotalsOfPlanes<V>(Scaled<V, 1>{factors}, planes.from.x, planes.planes, planes.n);
-    return V::Mul(totals, inverse);
+    const Scaled<V, 1> ins = {factors};
+    return V::Mul(TotalsOfPlanes<V>(ins, planes.from.x, planes.count, planes.n), inverse);
   }
-  void Apply(Plain<V> in, Reg scale) const { planes.Apply(in, scale, shift, tau); }
+  void Apply(Plain<V> in, Reg scale) const { way.Apply(planes, in, scale, shift, tau); }
   void Apply(Factor<V, 2> in, Reg scale) const {
-    Elem factors[V::kLanes];
+    typename V::Elem factors[V::kLanes];
     V::Store(factors, in.factor);
-    planes.Apply(Scaled<V, 2>{factors}, scale, shift, tau);
+    way.Apply(planes, Scaled<V, 2>{factors}, scale, shift, tau);
   }
 };
 
-// take(first): the planes from this one on.
-template <class V, class T, class Take>
-void ApplyPlanesAtOnce(Take take, int64_t planes, int64_t n, const typename V::Elem* gamma,
-                       const typename V::Elem* beta, const typename V::Elem* tau,
-                       const typename V::Elem* epsilon) {
+// Not inlined: three of these in one function leave too few registers to each.
+template <class V, class T, class Way, class Planes>
+[[gnu::noinline]] void ApplyPlanesAtOnce(const Way& way, const Planes& planes,
+                                         const typename V::Elem* gamma,
+                                         const typename V::Elem* beta, const typename V::Elem* tau,
+                                         const typename V::Elem* epsilon) {
   using Elem = typename V::Elem;
-  const auto inverse = V::Set(static_cast<Elem>(1) / static_cast<Elem>(n));
+  const auto inverse = V::Set(static_cast<Elem>(1) / static_cast<Elem>(planes.n));
   Elem guess = 1;
-  for (int64_t first = 0; first < planes; first += V::kLanes) {
-    const int64_t left = planes - first;
+  for (int64_t first = 0; first < planes.count; first += V::kLanes) {
+    const int64_t left = planes.count - first;
     const Lanes<V> lanes = {first, left < V::kLanes ? static_cast<int>(left) : 0};
-    const FewPlanes<V, decltype(take(first))> part = {take(first), inverse, lanes.Load(beta),
-                                                      lanes.Load(tau)};
+    const FewPlanes<V, Way, Planes> part = {way, planes.At(first), inverse, lanes.Load(beta),
+                                            lanes.Load(tau)};
     guess = ApplyAtOnce<V, T>(part, lanes.Load(gamma), lanes.LoadFilled(epsilon), guess);
   }
 }
@@ -116,25 +126,17 @@ void ApplySmallPlanes(const T* x, const T* residual, T* y, int64_t planes, int64
                       const typename V::Elem* tau, const typename V::Elem* epsilon, bool large) {
   const int64_t bytes = n * static_cast<int64_t>(sizeof(T));
   const bool lines = bytes % kLineBytes == 0 && reinterpret_cast<uintptr_t>(y) % kLineBytes == 0;
-  const bool stream = large && lines && x != y && residual != y;
   WithOperands<V>(x, residual, [=](auto from) {
-    using From = decltype(from);
+    const auto apply = [&](const auto& way) {
+      const SomePlanes<decltype(from), T> all = {from, y, planes, n};
+      ApplyPlanesAtOnce<V, T>(way, all, gamma, beta, tau, epsilon);
+    };
     if (n < V::kLanes) {
-      const ShortPlaneTable<V> table(n);
-      const auto take = [&](int64_t p) {
-        return ShortPlanes<V, From, T>{table, from + p * n, y + p * n, planes - p, n};
-      };
-      ApplyPlanesAtOnce<V, T>(take, planes, n, gamma, beta, tau, epsilon);
-    } else if (stream) {
-      const auto take = [&](int64_t p) {
-        return WholePlanes<V, true, From, T>{from + p * n, y + p * n, planes - p, n};
-      };
-      ApplyPlanesAtOnce<V, T>(take, planes, n, gamma, beta, tau, epsilon);
+      apply(ShortWay<V>{ShortPlaneTable<V>(n)});
+    } else if (large && lines && x != y && residual != y) {
+      apply(WholeWay<V, true>{});
     } else {
-      const auto take = [&](int64_t p) {
-        return WholePlanes<V, false, From, T>{from + p * n, y + p * n, planes - p, n};
-      };
-      ApplyPlanesAtOnce<V, T>(take, planes, n, gamma, beta, tau, epsilon);
+      apply(WholeWay<V, false>{});
     }
   });
 }

@@ -25,7 +25,7 @@ void FewRows(const FrnCall<T>& call) {
   const int64_t rows = call.shape.outer, columns = call.shape.channels, batch = call.shape.batch;
   const int64_t bytes = rows * columns * static_cast<int64_t>(sizeof(T));
   // A tile of narrow samples takes one for each lane.
-  const int64_t lanes = call.kernels.narrow_columns / 4;
+  const int64_t lanes = call.kernels.lanes();
   const int64_t step = columns < lanes ? lanes : 1;
   const int64_t samples = CeilDiv(std::max<int64_t>(1, kChunkBytes / bytes), step) * step;
   call.RunUnits(CeilDiv(batch, samples), samples * bytes, [&](int64_t unit) {

@@ -49,11 +49,7 @@ struct FirstColumnsOfMore : AllColumns<V> {
 
   Reg lane, n;
 
-  explicit FirstColumnsOfMore(int columns) : n(V::Set(columns)) {
-    typename V::Elem lanes[V::kLanes];
-    for (int i = 0; i < V::kLanes; ++i) lanes[i] = i;
-    lane = V::Load(lanes);
-  }
+  explicit FirstColumnsOfMore(int columns) : lane(LaneNumbers<V>()), n(V::Set(columns)) {}
   template <class Y>
   void Store(Y* y, Reg r) const {
     V::Store(y, V::Less(lane, n, r, V::Load(y)));

@@ -69,9 +69,7 @@ template <class V, class Ins, class T>
   if constexpr (kAddsFours<V> && std::is_same_v<Ins, Plain<V>>) {
     if (n == 4 && room) return TotalsOfFours<V>(x);
   }
-  typename V::Elem index[kW];
-  for (int i = 0; i < kW; ++i) index[i] = static_cast<typename V::Elem>(i);
-  const auto lane = V::Load(index), end = V::Set(static_cast<typename V::Elem>(n));
+  const auto lane = LaneNumbers<V>(), end = V::Set(static_cast<typename V::Elem>(n));
   typename V::Reg spread[kW];
 #pragma GCC unroll 16
   for (int64_t p = 0; p < kW; ++p, x += n) {
