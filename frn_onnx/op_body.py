@@ -10,7 +10,7 @@ from frn_onnx import op
 from frn_onnx.errors import ModelError
 
 # CastLike came with opset 15, and ReduceMean's axes moved from an attribute to an input with 18.
-_CAST_LIKE_OPSET = 15
+CAST_LIKE_OPSET = 15
 _AXES_INPUT_OPSET = 18
 
 
@@ -130,13 +130,13 @@ def body(
     y_wide = add(tail, args, "y_wide")
     if len(x_types) == 1:
         add("Cast", [y_wide], output, to=next(iter(x_types)))
-    elif opset >= _CAST_LIKE_OPSET:
+    elif opset >= CAST_LIKE_OPSET:
         add("CastLike", [y_wide, x], output)
     else:
         names = ", ".join(sorted(TensorProto.DataType.Name(t) for t in x_types))
         raise ModelError(
             f"FRN: a file with FRN layers of several types ({names}) needs opset "
-            f"{_CAST_LIKE_OPSET} or newer for the function body, received opset {opset}; "
+            f"{CAST_LIKE_OPSET} or newer for the function body, received opset {opset}; "
             "convert the model with onnx.version_converter, or lower it to 'custom'."
         )
     return nodes

@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import infer, sites
+from frn_onnx.graph.standard import is_standard
 from frn_onnx.whole import as_int
 
 _UNKNOWN = infer.Typed()
@@ -72,7 +73,7 @@ def set_batch(model: ir.Model, size: int) -> None:
 def _bad_reshape(model: ir.Model, types: dict[ir.Value, infer.Typed]) -> str | None:
     """A Reshape to another number of elements, which ONNX does not count."""
     for node in sites.nodes(model):
-        if not sites.is_standard(node) or node.op_type != "Reshape":
+        if not is_standard(node, "Reshape"):
             continue
         before, after = (types.get(v, _UNKNOWN).dims for v in (node.inputs[0], node.outputs[0]))
         counts = {_count(before), _count(after)} - {None}

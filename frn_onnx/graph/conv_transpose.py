@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from frn_onnx.graph import protos, sites
 from frn_onnx.graph.edit import FreeNames, take_over
+from frn_onnx.graph.standard import is_standard
 
 _TO_THE_END = np.iinfo(np.int64).max
 # From here on Slice takes what to cut as inputs.
@@ -43,7 +44,7 @@ def fix_conv_transpose(model: ir.Model | onnx.ModelProto) -> int:
 def _one_sided_pads(node: ir.Node) -> list[int] | None:
     """The pads, all begins and then all ends, of a node that is to be changed."""
     given = node.attributes
-    if (node.domain, node.op_type) != ("", "ConvTranspose") or "output_shape" in given:
+    if not is_standard(node, "ConvTranspose") or "output_shape" in given:
         return None
     if given.get_string("auto_pad", "NOTSET") != "NOTSET":
         return None

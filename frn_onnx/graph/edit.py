@@ -5,9 +5,8 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
 from frn_onnx.graph import sites
+from frn_onnx.graph.standard import INITIALIZERS_ALONE, is_standard
 
-# From this version on an initializer need not be an input, and one that is is a default only.
-_INITIALIZERS_ALONE = 4
 # Keys of a value's ``meta``: where onnx_ir keeps its quantization annotation, and whether such an
 # annotation names it.
 _ANNOTATION = "quant_parameter_tensor_names"
@@ -51,9 +50,7 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
     node = value.producer()
     if value.is_initializer():
         return value.const_value
-    if node is None or (node.domain, node.op_type) != ("", "Constant"):
-        return None
-    return ir.convenience.get_const_tensor(value)
+    return ir.convenience.get_const_tensor(value) if is_standard(node, "Constant") else None
 
 
 def add_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
@@ -112,14 +109,14 @@ def remove_unused(value: ir.Value) -> None:
 def raise_ir_version(model: ir.Model, version: int = 0) -> None:
     """Brings a model to an IR version at least, and as far as its initializers need.
 
-    Before version 4 every initializer is an input, too, whose value nobody can change. Later it
-    could be changed: so it is an input no longer, and stays a constant.
+    Before ``INITIALIZERS_ALONE`` every initializer is an input, too, whose value nobody can change.
+    Later it could be changed: so it is an input no longer, and stays a constant.
     """
     old = model.ir_version or 0
     constants = list(model.graph.initializers.values())
-    if old < _INITIALIZERS_ALONE and not all(value.is_graph_input() for value in constants):
-        version = max(version, _INITIALIZERS_ALONE)
-    if old < _INITIALIZERS_ALONE <= version:
+    if old < INITIALIZERS_ALONE and not all(value.is_graph_input() for value in constants):
+        version = max(version, INITIALIZERS_ALONE)
+    if old < INITIALIZERS_ALONE <= version:
         RemoveInitializersFromInputsPass()(model)
     model.ir_version = max(old, version)
 

@@ -31,15 +31,13 @@ FORMS: tuple[str, ...] = get_args(Form)
 Target = Literal["onnxruntime", "openvino"]
 TARGETS: tuple[str, ...] = get_args(Target)
 
-# The oldest standard opset that the op's body is written for, the one from which on a function's
-# Constant can hold an attribute of the function (before, epsilon has to be an input), and the one
-# that brought CastLike.
+# The oldest standard opset that the op's body is written for, and the one from which on a
+# function's Constant can hold an attribute of the function; before, epsilon has to be an input.
 _OLDEST_OPSET = 8
+_CONSTANT_ATTRIBUTE_OPSET = 12
 # What ONNX Runtime writes for every domain of a custom-op library that the process has loaded,
 # into optimised models that do not use it, too.
 _ORT_VERSION = 1000
-_CONSTANT_ATTRIBUTE_OPSET = 12
-_CAST_LIKE_OPSET = 15
 
 
 def check_form(form: str) -> None:
@@ -249,7 +247,7 @@ def _completed(known: Operands, version: int) -> Operands:
     if not x_types and ir.DataType.DOUBLE in known.param_types:
         x_types = {ir.DataType.DOUBLE}
     elif not x_types:
-        x_types = either if version >= _CAST_LIKE_OPSET else {ir.DataType.FLOAT}
+        x_types = either if version >= op_body.CAST_LIKE_OPSET else {ir.DataType.FLOAT}
     return Operands(x_types, known.param_types or either)
 
 

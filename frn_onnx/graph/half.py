@@ -28,12 +28,10 @@ from frn_onnx.graph.edit import FreeNames, constant, raise_ir_version, sort, tak
 from frn_onnx.graph.forms import set_form
 from frn_onnx.graph.fusion import fuse_in_place
 from frn_onnx.graph.narrowing import narrow
+from frn_onnx.graph.standard import INITIALIZERS_ALONE
 
 HalfType = Literal["float16", "bfloat16"]
 Provider = Literal["cuda"]
-
-# Where an initializer need not be an input of the model.
-_IR_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def convert_loaded(model: ir.Model, conversion: Conversion) -> ir.Model:
         set_batch(model, conversion.batch)
     fuse_in_place(model)
     set_form(model, "custom")  # states the types behind FRN nodes
-    raise_ir_version(model, _IR_VERSION)
+    raise_ir_version(model, INITIALIZERS_ALONE)
     types, given = _types(model), _given(model)
     if ir.DataType.DOUBLE in types and ir.DataType.FLOAT not in types:
         raise ModelError(

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from frn_onnx import op
 from frn_onnx.graph.edit import FreeNames, add_initializer, constant, remove_unused
 from frn_onnx.graph.sites import Site
+from frn_onnx.graph.standard import is_standard
 
 
 def canonicalise(sites: Iterable[Site]) -> None:
@@ -53,7 +54,7 @@ def _uniform_value(value: ir.Value | None) -> float | None:
     """The one value that all elements of a constant have."""
     tensor = constant(value)
     maker = value.producer() if value is not None else None
-    if maker is not None and (maker.domain, maker.op_type) == ("", "ConstantOfShape"):
+    if is_standard(maker, "ConstantOfShape"):
         tensor = maker.attributes.get_tensor("value")
     if tensor is None:
         return None

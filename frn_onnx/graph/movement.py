@@ -9,9 +9,10 @@ import onnx_ir as ir
 
 from frn_onnx.graph.edit import FreeNames
 from frn_onnx.graph.matcher.shapes import FLOATS, Shapes
+from frn_onnx.graph.standard import is_standard
 
 # What they give depends on sizes alone, which must not move.
-_SIZES = frozenset(("Shape", "Size"))
+_SIZES = ("Shape", "Size")
 
 
 def is_quantised(model: ir.Model) -> bool:
@@ -34,7 +35,7 @@ def moved(model: ir.Model, by: float, seed: int) -> ir.Model:
     led = set(copy.graph.inputs)
     for node in list(copy.graph):
         read = [value for value in node.inputs if value in led]
-        if not read or (node.domain, node.op_type) in {("", size) for size in _SIZES}:
+        if not read or is_standard(node, *_SIZES):
             continue
         led.update(node.outputs)
         if not any(shapes.dtype(value) in FLOATS for value in read):

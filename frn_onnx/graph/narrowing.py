@@ -17,6 +17,7 @@ from frn_onnx.errors import FrnWarning
 from frn_onnx.graph import op_types, precision, sites, tensors
 from frn_onnx.graph.edit import FreeNames, take_over
 from frn_onnx.graph.op_types import TYPE_ATTRIBUTES, WIDE, retyped
+from frn_onnx.graph.standard import is_standard
 
 _CAST_OPSET = 13  # where nothing else of a model is of the standard domain
 # These take any type and give none of it on: no Cast is needed in front of them.
@@ -90,7 +91,7 @@ class _Narrowing:
         for node in graph:
             wide = node in self._wide
             takes, gives = op_types.NONE if wide else op_types.slots(node, self._model, self._to)
-            either = not wide and sites.is_standard(node) and node.op_type in _INDIFFERENT
+            either = not wide and is_standard(node, *_INDIFFERENT)
             for index, value in enumerate(node.inputs):
                 if value in self._uses:
                     use = _Use(node, index, None if either else takes(index))
@@ -177,9 +178,7 @@ class _Narrowing:
     def _skip_idle_casts(self, graph: ir.Graph) -> None:
         """Takes out the Casts to and from float32 of what is half on both sides."""
         for node in list(graph):
-            if not sites.is_standard(node) or node.op_type != "Cast":
-                continue
-            if node.attributes["to"].value != self._to:
+            if not is_standard(node, "Cast") or node.attributes["to"].value != self._to:
                 continue
             (x,), (y,) = node.inputs, node.outputs
             if x is None or x.dtype != self._to:

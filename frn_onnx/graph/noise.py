@@ -11,17 +11,8 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from frn_onnx.graph import functions, sites
+from frn_onnx.graph.standard import RANDOM, is_standard
 
-_RANDOM = frozenset(
-    (
-        "RandomNormal",
-        "RandomNormalLike",
-        "RandomUniform",
-        "RandomUniformLike",
-        "Bernoulli",
-        "Multinomial",
-    )
-)
 # Dropout has a seed, and an input that says whether it is training, from opset 12 on.
 _TRAINING_MODE = 2
 
@@ -72,10 +63,8 @@ def _nodes(model: ir.Model) -> list[ir.Node]:
 
 
 def _is_random(node: ir.Node) -> bool:
-    if not sites.is_standard(node):
-        return False
     training = len(node.inputs) > _TRAINING_MODE and node.inputs[_TRAINING_MODE] is not None
-    return node.op_type in _RANDOM or (node.op_type == "Dropout" and training)
+    return is_standard(node, *RANDOM) or (is_standard(node, "Dropout") and training)
 
 
 def _key(node: ir.Node) -> Key:

@@ -8,12 +8,12 @@ float32, and so does what makes them: there is no Cast for them.
 import functools
 from collections.abc import Callable, Mapping
 
-import onnx
 import onnx_ir as ir
 
 from frn_onnx import op
 from frn_onnx.graph import sites
 from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.standard import RANDOM, is_standard, schema
 
 WIDE = ir.DataType.FLOAT
 # Attributes that name the type of an output.
@@ -21,7 +21,7 @@ TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "output_datatype")
 # ONNX Runtime draws these in float32 and float64 alone on the CPU; the others name their type in
 # an attribute that need not be there.
 _WIDE_OPS = frozenset(
-    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+    (RANDOM - {"Bernoulli", "Multinomial"})
     | {"BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix"}
     # Scales are often too small for float16. The others ONNX Runtime does not have in it, or they
     # look at bits.
@@ -48,7 +48,7 @@ def is_wide(node: ir.Node) -> bool:
     """Whether a node stays float32 for what it is."""
     if node.domain == "com.microsoft":
         return node.op_type.startswith(_FOR_FLOAT32)
-    if not sites.is_standard(node):
+    if not is_standard(node):
         return False
     return node.op_type in _WIDE_OPS or node.op_type.startswith(_OF_SEQUENCES)
 
@@ -76,25 +76,18 @@ def slots(node: ir.Node, model: ir.Model, half: ir.DataType) -> tuple[Slots, Slo
     )
 
 
-def _schema(op_type: str, version: int, domain: str) -> onnx.defs.OpSchema | None:
-    try:
-        return onnx.defs.get_schema(op_type, version, "" if domain == "ai.onnx" else domain)
-    except onnx.defs.SchemaError:
-        return None
-
-
 @functools.cache
 def _kinds(
     op_type: str, version: int, domain: str, half_type: str
 ) -> tuple[list[bool], list[bool]] | None:
     """Which inputs and outputs may be of a type, by the op's schema; None: there is none."""
-    schema = _schema(op_type, version, domain)
-    if schema is None:
+    found = schema(op_type, version, domain)
+    if found is None:
         return None
-    allowed = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}
+    allowed = {c.type_param_str: c.allowed_type_strs for c in found.type_constraints}
     takes, gives = (
         [half_type in allowed.get(each.type_str, [each.type_str]) for each in formal]
-        for formal in (schema.inputs, schema.outputs)
+        for formal in (found.inputs, found.outputs)
     )
     return takes or [False], gives or [False]
 
@@ -127,19 +120,19 @@ def _given_on(
 ) -> ir.DataType | None:
     """The type of an output by the schema and the inputs' types; of an op without a schema, float32
     where an input is."""
-    schema = _schema(node.op_type, imports.get(node.domain, opset), node.domain)
+    known = schema(node.op_type, imports.get(node.domain, opset), node.domain)
     given = [None if value is None else dtypes.get(value) for value in node.inputs]
-    if schema is None:
+    if known is None:
         integers = node.domain == "com.microsoft" and node.op_type.startswith(_GIVE_INTEGERS)
         return WIDE if WIDE in given and not integers else None
-    if not schema.outputs or node.op_type.startswith(_OF_SEQUENCES):
+    if not known.outputs or node.op_type.startswith(_OF_SEQUENCES):
         return None
-    kind = schema.outputs[min(index, len(schema.outputs) - 1)].type_str
+    kind = known.outputs[min(index, len(known.outputs) - 1)].type_str
     if kind == "tensor(float)":
         return WIDE
     if node.op_type in ("Bernoulli", "EyeLike", "RandomNormalLike", "RandomUniformLike"):
         return ir.DataType(node.attributes.get_int("dtype", given[0] or ir.DataType.UNDEFINED))
-    formal = [each.type_str for each in schema.inputs]
+    formal = [each.type_str for each in known.inputs]
     alike = (
         dtype
         for i, dtype in enumerate(given)

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from frn_onnx.graph import sites
 from frn_onnx.graph.edit import constant
 from frn_onnx.graph.matcher.constants import Constants
+from frn_onnx.graph.standard import is_standard
 
 # These square by themselves.
 _NORMS = frozenset(
@@ -59,7 +60,7 @@ def wide_nodes(model: ir.Model, dtype: Dtype) -> set[ir.Node]:
     found: set[ir.Node] = set()
     roots: set[ir.Node] = set()
     for node in sites.nodes(model):
-        if not sites.is_standard(node):
+        if not is_standard(node):
             continue
         if node.op_type in _NORMS:
             roots.add(node)
@@ -78,8 +79,7 @@ def _is_square(node: ir.Node, constants: Constants) -> bool:
 
 def _exponent(node: ir.Node, constants: Constants) -> float | None:
     """Of a Pow by one number."""
-    exponent = constants.get(node.inputs[1]) if node.op_type == "Pow" else None
-    return exponent.item() if exponent is not None and exponent.size == 1 else None
+    return constants.number(node.inputs[1]) if node.op_type == "Pow" else None
 
 
 def _are_alike(a: ir.Value | None, b: ir.Value | None, depth: int = _DEPTH) -> bool:
@@ -150,7 +150,7 @@ def _of_integers(model: ir.Model, dtype: Dtype) -> set[ir.Node]:
     numbers: set[ir.Value] = set()
     found: set[ir.Node] = set()
     for node in sites.nodes(model):
-        if not sites.is_standard(node):
+        if not is_standard(node):
             continue
         given = [v for v in node.inputs if v is not None and not _is_constant(v)]
         if node.op_type == "Cast" and given and dtype(given[0]) in _INTEGERS:
@@ -181,5 +181,5 @@ def _is_constant(value: ir.Value, depth: int = _DEPTH) -> bool:
 def _users(node: ir.Node) -> Iterator[ir.Node]:
     for output in node.outputs:
         for user, _ in output.uses():
-            if sites.is_standard(user):
+            if is_standard(user):
                 yield user

@@ -24,11 +24,11 @@ from frn_onnx.graph.matcher.rules import evaluate
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.matcher.values import Context, Known
 from frn_onnx.graph.probe import widened
+from frn_onnx.graph.standard import BROADCASTING_OPSET, is_standard
 
 logger = logging.getLogger("frn_onnx.graph")
 
-# Before it, operands were not broadcast as NumPy does it.
-_OLDEST_OPSET = 7
+
 _ADDITIONS = ("Add", "Sum")
 _THRESHOLDS = ("Clip", "Max", "Relu")
 
@@ -80,7 +80,7 @@ def take_in(model: ir.Model, constants: Constants, shapes: Shapes, names: FreeNa
         shapes: of its values; inferred anew where they do not tell.
     """
     taken: list[Taken] = []
-    if sites.opset(model) < _OLDEST_OPSET:
+    if sites.opset(model) < BROADCASTING_OPSET:
         return taken
     for site in reversed(sites.frn_sites(model)):
         addition = _only_user(site.node.outputs[0], _ADDITIONS)
@@ -100,7 +100,7 @@ def _only_user(value: ir.Value, op_types: Sequence[str]) -> ir.Node | None:
     if len(uses) != 1 or value.is_graph_output():
         return None
     ((user, _),) = uses
-    fits = user.domain == "" and user.op_type in op_types and user.graph is value.producer().graph
+    fits = is_standard(user, *op_types) and user.graph is value.producer().graph
     return user if fits else None
 
 

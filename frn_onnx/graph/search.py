@@ -20,6 +20,7 @@ from frn_onnx.graph.matcher.match import Match, Miss, find
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.matcher.trace import Tracer
 from frn_onnx.graph.probe import Prober
+from frn_onnx.graph.standard import is_standard
 
 _UNKNOWN_SHAPE = (
     "not even the rank of its input {!r} is known, nor does shape inference find it; state it in "
@@ -43,9 +44,7 @@ class Search:
         nodes = list(model.graph.all_nodes())
         self.order = {node: place for place, node in enumerate(nodes)}
         self.constants = Constants(model)
-        self._reductions = [
-            n for n in nodes if n.op_type in REDUCTIONS and n.domain == "" and n.inputs[0]
-        ]
+        self._reductions = [n for n in nodes if is_standard(n, *REDUCTIONS) and n.inputs[0]]
         values = [value for node in nodes for value in node.outputs]
         self.shapes = Shapes(model, values if self._reductions else [])
         self.missed: list[Miss] = []

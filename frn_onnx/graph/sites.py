@@ -87,11 +87,6 @@ def name_of(node: ir.Node) -> str:
     return node.name or node.outputs[0].name or node.op_type
 
 
-def is_standard(node: ir.Node) -> bool:
-    """Whether a node is one of ONNX's own ops, by either name of their domain."""
-    return node.domain in ("", "ai.onnx")
-
-
 def scopes(model: ir.Model) -> Iterator[Scope]:
     """Every graph and function of a model, outer ones first."""
     yield from _with_subgraphs(Scope(model.graph, None, ""))

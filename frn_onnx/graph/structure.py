@@ -16,6 +16,7 @@ import onnx_ir as ir
 from onnx import AttributeProto, GraphProto
 
 from frn_onnx import op
+from frn_onnx.graph import standard
 from frn_onnx.graph.protos import subgraph_protos
 
 _INT_MAX = 2**31 - 1  # up to which ONNX counts versions of opsets, and inputs
@@ -254,9 +255,8 @@ def _schema(op_type: str, domain: str, version: int) -> _Schema | None:
     """
     if domain == op.DOMAIN and op_type in op.SIGNATURES:
         return _Schema(0, 1, _INT_MAX, (), op.ATTRIBUTES, ())
-    try:
-        found = onnx.defs.get_schema(op_type, version, domain)
-    except onnx.defs.SchemaError:
+    found = standard.schema(op_type, version, domain)
+    if found is None:
         return None
     attributes = found.attributes
     types: dict[str, int] = {

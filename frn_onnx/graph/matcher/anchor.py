@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.standard import is_standard
 
 # Sums of products of two tensors.
 _CONTRACTIONS = frozenset({"Einsum", "MatMul"})
@@ -87,13 +88,9 @@ class AnchorFinder:
     def _square(self, value: ir.Value) -> ir.Value | None:
         """v for v * v and v ** 2."""
         node = value.producer()
-        if node is None or node.domain != "":
-            return None
-        if node.op_type == "Pow":
-            exponent = self._constants.get(node.inputs[1])
-            squares = exponent is not None and exponent.size == 1 and exponent.item() == 2
-            return node.inputs[0] if squares else None
-        return self._common(node) if node.op_type == "Mul" else None
+        if is_standard(node, "Pow"):
+            return node.inputs[0] if self._constants.number(node.inputs[1]) == 2 else None
+        return self._common(node) if is_standard(node, "Mul") else None
 
     def _common(self, node: ir.Node) -> ir.Value | None:
         """The tensor that both inputs of a node come from."""
@@ -122,7 +119,7 @@ class AnchorFinder:
     def _behind(self, value: ir.Value, through: frozenset[str]) -> ir.Value | None:
         """The input that a node moves, or scales by a constant, to give ``value``."""
         node = value.producer()
-        if node is None or node.domain != "":
+        if not is_standard(node):
             return None
         if node.op_type in REDUCTIONS - _NORMS:
             # A mean over H of a mean over W.
@@ -139,7 +136,7 @@ class AnchorFinder:
     def _narrows(self, value: ir.Value) -> bool:
         """Whether ``value`` is a cast to a type that cannot hold all values of its input."""
         node = value.producer()
-        if node is None or (node.domain, node.op_type) != ("", "Cast"):
+        if not is_standard(node, "Cast"):
             return False
         source = self._shapes.dtype(node.inputs[0])
         target = self._shapes.cast_to(node)

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from frn_onnx.graph import sites
 from frn_onnx.graph.evaluator import evaluator_of, wide
+from frn_onnx.graph.standard import INITIALIZERS_ALONE, RANDOM, is_standard
 
 # Parameters of an FRN layer are one value per channel. Anything larger than this is a weight
 # or an activation, and is left unread, on disk if it is there.
@@ -19,9 +20,8 @@ _DEEPEST = 64
 
 # A constant chain may hold any op that has one result for one input, but for those that make much
 # of little in a way that parameters are not made.
-_NOT_FOLDED = frozenset(
-    {"Loop", "If", "Scan", "RandomNormal", "RandomUniform", "RandomNormalLike"}
-    | {"RandomUniformLike", "Bernoulli", "Multinomial", "Dropout", "Optional"}
+_NOT_FOLDED = RANDOM | frozenset(
+    {"Loop", "If", "Scan", "Dropout", "Optional"}
     | {"CenterCropPad", "EyeLike", "OneHot", "Pad", "Resize", "Upsample"}
 )
 
@@ -30,13 +30,13 @@ class Constants:
     """Looks up the constant value of an ``onnx_ir`` value; None where it has none.
 
     Args:
-        model: the model the values are in. Up to IR version 3 every initializer had to be a
-            graph input as well; from 4 on, one that is may be overridden by the caller, and
-            is not constant.
+        model: the model the values are in. Before ``INITIALIZERS_ALONE`` every initializer had
+            to be a graph input as well; later, one that is may be overridden by the caller,
+            and is not constant.
     """
 
     def __init__(self, model: ir.Model) -> None:
-        self._inputs_override = (model.ir_version or 0) >= 4
+        self._inputs_override = (model.ir_version or 0) >= INITIALIZERS_ALONE
         self._opset = sites.opset(model)
         self._known: dict[ir.Value, np.ndarray | None] = {}
 
@@ -47,13 +47,18 @@ class Constants:
             self._known[value] = self._find(value, depth)
         return self._known[value]
 
+    def number(self, value: ir.Value | None) -> float | None:
+        """The number that a constant of one element holds."""
+        array = self.get(value)
+        return array.item() if array is not None and array.size == 1 else None
+
     def _find(self, value: ir.Value, depth: int) -> np.ndarray | None:
         if value.is_initializer():
             if value.is_graph_input() and self._inputs_override:
                 return None
             return _array(value.const_value)
         node = value.producer()
-        if node is None or node.domain != "" or depth > _DEEPEST:
+        if not is_standard(node) or depth > _DEEPEST:
             return None
         if node.op_type == "Constant":
             return _array(ir.convenience.get_const_tensor(value))

@@ -16,6 +16,7 @@ from frn_onnx.graph.matcher.match import Match, Miss, only_user
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.matcher.trace import Tracer
 from frn_onnx.graph.sites import name_of
+from frn_onnx.graph.standard import is_standard
 
 # Where the root meets x, and what may stand between, beside movements: constant factors and terms,
 # and the rounding of quantised files.
@@ -89,12 +90,11 @@ class LeftoverFinder:
         return first if first.is_graph_input() else None
 
     def _is_root(self, node: ir.Node) -> bool:
-        if node.op_type == "Pow" and node.domain == "" and len(node.inputs) == 2:
-            exponent = self._constants.get(node.inputs[1])
-            if exponent is None:
-                return self._first_parameter(node.inputs[1:]) is not None
-            return exponent.size == 1 and abs(exponent.item()) == 0.5
-        return node.op_type in ("Sqrt", "Exp") and node.domain == ""
+        if not is_standard(node, "Pow") or len(node.inputs) != 2:
+            return is_standard(node, "Sqrt", "Exp")
+        if self._constants.get(node.inputs[1]) is None:
+            return self._first_parameter(node.inputs[1:]) is not None
+        return self._constants.number(node.inputs[1]) in (0.5, -0.5)
 
     def _behind(self, value: ir.Value | None) -> dict[ir.Node, None]:
         """The nodes that compute a value, the nearest first."""

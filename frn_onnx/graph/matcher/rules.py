@@ -10,14 +10,15 @@ from frn_onnx.graph.matcher.rules_elementwise import ELEMENTWISE
 from frn_onnx.graph.matcher.rules_statistic import STATISTICS
 from frn_onnx.graph.matcher.sizes import SIZE_RULES
 from frn_onnx.graph.matcher.values import Context, Known, Rule, Sizes, apply
+from frn_onnx.graph.standard import is_standard
 
 _RULES: dict[str, Rule] = {**ELEMENTWISE, **MOVES, **STATISTICS}
 
 
 def evaluate(context: Context, node: ir.Node, args: list[Known | None]) -> Known | None:
     """The output of a node for known inputs; None where it is outside the algebra."""
-    if node.domain != "" or len(node.outputs) != 1 or "broadcast" in node.attributes:
-        # Before opset 7, "broadcast" and its axis said how two tensors meet.
+    if not is_standard(node) or len(node.outputs) != 1 or "broadcast" in node.attributes:
+        # Before BROADCASTING_OPSET, "broadcast" and its axis said how two tensors meet.
         return None
     given = [a for a, value in zip(args, node.inputs, strict=True) if value is not None]
     if given and all(isinstance(arg, np.ndarray) for arg in given):
@@ -32,7 +33,7 @@ def evaluate(context: Context, node: ir.Node, args: list[Known | None]) -> Known
 
 def evaluate_unknown(node: ir.Node, args: list[Known | None]) -> Known | None:
     """The output of a node with an input of which nothing is known: a flawed form, or None."""
-    if node.domain != "" or node.op_type not in ("Add", "Sum"):
+    if not is_standard(node, "Add", "Sum"):
         return None
     form = next((arg for arg in args if isinstance(arg, Form)), None)
     if form is None or not (form.is_statistic and (form.nu_power == 1 or form.over)):

@@ -14,6 +14,7 @@ from frn_onnx.graph.matcher.axes import Size
 from frn_onnx.graph.matcher.form import Form
 from frn_onnx.graph.matcher.shapes import FLOATS
 from frn_onnx.graph.matcher.values import Context, Known, Rule, Sizes, apply
+from frn_onnx.graph.standard import is_standard
 
 # Longest chain of shape arithmetic that is followed.
 _DEEPEST = 64
@@ -185,7 +186,7 @@ def size_of_value(context: Context, value: ir.Value, depth: int = 0) -> Sizes | 
 def _followed(context: Context, value: ir.Value, depth: int) -> Sizes | np.ndarray | None:
     constant = context.constants.get(value)
     node = value.producer()
-    if constant is not None or node is None or node.domain or node.op_type not in SIZE_RULES:
+    if constant is not None or not is_standard(node, *SIZE_RULES):
         return constant
     if depth > _DEEPEST or len(context.shapes.of(value) or ()) > 1:
         return None

@@ -25,15 +25,13 @@ from frn_onnx.graph import sites
 from frn_onnx.graph.edit import FreeNames
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.standard import BROADCASTING_OPSET
 from frn_onnx.graph.transposes import rewrite
 from frn_onnx.graph.transposes.moves import Facts, Perm, is_identity, transpose_perm
 from frn_onnx.graph.transposes.region import Mover, Region
 
 Layout = Literal["auto", "NCHW", "NHWC"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-
-# Before that, operands were not broadcast as NumPy does it.
-_OLDEST_OPSET = 7
 
 
 def arrange(
@@ -57,7 +55,7 @@ def arrange(
     nodes = list(model.graph.all_nodes())
     layers = [node for node in nodes if op.is_frn(node)]
     opset = sites.opset(model)
-    if not layers or opset < _OLDEST_OPSET:
+    if not layers or opset < BROADCASTING_OPSET:
         return
 
     def facts(perms: dict[ir.Value, Perm]) -> Facts:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from frn_onnx import op
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.standard import is_standard
 
 Perm = tuple[int, ...]
 
@@ -81,7 +82,7 @@ def is_identity(perm: Perm) -> bool:
 
 def transpose_perm(node: ir.Node | None, rank: int) -> Perm | None:
     """The perm of a Transpose of a tensor of that rank; None for another node."""
-    if node is None or (node.domain, node.op_type) != ("", "Transpose"):
+    if not is_standard(node, "Transpose"):
         return None
     perm = tuple(node.attributes.get_ints("perm", range(rank)[::-1]))
     return perm if len(perm) == rank else None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from frn_onnx.graph.standard import is_standard
 from frn_onnx.graph.transposes import table
 from frn_onnx.graph.transposes.moves import (
     Facts,
@@ -268,12 +269,8 @@ def is_neutral(node: ir.Node) -> bool:
 
     A Transpose can, and a Shape of all axes whose result can be put into another order.
     """
-    if node.domain != "":
-        return False
-    given_out = node.outputs[0].is_graph_output()
-    return node.op_type == "Transpose" or (
-        node.op_type == "Shape" and not node.attributes and not given_out
-    )
+    whole = is_standard(node, "Shape") and not node.attributes
+    return is_standard(node, "Transpose") or (whole and not node.outputs[0].is_graph_output())
 
 
 def _from(pole: int, vertex: int, side: int) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from frn_onnx.graph.edit import remove_unused
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Dims, Shapes
+from frn_onnx.graph.standard import is_standard
 from frn_onnx.graph.transposes.moves import Perm, is_identity
 
 
@@ -45,7 +46,7 @@ def as_transposes(nodes: Iterable[ir.Node], constants: Constants, shapes: Shapes
 
 
 def _perm(node: ir.Node, constants: Constants, shapes: Shapes) -> Perm | None:
-    if (node.domain, node.op_type) != ("", "Reshape") or len(node.inputs) != 2:
+    if not is_standard(node, "Reshape") or len(node.inputs) != 2:
         return None
     if node.inputs[0] is None or node.attributes.get_int("allowzero", False):
         return None
