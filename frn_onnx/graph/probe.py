@@ -11,20 +11,17 @@ import functools
 import itertools
 import logging
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import numpy as np
-import onnx
 import onnx_ir as ir
-from onnx import TensorProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from frn_onnx import op, reference
 from frn_onnx.graph.cut import Cut, cut
-from frn_onnx.graph.evaluator import evaluator_of, wide
+from frn_onnx.graph.evaluator import Evaluator, in_float64, numbered, wide
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.match import Match, Miss
-from frn_onnx.graph.matcher.shapes import FLOATS, Dims, Shapes
+from frn_onnx.graph.matcher.shapes import Dims, Shapes
 from frn_onnx.graph.sites import name_of
 
 logger = logging.getLogger("frn_onnx.graph")
@@ -38,7 +35,7 @@ _LARGEST = 1 << 22
 # Elements of a plane whose sizes are open: one that sticks out comes up to 8 after normalisation,
 # beyond the upper bounds that activations have.
 _PLANE = 64
-_FLOAT_TYPES = {kind.value for kind in FLOATS}
+
 
 # How large the values of a plane are: such that epsilon is all that matters, that it matters, that
 # it does not, and with two that stick out, of either sign.
@@ -67,7 +64,7 @@ class Prober:
         self._order = order
         self._opset = opset
         # Layers of one kind are the same nodes with other constants.
-        self._evaluators: dict[tuple, ReferenceEvaluator] = {}
+        self._evaluators: dict[tuple, Evaluator] = {}
         self._noise = functools.lru_cache(maxsize=1)(_noise)
 
     def tried(self, match: Match) -> Match | Miss:
@@ -111,36 +108,28 @@ class Prober:
             raise _NotTriedError(f"x of shape {match.dims} is too large")
         return difference
 
-    def _evaluator(self, match: Match, part: Cut) -> ReferenceEvaluator:
-        names = {value: f"i{i}" for i, value in enumerate((*part.inputs, *part.constants))}
-        names |= {node.outputs[0]: f"v{i}" for i, node in enumerate(part.nodes)}
-        versions = {node.version or self._opset for node in part.nodes}
-        key = (names[match.x], *(_structure(node, names) for node in part.nodes), *versions)
+    def _evaluator(self, match: Match, part: Cut) -> Evaluator:
+        inputs = (*part.inputs, *part.constants)
+        names = numbered(part.nodes, inputs)
+        key = (names[match.x], *(_structure(node, names) for node in part.nodes))
         if key not in self._evaluators:
-            if len(versions) > 1:
-                raise _NotTriedError(f"its nodes are of several opsets, {sorted(versions)}")
             try:
-                self._evaluators[key] = evaluator_of(
-                    [widened(node, names) for node in part.nodes],
-                    [names[value] for value in (*part.inputs, *part.constants)],
-                    [names[match.x], names[match.y]],
-                    *versions,
-                )
+                outputs = (match.x, match.y)
+                self._evaluators[key] = in_float64(part.nodes, inputs, outputs, self._opset)
             except Exception as error:
                 raise _NotTriedError(f"{type(error).__name__}: {error}") from error
         return self._evaluators[key]
 
     def _difference(
-        self, match: Match, part: Cut, evaluator: ReferenceEvaluator, sizes: Sizes
+        self, match: Match, part: Cut, evaluator: Evaluator, sizes: Sizes
     ) -> str | None:
         """How y differs from FRN of x, for a root of these sizes."""
         named = dict(zip(match.dims, sizes, strict=True))
         others = [np.zeros(self._shape(value, named)) for value in part.inputs[1:]]
         fixed = [wide(array) for array in (*others, *part.constants.values())]
         for root in self._samples(match, sizes):
-            feeds = dict(zip(evaluator.input_names, [root, *fixed], strict=True))
+            x, y = map(np.asarray, evaluator.run([root, *fixed]))
             with np.errstate(all="ignore"):
-                x, y = map(np.asarray, evaluator.run(None, feeds, attributes={}))
                 magnitude, expected = _frn(match, x)
             if y.shape != expected.shape:
                 return f"for x of shape {sizes} it has the shape {y.shape}"
@@ -247,24 +236,7 @@ def _noise(shape: Sizes) -> np.ndarray:
     return np.random.default_rng(0).normal(0.3, 1, shape)
 
 
-def _structure(node: ir.Node, names: dict[ir.Value, str]) -> tuple:
+def _structure(node: ir.Node, names: Mapping[ir.Value | None, str]) -> tuple:
     """What two nodes must have in common to be run by one evaluator."""
     attributes = sorted((name, str(value.value)) for name, value in node.attributes.items())
-    inputs = ("" if value is None else names[value] for value in node.inputs)
-    return (node.op_type, *inputs, *attributes)
-
-
-def widened(node: ir.Node, names: dict[ir.Value, str]) -> onnx.NodeProto:
-    """A node that computes in float64 where it computes in another float type."""
-    proto = ir.to_proto(node)
-    proto.input[:] = ["" if value is None else names[value] for value in node.inputs]
-    proto.output[:] = [names[value] for value in node.outputs]
-    for attribute in proto.attribute:
-        if attribute.name == "to" and attribute.i in _FLOAT_TYPES:
-            attribute.i = TensorProto.DOUBLE
-        if attribute.type == onnx.AttributeProto.TENSOR:
-            array = wide(numpy_helper.to_array(attribute.t))
-            attribute.t.CopyFrom(numpy_helper.from_array(array))
-    if proto.op_type == "ConstantOfShape" and not proto.attribute:
-        proto.attribute.append(helper.make_attribute("value", numpy_helper.from_array(np.zeros(1))))
-    return proto
+    return (node.op_type, *(names[value] for value in node.inputs), *attributes)

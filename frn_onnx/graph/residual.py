@@ -16,14 +16,13 @@ import onnx_ir as ir
 from frn_onnx import op
 from frn_onnx.graph import inputs, sites
 from frn_onnx.graph.edit import FreeNames, add_initializer, remove_unused, take_over
-from frn_onnx.graph.evaluator import evaluator_of
+from frn_onnx.graph.evaluator import in_float64
 from frn_onnx.graph.matcher.axes import Frame
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.form import Form
 from frn_onnx.graph.matcher.rules import evaluate
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.matcher.values import Context, Known
-from frn_onnx.graph.probe import widened
 from frn_onnx.graph.standard import BROADCASTING_OPSET, is_standard
 
 logger = logging.getLogger("frn_onnx.graph")
@@ -56,19 +55,19 @@ class _Block:
 
     Attributes:
         channels: C.
+        after: the nodes behind FRN.
         tau: one value, or one for each channel; None: no threshold.
     """
 
     site: sites.Site
-    addition: ir.Node
     residual: ir.Value
     channels: int
-    threshold: ir.Node | None
+    after: tuple[ir.Node, ...]
     tau: np.ndarray | None
 
     @property
     def last(self) -> ir.Node:
-        return self.threshold or self.addition
+        return self.after[-1]
 
 
 def take_in(model: ir.Model, constants: Constants, shapes: Shapes, names: FreeNames) -> list[Taken]:
@@ -126,9 +125,8 @@ def _block(
     total = addition.outputs[0]
     threshold = _only_user(total, _THRESHOLDS)
     tau = None if threshold is None else _tau(total, threshold, frame, constants, shapes)
-    if tau is None:
-        threshold = None
-    return _Block(site, addition, residual, channels, threshold, tau)
+    after = (addition,) if tau is None else (addition, threshold)
+    return _Block(site, residual, channels, after, tau)
 
 
 def _tau(
@@ -164,14 +162,14 @@ def _replace(block: _Block, shapes: Shapes, names: FreeNames) -> Taken:
     frn.graph.insert_before(block.last, node)
     shapes.replaced(y, node.outputs[0])
     take_over(y, node.outputs[0])
-    nodes = [frn, block.addition, *([block.threshold] if block.threshold else [])]
-    bounds = [] if block.threshold is None else [v for v in block.threshold.inputs if v is not None]
+    nodes = (frn, *block.after)
+    bounds = [value for threshold in block.after[1:] for value in threshold.inputs]
     for old in reversed(nodes):
         old.graph.remove(old, safe=True)
     for value in (*bounds, *rest[:1]):
         if value is not None:
             remove_unused(value)
-    return Taken(frn, sites.Site(node, block.site.scope), tuple(nodes), block.channels)
+    return Taken(frn, sites.Site(node, block.site.scope), nodes, block.channels)
 
 
 def _tau_value(block: _Block, gamma: ir.Value, shapes: Shapes, names: FreeNames) -> ir.Value:
@@ -196,12 +194,11 @@ def _holds(block: _Block, opset: int, constants: Constants) -> bool:
         tau = np.resize(block.tau, op.param_shape(axes, block.channels))
         expected = np.maximum(expected, tau.astype(np.float64))
     feeds = {block.site.node.outputs[0]: v, block.residual: residual}
-    nodes = [node for node in (block.addition, block.threshold) if node is not None]
-    for value in nodes[-1].inputs:
-        if value is not None and (array := constants.get(value)) is not None:
+    for value in block.last.inputs:
+        if (array := constants.get(value)) is not None:
             feeds[value] = array.astype(np.float64)
     try:
-        y = _run(nodes, feeds, opset)
+        y = in_float64(block.after, tuple(feeds), block.last.outputs, opset).run(feeds.values())[0]
     except Exception as error:  # the evaluator's errors share no base class
         logger.debug("%s could not be tried on numbers: %s", block.site.label, error)
         return False
@@ -213,14 +210,3 @@ def _holds(block: _Block, opset: int, constants: Constants) -> bool:
         sites.Site(block.last, block.site.scope).label,
     )
     return False
-
-
-def _run(nodes: Sequence[ir.Node], feeds: dict[ir.Value, np.ndarray], opset: int) -> np.ndarray:
-    """The output of the last node, computed in float64."""
-    names = {value: f"i{i}" for i, value in enumerate(feeds)}
-    names |= {node.outputs[0]: f"v{i}" for i, node in enumerate(nodes)}
-    given = {names[value]: array for value, array in feeds.items()}
-    protos = [widened(node, names) for node in nodes]
-    made = evaluator_of(protos, list(given), [names[nodes[-1].outputs[0]]], opset)
-    (y,) = made.run(None, given, attributes={})
-    return np.asarray(y)

@@ -260,7 +260,7 @@ def test_what_cannot_be_tried_is_fused_all_the_same(rng, monkeypatch, caplog):
     def fails(*args, **kwargs):
         raise NotImplementedError("no such op")
 
-    monkeypatch.setattr("frn_onnx.graph.probe.evaluator_of", fails)
+    monkeypatch.setattr("frn_onnx.graph.probe.in_float64", fails)
     graph = Net(18), Build(NCHW, Params.random(rng))
     with caplog.at_level(logging.DEBUG, "frn_onnx.graph"):
         assert len(fuse(graph[1].model(graph[1].y())).fused) == 1
@@ -272,10 +272,8 @@ def test_layers_of_one_kind_share_an_evaluator(rng, monkeypatch):
     from frn_onnx.graph import probe
 
     made = []
-    evaluator = probe.evaluator_of
-    monkeypatch.setattr(
-        probe, "evaluator_of", lambda *nodes: made.append(nodes) or evaluator(*nodes)
-    )
+    evaluator = probe.in_float64
+    monkeypatch.setattr(probe, "in_float64", lambda *nodes: made.append(nodes) or evaluator(*nodes))
     graph = built(rng)
     for _ in range(3):
         graph.x = graph("Tanh", graph.y())
@@ -304,9 +302,20 @@ def test_layers_of_one_kind_share_an_evaluator(rng, monkeypatch):
           b = Gather (sh, five) ab = Mul (a, b) n = Cast <to = 10> (ab) v = Div (c, n)
           e = Add (q, v) s = Sqrt (e) d = Div (x, s) y = Mul (d, gamma)
         }""",
+        # Constants in half precision (0.3; 2 and -1), made as large as x.
+        """<ir_version: 8, opset_import: ["": 13]>
+        g (float16[N,2,H,W] x) => (float16[N,2,H,W] y) <float16[2,1,1] gamma = {16384, 48128}>
+        {
+          q = Mul (x, x) r = ReduceMean <axes = [2, 3]> (q) sh = Shape (r)
+          c = ConstantOfShape <value = float16[1] {13517}> (sh) e = Add (r, c) s = Sqrt (e)
+          d = Div (x, s) z = Mul (d, gamma) like = Shape (z) f = ConstantOfShape (like)
+          none = Cast <to = 10> (f) y = Max (z, none)
+        }""",
     ],
 )
-def test_what_is_frn_is_not_refused(text, caplog):
+def test_what_is_frn_is_tried_and_not_refused(text, caplog):
     model = onnx.parser.parse_model(text)
-    assert len(fuse(model).fused) == 1
+    with caplog.at_level(logging.DEBUG, "frn_onnx.graph"):
+        assert len(fuse(model).fused) == 1
     assert FAULT not in caplog.text
+    assert "not tried" not in caplog.text

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from frn_onnx.graph import sites
-from frn_onnx.graph.evaluator import evaluator_of, wide
+from frn_onnx.graph.evaluator import Evaluator, renamed, wide
 from frn_onnx.graph.standard import INITIALIZERS_ALONE, RANDOM, is_standard
 
 # Parameters of an FRN layer are one value per channel. Anything larger than this is a weight
@@ -80,16 +80,10 @@ class Constants:
         if node.op_type in _NOT_FOLDED or _least_size(node, args) > LARGEST:
             return None
         names = [f"i{i}" if arg is not None else "" for i, arg in enumerate(args)]
-        proto = ir.to_proto(node)
-        del proto.input[:], proto.output[:]
-        proto.input.extend(names)
-        proto.output.append("out")
-        opset = node.version or self._opset
-        feeds = {name: arg for name, arg in zip(names, args, strict=True) if name}
+        proto = renamed(node, names, ["out"])
         try:
-            with np.errstate(all="ignore"):
-                made = evaluator_of([proto], list(feeds), ["out"], opset)
-                (result,) = made.run(None, feeds, attributes={})
+            made = Evaluator([proto], list(filter(None, names)), ["out"], self._opset)
+            (result,) = made.run(arg for arg in args if arg is not None)
         except Exception:  # an op the evaluator does not have, or an invalid node: not constant
             return None
         return result if isinstance(result, np.ndarray) and result.size <= LARGEST else None

@@ -7,15 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from frn_onnx import op
 from frn_onnx.errors import ModelError
 from frn_onnx.graph import infer
 from frn_onnx.graph.edit import FreeNames, add_initializer
 from frn_onnx.graph.infer import Dims
 from frn_onnx.graph.matcher.constants import Constants
 
-FLOATS = frozenset(
-    {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE}
-)
+FLOATS = frozenset(map(ir.DataType, op.DTYPES))
 
 _UNKNOWN = infer.Typed()
 

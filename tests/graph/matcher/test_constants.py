@@ -70,7 +70,7 @@ class TestWhatIsConstant:
     @pytest.mark.parametrize("op", sorted(_NOT_FOLDED))
     def test_what_makes_much_of_little_is_not(self, op, monkeypatch):
         calls = []
-        evaluator = "frn_onnx.graph.matcher.constants.evaluator_of"
+        evaluator = "frn_onnx.graph.matcher.constants.Evaluator"
         monkeypatch.setattr(evaluator, lambda *a: calls.append(a))
         assert value(f"y = {op}(a)") is None
         assert calls == []
@@ -125,7 +125,7 @@ class TestSize:
         """It is not even computed."""
         arrays = ARRAYS | {"n1": ints(70000), "minus64": np.int64(-1)}
         calls = []
-        evaluator = "frn_onnx.graph.matcher.constants.evaluator_of"
+        evaluator = "frn_onnx.graph.matcher.constants.Evaluator"
         monkeypatch.setattr(evaluator, lambda *a: calls.append(a))
         lines = Lines(f"y = {node}", arrays=arrays)
         assert lines.constants.get(lines.values["y"]) is None
