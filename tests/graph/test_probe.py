@@ -302,14 +302,20 @@ def test_layers_of_one_kind_share_an_evaluator(rng, monkeypatch):
           b = Gather (sh, five) ab = Mul (a, b) n = Cast <to = 10> (ab) v = Div (c, n)
           e = Add (q, v) s = Sqrt (e) d = Div (x, s) y = Mul (d, gamma)
         }""",
-        # Constants in half precision (0.3; 2 and -1), made as large as x.
+        # Constants, in half precision (0.3; 2 and -1) and in float32, made as large as a tensor.
         """<ir_version: 8, opset_import: ["": 13]>
         g (float16[N,2,H,W] x) => (float16[N,2,H,W] y) <float16[2,1,1] gamma = {16384, 48128}>
         {
           q = Mul (x, x) r = ReduceMean <axes = [2, 3]> (q) sh = Shape (r)
           c = ConstantOfShape <value = float16[1] {13517}> (sh) e = Add (r, c) s = Sqrt (e)
-          d = Div (x, s) z = Mul (d, gamma) like = Shape (z) f = ConstantOfShape (like)
-          none = Cast <to = 10> (f) y = Max (z, none)
+          d = Div (x, s) y = Mul (d, gamma)
+        }""",
+        """<ir_version: 8, opset_import: ["": 13]>
+        g (float[N,2,H,W] x) => (float[N,2,H,W] y) <float c = {0.3}, float[2,1,1] gamma = {2, -1}>
+        {
+          q = Mul (x, x) r = ReduceMean <axes = [2, 3]> (q) e = Add (r, c) s = Sqrt (e)
+          d = Div (x, s) z = Mul (d, gamma) sh = Shape (z) zero = ConstantOfShape (sh)
+          y = Add (z, zero)
         }""",
     ],
 )
