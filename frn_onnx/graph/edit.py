@@ -53,12 +53,12 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
     return ir.convenience.get_const_tensor(value) if is_standard(node, "Constant") else None
 
 
-def add_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+def add_initializer(graph: ir.Graph, name: str, tensor: np.ndarray | ir.TensorProtocol) -> ir.Value:
     """A constant of a graph."""
-    tensor = ir.Tensor(array, name=name)
-    value = ir.Value(
-        name=name, type=ir.TensorType(tensor.dtype), shape=tensor.shape, const_value=tensor
-    )
+    if isinstance(tensor, np.ndarray):
+        tensor = ir.Tensor(tensor, name=name)
+    shape = ir.Shape(tensor.shape.numpy())
+    value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=shape, const_value=tensor)
     graph.register_initializer(value)
     return value
 
@@ -70,9 +70,15 @@ def take_over(old: ir.Value, new: ir.Value) -> None:
     old.name = None
     new.name = name
     new.shape, new.type = old.shape, old.type
-    new.doc_string = old.doc_string
-    new.metadata_props.update(old.metadata_props)
-    new.meta.update(old.meta)
+    move_descriptions(old, new)
+
+
+def move_descriptions(old: ir.Value | ir.Node, new: ir.Value | ir.Node) -> None:
+    """Says of ``new`` what was said of ``old``, whose place it takes; of that, no longer."""
+    new.doc_string, old.doc_string = old.doc_string, None
+    for said, taken in ((old.metadata_props, new.metadata_props), (old.meta, new.meta)):
+        taken.update(said)
+        said.clear()
 
 
 def keep_annotated(model: ir.Model) -> None:

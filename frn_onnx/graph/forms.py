@@ -21,7 +21,7 @@ from onnx import TensorProto
 from frn_onnx import op, op_body
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph import bodies, inputs, protos
-from frn_onnx.graph.edit import FreeNames, raise_ir_version, take_over
+from frn_onnx.graph.edit import FreeNames, move_descriptions, raise_ir_version, take_over
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.operands import Operands, operands
 from frn_onnx.graph.sites import Site, frn_functions, frn_sites, opset
@@ -212,8 +212,8 @@ def _write_out(model: ir.Model, sites: list[Site], operands: list[Operands], *, 
         last = nodes[-1]
         take_over(y, last.outputs[0])
         site.scope.graph.remove(node, safe=True)
-        last.name, last.doc_string = node.name, node.doc_string
-        last.metadata_props.update(node.metadata_props)
+        last.name = node.name
+        move_descriptions(node, last)
 
 
 def _node(proto: onnx.NodeProto, values: dict[str, ir.Value]) -> ir.Node:

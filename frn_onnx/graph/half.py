@@ -24,7 +24,14 @@ from frn_onnx.graph import (
 )
 from frn_onnx.graph.batch import set_batch
 from frn_onnx.graph.conv_transpose import fix_conv_transpose
-from frn_onnx.graph.edit import FreeNames, constant, raise_ir_version, sort, take_over
+from frn_onnx.graph.edit import (
+    FreeNames,
+    add_initializer,
+    constant,
+    raise_ir_version,
+    sort,
+    take_over,
+)
 from frn_onnx.graph.forms import set_form
 from frn_onnx.graph.fusion import fuse_in_place
 from frn_onnx.graph.narrowing import narrow
@@ -189,12 +196,9 @@ def _store_constants(model: ir.Model) -> None:
             if tensor is None or tensor.dtype != ir.DataType.FLOAT:
                 continue
             old = node.outputs[0]
-            value = ir.Value(name=old.name, type=ir.TensorType(tensor.dtype))
-            value.shape = ir.Shape(tensor.shape.numpy())
-            value.const_value = tensors.twin(tensor)
+            value = add_initializer(scope.graph, old.name, tensors.twin(tensor))
             old.replace_all_uses_with(value, replace_graph_outputs=True)
             scope.graph.remove(node, safe=True)
-            scope.graph.register_initializer(value)
 
 
 def _make_constant_outputs(model: ir.Model) -> None:
@@ -204,13 +208,12 @@ def _make_constant_outputs(model: ir.Model) -> None:
         for value in [v for v in dict.fromkeys(graph.outputs) if v.is_initializer()]:
             if value.is_graph_input() or value.graph is not graph:
                 continue
-            constant = ir.Value(name=names.free(f"{value.name}/value"), type=value.type)
-            constant.const_value = tensors.twin(value.const_value)
+            name = names.free(f"{value.name}/value")
+            constant = add_initializer(graph, name, tensors.twin(value.const_value))
             same = ir.node("Identity", [constant], name=names.free(f"{value.name}/Identity"))
             del graph.initializers[value.name]
             value.const_value = None
             take_over(value, same.outputs[0])
-            graph.register_initializer(constant)
             graph.append(same)
     sort(model)
 

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from frn_onnx.errors import FrnWarning
 from frn_onnx.graph import op_types, precision, sites, tensors
-from frn_onnx.graph.edit import FreeNames, take_over
+from frn_onnx.graph.edit import FreeNames, add_initializer, move_descriptions, take_over
 from frn_onnx.graph.op_types import TYPE_ATTRIBUTES, WIDE, retyped
 from frn_onnx.graph.standard import is_standard
 
@@ -122,10 +122,7 @@ class _Narrowing:
         value.const_value = half(tensor, self._to)
         if False in wanted:
             name = self._names.free(f"{value.name}_float32")
-            other = ir.Value(name=name, type=ir.TensorType(WIDE), shape=value.shape)
-            other.const_value = tensors.twin(tensor)
-            value.graph.register_initializer(other)
-            self._other[value] = other
+            self._other[value] = add_initializer(value.graph, name, tensors.twin(tensor))
 
     def _give_out(self, graph: ir.Graph, half_outputs: Collection[ir.Value]) -> None:
         """Has the outputs of a graph, and of the graphs within, be of the type they should be."""
@@ -140,13 +137,7 @@ class _Narrowing:
             other, name = self._as_other(value), value.name
             value.name = self._names.free(f"{name}_{_SUFFIXES[self._dtype(value)]}")
             other.name = name
-            other.doc_string, value.doc_string = value.doc_string, None
-            for old, new in (
-                (value.metadata_props, other.metadata_props),
-                (value.meta, other.meta),
-            ):
-                new.update(old)
-                old.clear()
+            move_descriptions(value, other)
             for index, output in enumerate(graph.outputs):
                 if output is value:
                     graph.outputs[index] = other

@@ -15,7 +15,13 @@ import onnx_ir as ir
 
 from frn_onnx import op
 from frn_onnx.graph import inputs, sites
-from frn_onnx.graph.edit import FreeNames, add_initializer, remove_unused, take_over
+from frn_onnx.graph.edit import (
+    FreeNames,
+    add_initializer,
+    move_descriptions,
+    remove_unused,
+    take_over,
+)
 from frn_onnx.graph.evaluator import in_float64
 from frn_onnx.graph.matcher.axes import Frame
 from frn_onnx.graph.matcher.constants import Constants
@@ -157,8 +163,7 @@ def _replace(block: _Block, shapes: Shapes, names: FreeNames) -> Taken:
         domain=op.DOMAIN,
         name=frn.name,
     )
-    node.doc_string = frn.doc_string
-    node.metadata_props.update(frn.metadata_props)
+    move_descriptions(frn, node)
     frn.graph.insert_before(block.last, node)
     shapes.replaced(y, node.outputs[0])
     take_over(y, node.outputs[0])

@@ -6,7 +6,13 @@ import numpy as np
 import onnx_ir as ir
 
 from frn_onnx import op
-from frn_onnx.graph.edit import FreeNames, add_initializer, remove_unused, take_over
+from frn_onnx.graph.edit import (
+    FreeNames,
+    add_initializer,
+    move_descriptions,
+    remove_unused,
+    take_over,
+)
 from frn_onnx.graph.matcher.match import Match
 from frn_onnx.graph.matcher.shapes import Shapes
 
@@ -74,8 +80,7 @@ class Rewriter:
         }
         value = add(op.DOMAIN, op.OP_TYPE, inputs, attributes, "", x_dtype)
         frn = new[-1]
-        frn.doc_string = last.doc_string
-        frn.metadata_props.update(last.metadata_props)
+        move_descriptions(last, frn)
         value.shape = x.shape
         if match.perm != tuple(range(len(match.perm))):
             value = add("", "Transpose", [value], {"perm": match.perm}, "/Transpose", x_dtype)

@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from frn_onnx.graph.edit import FreeNames, add_initializer, remove_unused
+from frn_onnx.graph.edit import FreeNames, add_initializer, move_descriptions, remove_unused
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.transposes.moves import Perm, compose, is_identity, transpose_perm
 from frn_onnx.graph.transposes.region import Mover, Region, Tensor, Use
@@ -156,19 +156,17 @@ class _Seam:
         signs = []
         for use, _ in changed:
             old = use.value
-            notes = (old.doc_string, dict(old.metadata_props), dict(old.meta))
-            signs.append((old.name, old.type, notes))
+            sign = ir.Value(name=old.name, type=old.type, shape=self._shapes.get(use.side))
+            move_descriptions(old, sign)
+            signs.append(sign)
             old.name = self._names.free(f"{old.name}/moved")
-        for (use, value), (name, type_, notes) in zip(changed, signs, strict=True):
-            shape = self._shapes.get(use.side)
+        for (use, value), sign in zip(changed, signs, strict=True):
             if value in taken or value.producer() is None or value.graph is not self._graph:
                 # An output that is an input, or another output, takes a node to say so.
-                same = ir.node("Identity", [value], name=self._names.free(f"{name}/Identity"))
+                same = ir.node("Identity", [value], name=self._names.free(f"{sign.name}/Identity"))
                 self._graph.append(same)
                 value = same.outputs[0]
             taken.add(value)
             self._graph.outputs[use.index] = value
-            value.name, value.type, value.shape = name, type_, shape
-            value.doc_string = notes[0]
-            value.metadata_props.update(notes[1])
-            value.meta.update(notes[2])
+            value.name, value.type, value.shape = sign.name, sign.type, sign.shape
+            move_descriptions(sign, value)
