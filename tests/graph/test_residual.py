@@ -70,6 +70,7 @@ def test_a_block_becomes_one_node(rng, form, add, tail):
     if "clip" in tail:
         before.graph.initializer.append(numpy_helper.from_array(np.float32(-0.2), "low"))
         before.graph.node[-1].input[1] = "low"
+    before.graph.node[0].doc_string = "the norm"
     fused = fuse(before, form=form)
     assert_same(rng, before, fused.model)
     (node,) = fused.fused
@@ -79,7 +80,7 @@ def test_a_block_becomes_one_node(rng, form, add, tail):
     if form != "primitives":
         (frn,) = graph_models.frn_nodes(fused.model)
         assert frn.op_type == op.RESIDUAL_OP_TYPE
-        assert frn.name == "frn"
+        assert (frn.name, frn.doc_string) == ("frn", "the norm")
 
 
 @pytest.mark.parametrize(
