@@ -2,7 +2,6 @@
 
 import importlib.util
 
-import ml_dtypes
 import numpy as np
 import onnx
 
@@ -13,6 +12,7 @@ from frn_onnx.graph.comparison import verify
 from frn_onnx.graph.report import Report
 from frn_onnx.graph.runners import Runner, Spec
 from frn_onnx.graph.samples import Inputs
+from frn_onnx.graph.tolerance import unit_roundoff
 
 _NO_KERNEL = "Could not find an implementation"
 _NO_FLOAT64 = (
@@ -72,14 +72,7 @@ def _runner(source: Source) -> Runner:
         run=source.run,
         # The graph's depth is that of the ONNX model, which is known.
         depth=1,
-        roundoff=_roundoff(source),
-    )
-
-
-def _roundoff(source: Source) -> float:
-    """Of the narrowest floating-point type that the original computes in."""
-    return max(
-        (float(ml_dtypes.finfo(t).eps) / 2 for t in _types(source).values()), default=2.0**-24
+        roundoff=unit_roundoff(_types(source).values()),
     )
 
 

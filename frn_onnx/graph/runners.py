@@ -17,7 +17,7 @@ from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
 from frn_onnx.graph import emulation, model_io, movement, noise, sites
 from frn_onnx.graph.edit import constant
 from frn_onnx.graph.matcher.shapes import FLOATS
-from frn_onnx.graph.tolerance import FLOAT32_ROUNDOFF, is_float, unit_roundoff
+from frn_onnx.graph.tolerance import is_float, unit_roundoff
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 _ORT_DTYPES = {
@@ -196,7 +196,7 @@ def keras_runner(model: Any, label: str) -> Runner:
         result = model(given, training=False)
         return [keras.ops.convert_to_numpy(y) for y in keras.tree.flatten(result)]
 
-    roundoff = max(unit_roundoff(layer.compute_dtype) for layer in layers)
+    roundoff = unit_roundoff(layer.compute_dtype for layer in layers)
     return Runner(label, inputs, outputs, run, len(layers), roundoff)
 
 
@@ -271,5 +271,4 @@ def _roundoff(model: ir.Model) -> float:
             tensor = constant(value)
             if tensor is not None and any(user.op_type != "Cast" for user in value.consumers()):
                 types.add(tensor.dtype)
-    floats = [dtype.numpy() for dtype in types & FLOATS]
-    return max(map(unit_roundoff, floats), default=FLOAT32_ROUNDOFF)
+    return unit_roundoff(dtype.numpy() for dtype in types & FLOATS)

@@ -36,13 +36,14 @@ it, until every such element is explained. A movement by which most elements lea
 explains nothing. Where the first model never jumps, nothing may differ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 
-FLOAT32_ROUNDOFF = 2.0**-24
+_FLOAT32_ROUNDOFF = 2.0**-24
 _SUM_ROUNDOFFS, _RESULT_ROUNDOFFS, _POSITIONS_PER_ROUNDOFF = 64, 8, 128
 _MEDIANS = 4
 # Of the tolerance of rounding; twelve rounds of them.
@@ -60,7 +61,7 @@ def rounding(depth: int, roundoff: float, arrays: Sequence[np.ndarray]) -> float
         roundoff: unit roundoff of the narrowest type.
         arrays: inputs and outputs, which tell how large a plane is.
     """
-    summing = min(roundoff, FLOAT32_ROUNDOFF)
+    summing = min(roundoff, _FLOAT32_ROUNDOFF)
     step = _SUM_ROUNDOFFS * summing + _RESULT_ROUNDOFFS * roundoff
     positions = max((_positions(array.shape) for array in arrays), default=0)
     long = max(positions / _POSITIONS_PER_ROUNDOFF - _SUM_ROUNDOFFS, 0)
@@ -85,10 +86,12 @@ def moved(x: np.ndarray, by: float, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(x * (1 + rng.choice([-by, by], x.shape))).astype(x.dtype)
 
 
-def unit_roundoff(dtype: np.dtype | str) -> float:
-    """Of a float type; of float32 where a layer computes in none."""
-    dtype = np.dtype(dtype)
-    return float(ml_dtypes.finfo(dtype).eps) / 2 if is_float(dtype) else FLOAT32_ROUNDOFF
+def unit_roundoff(dtypes: Iterable[npt.DTypeLike]) -> float:
+    """Of the narrowest float type among those that a model computes in; of float32 without any."""
+    floats = (dtype for dtype in (np.dtype(each) for each in dtypes) if is_float(dtype))
+    return max(
+        (float(ml_dtypes.finfo(dtype).eps) / 2 for dtype in floats), default=_FLOAT32_ROUNDOFF
+    )
 
 
 def is_float(dtype: np.dtype) -> bool:
