@@ -19,7 +19,7 @@ from frn_onnx.export.trace import Source
 from frn_onnx.graph import guard, model_io
 from frn_onnx.graph.forms import Form, check_form, form_of, set_form
 from frn_onnx.graph.fusion import fuse_in_place
-from frn_onnx.graph.half import Conversion, convert_loaded
+from frn_onnx.graph.half import Conversion, convert_in_place
 from frn_onnx.graph.lowering import lower
 from frn_onnx.graph.protos import from_proto, graph_protos, to_proto
 from frn_onnx.graph.report import Report
@@ -102,7 +102,7 @@ def _export(
     fused, skipped = fuse_in_place(model, layout)
     open_sizes.name(model, source)
     if dtype is not None:
-        model = convert_loaded(model, Conversion(dtype))
+        convert_in_place(model, Conversion(dtype))
     set_form(model, form)
     result = to_proto(model)
     report = _verified(source, result, inputs) if verify else None

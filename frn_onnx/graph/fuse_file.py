@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from frn_onnx.errors import VerificationError
-from frn_onnx.graph import guard, model_io, weight_files
+from frn_onnx.graph import guard, model_io
 from frn_onnx.graph.comparison import verify
 from frn_onnx.graph.conv_transpose import fix_conv_transpose as fix
 from frn_onnx.graph.forms import Form, check_form
@@ -77,29 +77,25 @@ def fuse_file(
         DependencyError: ONNX Runtime, which compares, is not installed.
     """
     check_form(form)
-    model_io.check_output(path, source)
     inputs = guard.read_inputs(inputs, compare, _OFF)
-    loaded = model_io.load(source)
-    external_data = weight_files.are_in(loaded)
-    result = fuse_loaded(loaded, form)
-    changed = fix(result.graph) if fix_conv_transpose else 0
-    proofs = None
-    with guard.ways_out(str(source), _OFF):
-        report = verify(source, result.graph, inputs=inputs) if compare else None
-        if per_node or (report and not report.ok):
-            proofs = prove(source)
-    failed = [proof for proof in proofs or () if not proof.report.ok]
-    if failed or (report and not report.ok):
-        first = report if report and not report.ok else failed[0].report
-        text = f"{guard.verdict(first, str(source))}; {path} was not written"
-        if failed:
-            worst = max(failed, key=lambda proof: max(map(_excess, proof.report.outputs)))
-            text += f". Furthest off: {worst.name}, in place of {', '.join(worst.replaced)}"
-            text += f"\n{worst.report}"
-        if report and not report.ok:
-            text += f"\n{report}"
-        raise VerificationError(f"{text}\n{guard.ways(_OFF)}")
-    model_io.save(result.graph, path, external_data=external_data)
+    with model_io.rewriting(source, path) as model:
+        result = fuse_loaded(model, form)
+        changed = fix(model) if fix_conv_transpose else 0
+        with guard.ways_out(str(source), _OFF):
+            report = verify(source, model, inputs=inputs) if compare else None
+            different = report is not None and not report.ok
+            proofs = prove(source) if per_node or different else None
+        failed = [proof for proof in proofs or () if not proof.report.ok]
+        if different or failed:
+            first = report if different else failed[0].report
+            text = f"{guard.verdict(first, str(source))}; {path} was not written"
+            if failed:
+                worst = max(failed, key=lambda proof: max(map(_excess, proof.report.outputs)))
+                text += f". Furthest off: {worst.name}, in place of {', '.join(worst.replaced)}"
+                text += f"\n{worst.report}"
+            if different:
+                text += f"\n{report}"
+            raise VerificationError(f"{text}\n{guard.ways(_OFF)}")
     return FileResult(result, report, proofs, changed)
 
 

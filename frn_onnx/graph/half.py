@@ -14,14 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from frn_onnx.errors import ArgumentError, ModelError
-from frn_onnx.graph import (
-    functions,
-    model_io,
-    protos,
-    sites,
-    tensors,
-    weight_files,
-)
+from frn_onnx.graph import functions, model_io, protos, sites, tensors
 from frn_onnx.graph.batch import set_batch
 from frn_onnx.graph.conv_transpose import fix_conv_transpose
 from frn_onnx.graph.edit import (
@@ -103,7 +96,9 @@ def convert(
         >>> onnx.save(frn_onnx.graph.convert("model.onnx", "float16"), "half.onnx")
     """
     conversion = Conversion(to, keep_io_types=keep_io_types, provider=provider, batch=batch)
-    return protos.to_proto(convert_loaded(model_io.load(model), conversion))
+    graph = model_io.load(model)
+    convert_in_place(graph, conversion)
+    return protos.to_proto(graph)
 
 
 def convert_file(
@@ -118,13 +113,11 @@ def convert_file(
         ModelError: also where ``path`` cannot be written.
     """
     conversion = Conversion(to, **options)
-    model_io.check_output(path, source)
-    graph = model_io.load(source)
-    external_data = weight_files.are_in(graph)
-    model_io.save(convert_loaded(graph, conversion), path, external_data=external_data)
+    with model_io.rewriting(source, path) as model:
+        convert_in_place(model, conversion)
 
 
-def convert_loaded(model: ir.Model, conversion: Conversion) -> ir.Model:
+def convert_in_place(model: ir.Model, conversion: Conversion) -> None:
     """:func:`convert` for a model that it changes; weights are converted when they are written."""
     to = conversion.to
     kept = _kept(model, conversion.keep_io_types)
@@ -157,7 +150,6 @@ def convert_loaded(model: ir.Model, conversion: Conversion) -> ir.Model:
     if conversion.provider == "cuda":
         fix_conv_transpose(model)
     set_form(model, "portable")
-    return model
 
 
 def _kept(model: ir.Model, keep: bool | Collection[str]) -> Callable[[str], bool]:

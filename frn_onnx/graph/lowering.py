@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 
 from frn_onnx.errors import FrnWarning
-from frn_onnx.graph import model_io, protos, weight_files
+from frn_onnx.graph import model_io, protos
 from frn_onnx.graph.forms import Form, Target, check_form, check_target, set_form
 from frn_onnx.graph.fusion import fuse_loaded
 from frn_onnx.graph.results import reasons
@@ -65,10 +65,8 @@ def lower_file(
     """
     check_form(form)
     check_target(target, form)
-    model_io.check_output(path, source)
-    graph = model_io.load(source)
-    lower_in_place(graph, form, target)
-    model_io.save(graph, path, external_data=weight_files.are_in(graph))
+    with model_io.rewriting(source, path) as model:
+        lower_in_place(model, form, target)
 
 
 def lower_in_place(model: ir.Model, form: Form, target: Target = "onnxruntime") -> None:

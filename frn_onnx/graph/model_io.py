@@ -100,6 +100,20 @@ def load_proto(source: Source) -> onnx.ModelProto:
     return protos.to_proto(load(source))
 
 
+@contextlib.contextmanager
+def rewriting(source: str | os.PathLike, path: str | os.PathLike) -> Iterator[ir.Model]:
+    """The model of a file, to be changed in place; what it has become is written at the end.
+
+    Raises:
+        ModelError: ``source`` cannot be read, or ``path`` cannot be written.
+    """
+    check_output(path, source)
+    model = load(source)
+    external_data = weight_files.are_in(model)
+    yield model
+    save(model, path, external_data=external_data)
+
+
 def save(
     model: ir.Model | onnx.ModelProto, path: str | os.PathLike, *, external_data: bool = False
 ) -> None:
