@@ -14,14 +14,7 @@ from frn_onnx.graph.edit import (
     take_over,
 )
 from frn_onnx.graph.matcher.match import Match
-from frn_onnx.graph.matcher.shapes import Shapes
-
-_WIDTH = {
-    ir.DataType.FLOAT16: 0,
-    ir.DataType.BFLOAT16: 0,
-    ir.DataType.FLOAT: 1,
-    ir.DataType.DOUBLE: 2,
-}
+from frn_onnx.graph.matcher.shapes import Shapes, is_wider
 
 
 class Rewriter:
@@ -64,7 +57,7 @@ class Rewriter:
             return node.outputs[0]
 
         x = match.x
-        if _WIDTH[y_dtype] > _WIDTH[x_dtype]:
+        if is_wider(y_dtype, x_dtype):
             x = add("", "Cast", [x], {"to": y_dtype.value}, "/Cast", y_dtype)
             x.shape = match.x.shape
             x_dtype = y_dtype

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
 from frn_onnx.graph import emulation, model_io, movement, noise, sites
 from frn_onnx.graph.edit import constant
-from frn_onnx.graph.matcher.shapes import FLOATS
+from frn_onnx.graph.matcher.shapes import FLOATS, cast_to
 from frn_onnx.graph.tolerance import is_float, unit_roundoff
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -262,9 +262,8 @@ def _roundoff(model: ir.Model) -> float:
     for scope in sites.scopes(model):
         constants = list(scope.graph.initializers.values())
         for node in scope.graph:
-            to = node.attributes.get("to")
-            if node.op_type == "Cast" and to is not None and not to.is_ref():
-                types.add(ir.DataType(to.as_int()))
+            if node.op_type == "Cast":
+                types.add(cast_to(node))
             if node.op_type == "Constant":
                 constants += node.outputs
         for value in constants:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from frn_onnx.graph.matcher.constants import Constants
-from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.matcher.shapes import Shapes, cast_to, is_wider
 from frn_onnx.graph.standard import is_standard
 
 # Sums of products of two tensors.
@@ -30,15 +30,6 @@ _RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand"})
 _ARITHMETIC = frozenset({"Mul", "Div", "Add", "Sub", "Neg", "Pow", "Max"})
 _ANY = _MOVES | _RESHAPES | _ARITHMETIC
 _LONGEST = 64
-_WIDENING = frozenset(
-    {
-        (ir.DataType.FLOAT16, ir.DataType.FLOAT),
-        (ir.DataType.BFLOAT16, ir.DataType.FLOAT),
-        (ir.DataType.FLOAT16, ir.DataType.DOUBLE),
-        (ir.DataType.BFLOAT16, ir.DataType.DOUBLE),
-        (ir.DataType.FLOAT, ir.DataType.DOUBLE),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -139,5 +130,5 @@ class AnchorFinder:
         if not is_standard(node, "Cast"):
             return False
         source = self._shapes.dtype(node.inputs[0])
-        target = self._shapes.cast_to(node)
-        return source != target and (source, target) not in _WIDENING
+        target = cast_to(node)
+        return source != target and not is_wider(target, source)

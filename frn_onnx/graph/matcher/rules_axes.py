@@ -6,7 +6,7 @@ from frn_onnx.graph.matcher import axes as ax
 from frn_onnx.graph.matcher import form as fm
 from frn_onnx.graph.matcher.axes import Axes, Size
 from frn_onnx.graph.matcher.form import Form
-from frn_onnx.graph.matcher.shapes import FLOATS
+from frn_onnx.graph.matcher.shapes import FLOATS, cast_to
 from frn_onnx.graph.matcher.values import (
     Context,
     Known,
@@ -26,8 +26,8 @@ def _cast(context, node, args):
     # A cast between float types is a rounding, none of the function. Cast to an integer is.
     if not isinstance(args[0], Form):
         return None
-    shapes = context.shapes
-    target = shapes.cast_to(node) if node.op_type == "Cast" else shapes.dtype(node.outputs[0])
+    stated = context.shapes.dtype(node.outputs[0])
+    target = cast_to(node) if node.op_type == "Cast" else stated
     return args[0] if target in FLOATS else None
 
 

@@ -25,6 +25,19 @@ _SHAPED_BY_VALUES = frozenset(
 )
 
 
+def is_wider(a: ir.DataType, b: ir.DataType) -> bool:
+    """Whether one float type holds all values of another, and more."""
+    return {a, b} <= FLOATS and a.bitwidth > b.bitwidth
+
+
+def cast_to(node: ir.Node) -> ir.DataType | None:
+    """The type that a Cast gives, whatever is stated of its output; None: no such type."""
+    kind = node.attributes.get("to")
+    with contextlib.suppress(TypeError, ValueError):
+        return None if kind is None else ir.DataType(kind.as_int())
+    return None
+
+
 class Shapes:
     """Looks up shapes and types; where the file leaves some open, ONNX inference fills them in.
 
@@ -64,13 +77,6 @@ class Shapes:
 
     def dtype(self, value: ir.Value) -> ir.DataType | None:
         return self._inferred.get(value, _UNKNOWN).dtype if value.dtype is None else value.dtype
-
-    def cast_to(self, node: ir.Node) -> ir.DataType | None:
-        """The type that a Cast gives, whatever is stated of its output; None: no such type."""
-        kind = node.attributes.get("to")
-        with contextlib.suppress(TypeError, ValueError):
-            return None if kind is None else ir.DataType(kind.as_int())
-        return None
 
     def of(self, value: ir.Value) -> Dims | None:
         """The size of each axis, a number, a name or None; None if not even the rank is known."""

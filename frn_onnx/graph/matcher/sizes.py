@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from frn_onnx.graph.matcher.axes import Size
 from frn_onnx.graph.matcher.form import Form
-from frn_onnx.graph.matcher.shapes import FLOATS
+from frn_onnx.graph.matcher.shapes import FLOATS, cast_to
 from frn_onnx.graph.matcher.values import Context, Known, Rule, Sizes, apply
 from frn_onnx.graph.standard import is_standard
 
@@ -99,7 +99,7 @@ def _same(context, node, args):
 
 def _cast(context, node, args):
     whole = all(size is None or size.is_whole for size in args[0].entries)
-    return args[0] if whole or context.shapes.cast_to(node) in FLOATS else None
+    return args[0] if whole or cast_to(node) in FLOATS else None
 
 
 def _divide(context, node, args):
