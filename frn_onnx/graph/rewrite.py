@@ -15,6 +15,7 @@ from frn_onnx.graph.edit import (
 )
 from frn_onnx.graph.matcher.match import Match
 from frn_onnx.graph.matcher.shapes import Shapes, is_wider
+from frn_onnx.graph.perms import is_identity
 
 
 class Rewriter:
@@ -75,7 +76,7 @@ class Rewriter:
         frn = new[-1]
         move_descriptions(last, frn)
         value.shape = x.shape
-        if match.perm != tuple(range(len(match.perm))):
+        if not is_identity(match.perm):
             value = add("", "Transpose", [value], {"perm": match.perm}, "/Transpose", x_dtype)
         if y_dtype != x_dtype:
             value = add("", "Cast", [value], {"to": y_dtype.value}, "/Cast", y_dtype)

@@ -14,8 +14,9 @@ from onnx.reference import ReferenceEvaluator
 
 from frn_onnx import op
 from frn_onnx.graph.edit import add_initializer
+from frn_onnx.graph.perms import Perm
 from frn_onnx.graph.transposes import moves, table
-from frn_onnx.graph.transposes.moves import Facts, Move, Perm
+from frn_onnx.graph.transposes.moves import Facts, Move
 
 X = "float[2,3,5,4]"
 # Its own inverse, and not; of the last axes, and of all.

@@ -10,7 +10,7 @@ from frn_onnx import op
 from frn_onnx.graph import sites
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Shapes
-from frn_onnx.graph.transposes import moves
+from frn_onnx.graph.perms import compose
 from frn_onnx.graph.transposes.moves import Facts
 from frn_onnx.graph.transposes.region import Region
 
@@ -36,7 +36,7 @@ def test_what_hangs_together():
         sides = {}
         for tensor in region.uses:
             first, second = tensor.perms
-            assert moves.compose(first, second) == tuple(range(len(first)))
+            assert compose(first, second) == tuple(range(len(first)))
             for value, side in tensor.sides.items():
                 assert value not in sides
                 sides[value] = side, tensor.perms[side]

@@ -17,6 +17,7 @@ from frn_onnx.graph.matcher.constants import LARGEST, Constants
 from frn_onnx.graph.matcher.form import MAGNITUDE
 from frn_onnx.graph.matcher.shapes import FLOATS, Dims, Shapes
 from frn_onnx.graph.matcher.trace import Trace
+from frn_onnx.graph.perms import Perm, is_identity
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Match:
     x: ir.Value
     y: ir.Value
     axes: tuple[int, ...]
-    perm: tuple[int, ...]
+    perm: Perm
     gamma: np.ndarray
     beta: np.ndarray
     tau: np.ndarray | None
@@ -128,7 +129,7 @@ class _Search:
             cone = self._cone(y)
             x = self._source(y, cone)
             perm = _permutation(self._trace.frame, self._axes(x), self._axes(y))
-            exact = perm == tuple(range(len(perm or ()))) and self._same_dtype(x, y)
+            exact = perm is not None and is_identity(perm) and self._same_dtype(x, y)
             op_type = y.producer().op_type
             # A Cast back to x's type goes into the op, also from behind a Transpose.
             undone = op_type == "Cast" and self._same_dtype(x, y)
@@ -172,7 +173,7 @@ class _Search:
         )
 
     def _match(
-        self, x: ir.Value, y: ir.Value, perm: tuple[int, ...], cone: tuple[ir.Node, ...]
+        self, x: ir.Value, y: ir.Value, perm: Perm, cone: tuple[ir.Node, ...]
     ) -> Match | Miss | None:
         """The match; None for what is plainly something else."""
         form, layout = self._trace.form(y), self._axes(x)
@@ -269,7 +270,7 @@ def _channel_position(frame: Frame, layout: Axes) -> int | None:
     return empty[0] if empty else None
 
 
-def _permutation(frame: Frame, source: Axes, target: Axes) -> tuple[int, ...] | None:
+def _permutation(frame: Frame, source: Axes, target: Axes) -> Perm | None:
     """The transpose that takes axes ``source`` to ``target``; None: there is none."""
     if len(source) != len(target):
         return None

@@ -16,6 +16,7 @@ from frn_onnx.graph.matcher.values import (
     axes_argument,
     is_given,
 )
+from frn_onnx.graph.perms import transpose_perm
 
 
 def _same(context, node, args):
@@ -33,8 +34,7 @@ def _cast(context, node, args):
 
 def _transpose(context, node, args):
     form = args[0]
-    rank = len(form.axes)
-    perm = node.attributes.get_ints("perm", range(rank)[::-1])
+    perm = transpose_perm(node, len(form.axes))
     return form.but(axes=tuple(form.axes[axis] for axis in perm))
 
 

@@ -25,9 +25,10 @@ from frn_onnx.graph import sites
 from frn_onnx.graph.edit import FreeNames
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.perms import Perm, is_identity, transpose_perm
 from frn_onnx.graph.standard import BROADCASTING_OPSET
 from frn_onnx.graph.transposes import rewrite
-from frn_onnx.graph.transposes.moves import Facts, Perm, is_identity, transpose_perm
+from frn_onnx.graph.transposes.moves import Facts
 from frn_onnx.graph.transposes.region import Mover, Region
 
 Layout = Literal["auto", "NCHW", "NHWC"]

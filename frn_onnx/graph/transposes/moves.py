@@ -1,11 +1,10 @@
 """What each op needs to do the same to tensors whose axes have another order.
 
 A rule is told the order that one input or output of a node is to have. It says in which order the
-others are then, and what becomes of the node's attributes and constants; it changes nothing. An
-order is written as the perm of the Transpose that leads to it from the order of today.
+others are then, and what becomes of the node's attributes and constants; it changes nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,9 +13,7 @@ import onnx_ir as ir
 from frn_onnx import op
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Shapes
-from frn_onnx.graph.standard import is_standard
-
-Perm = tuple[int, ...]
+from frn_onnx.graph.perms import Perm, compose, transpose_perm
 
 
 @dataclass(frozen=True)
@@ -67,27 +64,6 @@ class Facts:
 Rule = Callable[[ir.Node, ir.Value, Perm, Facts], Move | None]
 
 
-def inverse(perm: Perm) -> Perm:
-    return tuple(int(axis) for axis in np.argsort(perm))
-
-
-def compose(first: Perm, second: Perm) -> Perm:
-    """The perm of one Transpose that does what two in a row do."""
-    return tuple(first[axis] for axis in second)
-
-
-def is_identity(perm: Perm) -> bool:
-    return perm == tuple(range(len(perm)))
-
-
-def transpose_perm(node: ir.Node | None, rank: int) -> Perm | None:
-    """The perm of a Transpose of a tensor of that rank; None for another node."""
-    if not is_standard(node, "Transpose"):
-        return None
-    perm = tuple(node.attributes.get_ints("perm", range(rank)[::-1]))
-    return perm if len(perm) == rank else None
-
-
 def transposed(array: np.ndarray, perm: Perm) -> np.ndarray | None:
     """A constant that broadcasts against a tensor, for the tensor in another order of axes."""
     if array.size == 1 and array.ndim <= len(perm):
@@ -96,12 +72,6 @@ def transposed(array: np.ndarray, perm: Perm) -> np.ndarray | None:
         return None
     wide = array.reshape((1,) * (len(perm) - array.ndim) + array.shape)
     return np.ascontiguousarray(wide.transpose(perm))
-
-
-def kept_order(perm: Perm, lost: Iterable[int]) -> Perm:
-    """The order of the axes that are left where some go, counted without those."""
-    before = [axis for axis in range(len(perm)) if axis not in set(lost)]
-    return tuple(before.index(axis) for axis in perm if axis in before)
 
 
 def broadcast(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:

@@ -3,13 +3,8 @@
 import numpy as np
 import onnx_ir as ir
 
-from frn_onnx.graph.transposes.moves import (
-    Facts,
-    Move,
-    Perm,
-    is_identity,
-    kept_order,
-)
+from frn_onnx.graph.perms import Perm, is_identity, kept_order
+from frn_onnx.graph.transposes.moves import Facts, Move
 
 
 def _along(node: ir.Node, perm: Perm, default: int = 0) -> dict[str, ir.Attr]:

@@ -11,17 +11,10 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from frn_onnx.graph.perms import Perm, compose, inverse, is_identity, transpose_perm
 from frn_onnx.graph.standard import is_standard
 from frn_onnx.graph.transposes import table
-from frn_onnx.graph.transposes.moves import (
-    Facts,
-    Move,
-    Perm,
-    compose,
-    inverse,
-    is_identity,
-    transpose_perm,
-)
+from frn_onnx.graph.transposes.moves import Facts, Move
 from frn_onnx.graph.transposes.network import UNLIMITED, Network
 
 

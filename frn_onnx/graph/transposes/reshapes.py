@@ -11,8 +11,8 @@ import onnx_ir as ir
 from frn_onnx.graph.edit import remove_unused
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Dims, Shapes
+from frn_onnx.graph.perms import Perm, is_identity
 from frn_onnx.graph.standard import is_standard
-from frn_onnx.graph.transposes.moves import Perm, is_identity
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from frn_onnx.graph.edit import FreeNames, add_initializer, move_descriptions, remove_unused
 from frn_onnx.graph.matcher.shapes import Shapes
-from frn_onnx.graph.transposes.moves import Perm, compose, is_identity, transpose_perm
+from frn_onnx.graph.perms import Perm, compose, is_identity, transpose_perm
 from frn_onnx.graph.transposes.region import Mover, Region, Tensor, Use
 
 

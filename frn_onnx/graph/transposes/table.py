@@ -3,8 +3,9 @@
 import onnx_ir as ir
 
 from frn_onnx import op
+from frn_onnx.graph.perms import Perm, is_identity
 from frn_onnx.graph.transposes import moves, moves_axes
-from frn_onnx.graph.transposes.moves import Facts, Move, Perm, Rule
+from frn_onnx.graph.transposes.moves import Facts, Move, Rule
 
 _ELEMENTWISE = (
     "Abs Acos Acosh Add And Asin Asinh Atan Atanh BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast "
@@ -54,8 +55,8 @@ def move(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | Non
     if not found:
         return None
     return Move(
-        {i: p for i, p in found.inputs.items() if not moves.is_identity(p)},
-        {i: p for i, p in found.outputs.items() if not moves.is_identity(p)},
+        {i: p for i, p in found.inputs.items() if not is_identity(p)},
+        {i: p for i, p in found.outputs.items() if not is_identity(p)},
         found.attributes,
         found.constants,
     )
