@@ -85,7 +85,7 @@ class AnchorFinder:
 
     def _common(self, node: ir.Node) -> ir.Value | None:
         """The tensor that both inputs of a node come from."""
-        if len(node.inputs) != 2 or node.inputs[0] is None or node.inputs[1] is None:
+        if len(node.inputs) != 2 or None in node.inputs:
             return None
         first = set(self._chain(node.inputs[0]))
         return next((v for v in self._chain(node.inputs[1]) if v in first), None)

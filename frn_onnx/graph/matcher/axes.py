@@ -202,8 +202,6 @@ class Frame:
             if not np.array_equal(array, np.broadcast_to(first, array.shape)):
                 return None
             array = first
-        if array.size != channels:
-            return None
         return array.reshape(()) if channels == 1 else array.reshape(channels)
 
 

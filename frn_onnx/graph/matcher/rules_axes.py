@@ -99,8 +99,6 @@ def _reshape(context, node, args):
 def _expand(context, node, args):
     source, shape = args
     target = _shape_argument(context, shape) or context.stated_shape(node.outputs[0])
-    if target is None:
-        return None
     form = source if isinstance(source, Form) else None
     known = () if form is None else form.axes
     rank = max(len(target), len(known))

@@ -1,6 +1,7 @@
 """Rules: products, quotients, powers and sums, and what sets a threshold."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -11,16 +12,14 @@ from frn_onnx.graph.matcher.values import (
     Comparison,
     Rule,
     as_form,
-    clips_from_below_alone,
+    combine,
     is_given,
-    number,
     pair,
 )
 
 
 def _multiply(context, node, args):
-    both = pair(context, args)
-    return both and fm.multiply(context.frame, *both)
+    return combine(context, args, partial(fm.multiply, context.frame))
 
 
 def _divide(context, node, args):
@@ -61,17 +60,7 @@ def _negate(context, node, args):
 
 def _variadic(operate: Callable[[Form, Form, Axes], Form | None]) -> Rule:
     """A sum or a maximum of any number of tensors."""
-
-    def rule(context, node, args):
-        result = args[0]
-        for arg in args[1:]:
-            both = pair(context, [result, arg])
-            result = both and operate(*both)
-            if result is None:
-                return None
-        return result
-
-    return rule
+    return lambda context, node, args: combine(context, args, operate)
 
 
 _maximum = _variadic(fm.maximum)
@@ -82,12 +71,19 @@ def _relu(context, node, args):
 
 
 def _clip(context, node, args):
-    if not clips_from_below_alone(node, args):
+    # An upper bound that no float is above takes nothing off.
+    if is_given(node, 2, "max") and _bound(node, args, 2, "max").item() < np.finfo(np.float32).max:
         return None
     if not is_given(node, 1, "min"):
         return args[0]
-    lower = number(node, args, 1, "min")
-    return _maximum(context, node, [args[0], lower]) if lower is not None else None
+    return _maximum(context, node, [args[0], _bound(node, args, 1, "min")])
+
+
+def _bound(node, args, position, name):
+    """What older opsets have as an attribute, and newer ones as an input."""
+    if name in node.attributes:
+        return np.asarray(node.attributes[name].as_float())
+    return args[position]
 
 
 def _compare(greater: bool) -> Rule:

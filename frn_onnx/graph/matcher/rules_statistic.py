@@ -2,6 +2,7 @@
 
 import string
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -9,7 +10,7 @@ import onnx_ir as ir
 from frn_onnx.graph.matcher import form as fm
 from frn_onnx.graph.matcher.axes import Axes, from_front
 from frn_onnx.graph.matcher.form import Form
-from frn_onnx.graph.matcher.values import Context, Known, Rule, axes_argument, is_given, pair
+from frn_onnx.graph.matcher.values import Context, Known, Rule, axes_argument, combine, is_given
 
 
 def reduced_positions(
@@ -25,8 +26,6 @@ def reduced_positions(
         return tuple(range(from_front(first, rank), rank))
     if node.op_type in ("Einsum", "MatMul"):
         labels = contraction(node, [rank, rank])
-        if labels is None:
-            return None
         return tuple(i for i, label in enumerate(labels[0]) if label not in labels[-1])
     axes = axes_argument(node, args)
     if axes is None and is_given(node, 1, "axes"):
@@ -133,20 +132,25 @@ def _rms_normalization(context, node, args):
         larger = any(isinstance(dim, int) and size not in (1, dim) for size, dim in sizes)
         if np.all(scale == scale.flat[0]) and not larger:
             scale = np.asarray(scale.flat[0])
-    both = normal and pair(context, [normal, scale])
-    return both and fm.multiply(frame, *both)
+    return combine(context, [normal, scale], partial(fm.multiply, frame))
 
 
-def contraction(node: ir.Node, ranks: Sequence[int]) -> list[str] | None:
-    """The labels of the axes of each input of an Einsum or MatMul, and of the output."""
+def contraction(node: ir.Node, ranks: Sequence[int]) -> list[str]:
+    """The labels of the axes of each input of an Einsum or MatMul, and of the output.
+
+    Raises:
+        ValueError: they are not written out, or one is there twice, or a tensor is no matrix.
+    """
     if node.op_type == "Einsum":
         equation = node.attributes["equation"].as_string().replace(" ", "")
         inputs, arrow, output = equation.partition("->")
         labels = [*inputs.split(","), output]
         plain = arrow and all(part.isalpha() or not part for part in labels)
-        return labels if plain and all(len(set(part)) == len(part) for part in labels) else None
+        if not plain or any(len(set(part)) < len(part) for part in labels):
+            raise ValueError(f"not each axis has a label of its own: {equation}")
+        return labels
     if min(ranks) < 2:
-        return None
+        raise ValueError(f"no matrices: tensors of ranks {ranks}")
     batch = string.ascii_lowercase[: max(ranks) - 2]
     a, b = (batch[len(batch) + 2 - rank :] for rank in ranks)
     return [a + "XY", b + "YZ", batch + "XZ"]
@@ -156,22 +160,15 @@ def _contract(context, node, args):
     """A product of two tensors whose axes are matched by name, summed over those that end there."""
     ranks = [arg.ndim if isinstance(arg, np.ndarray) else len(arg.axes) for arg in args]
     labels = contraction(node, ranks)
-    if labels is None or [len(part) for part in labels[:-1]] != ranks:
+    if [len(part) for part in labels[:-1]] != ranks:
         return None
     *inputs, output = labels
     # Those to be summed come last.
     everything = output + "".join(
         dict.fromkeys(c for part in inputs for c in part if c not in output)
     )
-    result = None
-    for arg, own in zip(args, inputs, strict=True):
-        aligned = _aligned(arg, own, everything)
-        both = pair(context, [result, aligned]) if result is not None else None
-        result = aligned if result is None else both and fm.multiply(context.frame, *both)
-        if result is None:
-            return None
-    if not isinstance(result, Form) or len(result.axes) != len(everything):
-        return None
+    aligned = [_aligned(arg, own, everything) for arg, own in zip(args, inputs, strict=True)]
+    result = combine(context, aligned, partial(fm.multiply, context.frame))
     ended = {axis for group in result.axes[len(output) :] for axis in group}
     if not ended:
         return result.but(axes=result.axes[: len(output)])

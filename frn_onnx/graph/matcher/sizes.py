@@ -46,8 +46,8 @@ def _shape(context, node, args):
         return np.asarray([len(args[0].entries)] * args[0].rank, dtype=np.int64)
     if isinstance(args[0], Form):
         entries = [context.frame.size(axis) for axis in args[0].axes]
-    elif (entries := context.stated_shape(node.inputs[0])) is None:
-        return None
+    else:
+        entries = context.stated_shape(node.inputs[0])
     start = node.attributes.get_int("start", 0)
     end = node.attributes.get_int("end", len(entries))
     return _simple(entries[slice(start, end)], 1)
@@ -56,8 +56,6 @@ def _shape(context, node, args):
 def _size(context, node, args):
     if isinstance(args[0], Sizes):
         return np.asarray(len(args[0].entries), dtype=np.int64)
-    if not isinstance(args[0], Form):
-        return None
     return _simple([context.frame.size([a for axis in args[0].axes for a in axis])], 0)
 
 

@@ -93,6 +93,19 @@ def pair(context: Context, args: list[Known | None]) -> tuple[Form, Form, Axes] 
     return None if axes is None else (forms[0], forms[1], axes)
 
 
+def combine(
+    context: Context,
+    args: Sequence[Known | None],
+    operate: Callable[[Form, Form, Axes], Form | None],
+) -> Known | None:
+    """Inputs put together from the first to the last; None where two of them cannot be."""
+    result = args[0]
+    for arg in args[1:]:
+        both = pair(context, [result, arg])
+        result = both and operate(*both)
+    return result
+
+
 def as_form(frame: Frame, arg: Known | None, like: Axes) -> Form | None:
     """A constant or a size as a form, beside a tensor with the axes ``like``."""
     if isinstance(arg, Form):
@@ -123,21 +136,6 @@ def is_given(node: ir.Node, position: int, name: str) -> bool:
     if name in node.attributes:
         return True
     return len(node.inputs) > position and node.inputs[position] is not None
-
-
-def number(node: ir.Node, args: Sequence[Known | None], position: int, name: str) -> Known | None:
-    """What older opsets have as an attribute, and newer ones as an input."""
-    if name in node.attributes:
-        return np.asarray(node.attributes[name].as_float())
-    return args[position] if len(args) > position else None
-
-
-def clips_from_below_alone(node: ir.Node, args: Sequence[Known | None]) -> bool:
-    """Whether no float is above the upper bound of a Clip."""
-    if not is_given(node, 2, "max"):
-        return True
-    upper = number(node, args, 2, "max")
-    return isinstance(upper, np.ndarray) and not upper.item() < np.finfo(np.float32).max
 
 
 def axes_argument(node: ir.Node, args: list[Known | None]) -> list[int] | None:
