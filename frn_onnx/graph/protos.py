@@ -49,7 +49,7 @@ def from_proto(proto: onnx.ModelProto) -> ir.Model:
         for sparse in getattr(body, "sparse_initializer", ()):
             scope.graph.initializers[sparse.values.name].const_value = _sparse_tensor(sparse)
     if proto.training_info:
-        used = set().union(*map(_training_names, proto.training_info)) & _names(proto.graph)
+        used = set().union(*map(_training_names, proto.training_info)) & defined_names(proto.graph)
         model.graph.meta[_TRAINING] = list(proto.training_info), used
     return model
 
@@ -92,7 +92,7 @@ def with_stand_ins(
                 body.initializer.remove(next(t for t in body.initializer if t.name == name))
     if training := model.graph.meta.get(_TRAINING):
         infos, used = training
-        if lost := sorted(used - _names(proto.graph)):
+        if lost := sorted(used - defined_names(proto.graph)):
             raise ModelError(
                 f"the file says how to train the model (training_info), and that uses "
                 f"{', '.join(lost)}, which the model does not have any more; take it out first: "
@@ -242,7 +242,7 @@ def _dense(sparse: onnx.SparseTensorProto) -> np.ndarray:
     return array
 
 
-def _names(graph: GraphProto) -> set[str]:
+def defined_names(graph: GraphProto) -> set[str]:
     """The names that a graph defines."""
     names = {value.name for value in graph.input}
     names.update(tensor.name for tensor in graph.initializer)

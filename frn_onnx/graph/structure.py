@@ -17,7 +17,7 @@ from onnx import AttributeProto, GraphProto
 
 from frn_onnx import op
 from frn_onnx.graph import standard
-from frn_onnx.graph.protos import subgraph_protos
+from frn_onnx.graph.protos import defined_names, subgraph_protos
 
 _INT_MAX = 2**31 - 1  # up to which ONNX counts versions of opsets, and inputs
 _MOST_INLINED = 1 << 20  # nodes; twenty functions, each of two calls of the one before, are more
@@ -284,15 +284,8 @@ def _needs(node: onnx.NodeProto) -> set[str]:
 
 def _free_names(graph: GraphProto) -> set[str]:
     """The names a subgraph takes from outside."""
-    own = {value.name for value in graph.input}
-    own.update(tensor.name for tensor in graph.initializer)
     read = {value.name for value in graph.output}
-    for node in graph.node:
-        own.update(node.output)
-        read.update(node.input)
-        for _, inner in subgraph_protos(node):
-            read |= _free_names(inner)
-    return read - own - {""}
+    return read.union(*map(_needs, graph.node)) - defined_names(graph)
 
 
 def _label(node: onnx.NodeProto) -> str:

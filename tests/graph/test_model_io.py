@@ -342,6 +342,21 @@ def model_and_tensor(where):
 class TestIr:
     """Into the representation that fuse works on."""
 
+    def test_a_sparse_initializer_of_a_branch(self):
+        model = onnx.parser.parse_model(
+            '<ir_version: 8, opset_import: ["": 17]> g (bool c, float[3] x) => (float[3] y) '
+            "{ y = If (c) <then_branch = a () => (float[3] t) { t = Add (x, sparse) }, "
+            "else_branch = b () => (float[3] e) { e = Neg (x) }> }"
+        )
+        values = numpy_helper.from_array(np.array([4], np.float32), "sparse")
+        places = numpy_helper.from_array(np.array([1]), "places")
+        branch = model.graph.node[0].attribute[0].g
+        branch.sparse_initializer.append(helper.make_sparse_tensor(values, places, [3]))
+        onnx.checker.check_model(model)
+        attributes = model_io.load_proto(model).graph.node[0].attribute
+        (then,) = (each.g for each in attributes if each.name == "then_branch")
+        assert then.sparse_initializer == branch.sparse_initializer
+
     @pytest.mark.parametrize("indices", [[1, 5], [[0, 1], [1, 2]]], ids=["places", "rows"])
     def test_sparse_initializers_stay_sparse(self, indices):
         model = onnx.parser.parse_model(
