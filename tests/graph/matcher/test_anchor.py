@@ -33,6 +33,12 @@ def test_what_squares_by_itself(node):
     assert roots(f"m = {node}") == ["x"]
 
 
+def test_a_product_of_other_than_two():
+    assert roots('m = Einsum<equation = "nchw,nchw->nc">(x, x)') == ["x"]
+    assert roots('m = Einsum<equation = "nchw->nc">(x)') is None
+    assert roots('m = Einsum<equation = "nchw,nchw,c->nc">(x, x, gamma)') is None
+
+
 def test_another_power_is_no_square():
     """What is raised is a candidate as it is, and so is what it was made of."""
     assert roots("c = Sigmoid(x)\nq = Pow(c, three)\nm = GlobalAveragePool(q)") == ["q", "c"]

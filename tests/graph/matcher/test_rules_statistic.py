@@ -200,3 +200,33 @@ class TestRmsNormalization:
     def test_of_what_is_no_x_is_none(self):
         body = "q = Mul(x, x)\ny = RMSNormalization<axis = 2>(q, ones)"
         assert form(body, x=FIXED, opset=23) is None
+
+
+class TestContractions:
+    def test_of_a_tensor_with_itself(self):
+        found = form('m = Einsum<equation = "nchw,nchw->nc">(x, x)')
+        assert (found.axes, found.over, found.x_power) == (((0,), (1,)), {2, 3}, 2)
+
+    def test_of_one_tensor(self):
+        found = form(SQUARE + 'm = Einsum<equation = "nchw->nc">(q)')
+        assert (found.axes, found.over, found.x_power) == (((0,), (1,)), {2, 3}, 2)
+        found = form('t = Einsum<equation = "nchw->nhwc">(x)')
+        assert found.axes == ((0,), (2,), (3,), (1,))
+
+    @pytest.mark.parametrize(
+        ("equation", "shape"),
+        [("nchw,nc", (2, 3)), ("...c,c->...c", (4,)), ("nchw,nn->nchw", (2, 2))],
+    )
+    def test_axes_without_a_label_of_their_own_are_none(self, equation, shape):
+        scaled = f'm = Einsum<equation = "{equation}">(x, scale)'
+        arrays = {"scale": np.full(shape, 2, np.float32)}
+        assert form(scaled, x=FIXED, arrays=arrays) is None
+
+    def test_of_a_product_with_another_rank_is_none(self):
+        assert form('m = Einsum<equation = "nhw,nhw->n">(x, x)') is None
+
+    def test_of_a_vector_is_none(self):
+        column = floats(1, 1, 1, 1)
+        found = form("m = MatMul(x, v)", x=FIXED, arrays={"v": column.reshape(4, 1)})
+        assert found.axes == ((0,), (1,), (2,), ())
+        assert form("m = MatMul(x, v)", x=FIXED, arrays={"v": column}) is None

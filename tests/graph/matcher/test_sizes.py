@@ -250,3 +250,12 @@ class TestOfValue:
     def test_a_size_that_is_not_known_stays_unknown(self):
         found = self.of("s = Shape(u)\nd = Mul(s, n2)", "d", inputs=("float[N,k] u",))
         assert_sizes(found, 1, N * Size(2), None)
+
+    def test_what_is_not_known_is_not_equal(self):
+        body = "s = Shape(u)\nt = Identity(s)\ne = Equal(s, t)"
+        assert self.of(body, "e", inputs=("float[N,k] u",)) is None
+
+    def test_of_a_tensor_of_unknown_rank_is_none(self):
+        body = "v = other.Any(u)\ns = Shape(v)\nd = Mul(s, n2)"
+        assert self.of(body, "d", inputs=("float[N] u",)) is None
+        assert self.of("n = Size(u)\nd = Mul(n, n2)", "d", inputs=("float[N] u",)) is None
