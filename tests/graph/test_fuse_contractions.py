@@ -82,6 +82,13 @@ def test_other_contractions(rng, equation):
     assert fuse(model).fused == []
 
 
+def test_a_product_of_vectors_is_no_anchor(rng):
+    graph = Build(NCW, Params.random(rng))
+    vector = graph("ReduceSum", graph.x, graph.const(np.array([1, 2])), keepdims=0)
+    result = fuse(graph.model(graph("Add", graph.x, graph("MatMul", vector, vector))))
+    assert (result.fused, result.skipped) == ([], [])
+
+
 def test_layers_with_weights_are_no_anchors(rng):
     """A product with a weight, and one of two heads, stay as they are, without a word."""
     graph = Build(NCW, Params.random(rng))

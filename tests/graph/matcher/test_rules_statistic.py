@@ -222,6 +222,9 @@ class TestContractions:
         arrays = {"scale": np.full(shape, 2, np.float32)}
         assert form(scaled, x=FIXED, arrays=arrays) is None
 
+    def test_of_the_diagonal_is_none(self):
+        assert form('m = Einsum<equation = "aahw,aahw->a">(x, x)', x="float[3,3,5,4]") is None
+
     def test_of_a_product_with_another_rank_is_none(self):
         assert form('m = Einsum<equation = "nhw,nhw->n">(x, x)') is None
 
