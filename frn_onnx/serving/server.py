@@ -13,6 +13,7 @@ what that is. What uvicorn by itself does not do:
 """
 
 import asyncio
+import functools
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -50,8 +51,10 @@ class _RefusedError(Exception):
     """Status and text for what is no request that is answered; raised while it is parsed."""
 
 
-def _refusal(error: httptools.HttpParserError) -> _RefusedError:
-    """What a parser's error is told as: what was raised in a callback, or what it found itself."""
+def _told(error: httptools.HttpParserError | _RefusedError) -> _RefusedError:
+    """What an error is told as; a parser's is what was raised in a callback, or its own."""
+    if isinstance(error, _RefusedError):
+        return error
     if isinstance(error.__context__, _RefusedError):
         return error.__context__
     reason = "" if isinstance(error, httptools.HttpParserCallbackError) else f": {error}"
@@ -65,11 +68,10 @@ class Connection(HttpToolsProtocol):
     since when. Nothing that the client sends can stop the clock but what it waits for.
     """
 
-    limits: Limits
-    on_refusal: OnRefusal
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, limits: Limits, on_refusal: OnRefusal, **given_by_uvicorn: Any) -> None:
+        super().__init__(**given_by_uvicorn)
+        self._limits = limits
+        self._on_refusal = on_refusal
         # Which part of a message comes next: "request" (between two), "head" or "body".
         self._part = "request"
         self._messages = 0
@@ -79,15 +81,17 @@ class Connection(HttpToolsProtocol):
         self._rest = b""  # received, and not parsed yet
         self._answered: Any = None  # uvicorn's cycle of the request that is answered now
         self._is_last = False  # there is no answer after this one, whose request is not all here
-        self._refused = False
-        self._refusal: tuple[int, str] | None = None  # said when the answers before it are out
+        # What is answered to what is no request; nothing behind that is parsed. It is said when the
+        # answers before it are out.
+        self._refusal: tuple[int, str] | None = None
+        self._said = False
         self._draining = False
         self._waits_for: tuple[str | None, int] = (None, 0)
         self._since = self.loop.time()
         # Since when there has been something unread, and how much was taken by then.
         self._backlog: tuple[float, int] | None = None
-        #: Bytes of answers so far, whether one is being written, and the task that answers now;
-        #: set by :class:`Answering`.
+        #: Bytes of answers so far, whether one is being written, and the task that answers now, as
+        #: long as somebody waits for it; set by :class:`Answering`.
         self.written = 0
         self.is_writing = False
         self.task: asyncio.Task | None = None
@@ -99,7 +103,7 @@ class Connection(HttpToolsProtocol):
         left = memoryview(data)
         # Taken in parts: what is parsed takes far more room than its bytes, and as many requests as
         # fit into one reading would all be answered before anybody else's.
-        while left and not self._refused:
+        while left and self._refusal is None:
             if self.pipeline:  # one is enough; this goes on when it gets its turn
                 self._rest = bytes(left)
                 break
@@ -107,16 +111,16 @@ class Connection(HttpToolsProtocol):
             self._between += len(part)
             try:
                 self.parser.feed_data(part)
+                if self._between > HEAD_BYTES:
+                    raise self._too_long()
             except httptools.HttpParserUpgrade as offer:
                 if self.parser.get_method() == b"CONNECT":
                     self._refuse(400, "this server is no proxy")
                 else:
                     rest = (self._without_upgrade(), part[offer.args[0] :], left)
                     left = memoryview(b"".join(rest))
-            except httptools.HttpParserError as error:
-                self._refuse(*_refusal(error).args)
-            if max(self._between, self._head) > HEAD_BYTES and not self._refused:
-                self._refuse(*self._too_long().args)
+            except (httptools.HttpParserError, _RefusedError) as error:
+                self._refuse(*_told(error).args)
         self.read_on()
 
     def _without_upgrade(self) -> bytes:
@@ -128,6 +132,7 @@ class Connection(HttpToolsProtocol):
         )
         fields = [b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
+        self._between = 0
         return b"".join((line, *fields, b"\r\n"))
 
     def on_message_begin(self) -> None:
@@ -152,7 +157,7 @@ class Connection(HttpToolsProtocol):
         if self._head > HEAD_BYTES or self._fields > _MOST_FIELDS:
             raise self._too_long()
 
-    def _too_long(self) -> "_RefusedError":
+    def _too_long(self) -> _RefusedError:
         what = "the trailers" if self._part == "body" else "the head"
         text = f"{what} of a request must be at most {HEAD_BYTES} bytes long"
         return _RefusedError(431, f"{text}, and have at most {_MOST_FIELDS} fields")
@@ -202,35 +207,41 @@ class Connection(HttpToolsProtocol):
     @property
     def _answering(self) -> bool:
         """Whether a request waits for its answer."""
-        return self.cycle is not None and not self.cycle.response_complete
+        return self._answered is not None and not self._answered.response_complete
 
     def on_response_complete(self) -> None:
-        is_last = not self.pipeline
+        self.task = None
         if self.pipeline:
             self._answered = self.pipeline[-1][0]
         super().on_response_complete()
+        if self.transport.is_closing():
+            return
         self.read_on()
-        if is_last and self._refusal is not None and not self.transport.is_closing():
-            self._say(*self._refusal)
+        if self._refusal is not None and not self._answering:
+            self._say()
         self._end_if_last()
-        if self._rest and not self.transport.is_closing():
+        if self._rest:
             self.loop.call_soon(self.data_received, b"")
 
     def answer_begins(self) -> None:
-        """The head of an answer is written.
-
-        An answer may come before the whole body has. Closed behind it, the connection would be
-        reset by what the client still sends, and the answer lost: so the rest is read, and dropped.
-        """
+        """The head of an answer is written; the whole body may not have come yet."""
         if self._part == "body" and not self.pipeline and not self.cycle.keep_alive:
-            self.cycle.keep_alive = self._is_last = True
+            self.cycle.keep_alive = self._is_last = True  # it is read to its end, and dropped
 
     def _end_if_last(self) -> None:
         if self._is_last and not self._answering and not self.transport.is_closing():
-            if self._part != "body":
+            if self._part == "body":
+                self._end()
+            else:
                 self.transport.close()
-            elif self.transport.can_write_eof():
-                self.transport.write_eof()
+
+    def _end(self) -> None:
+        """Writes nothing any more.
+
+        Closed at once, the connection would be reset by what the client still sends, and the last
+        answer lost.
+        """
+        self.transport.write_eof()
 
     def read_on(self) -> None:
         """Reads also while a request waits, or it would not hear that the client has gone.
@@ -244,37 +255,35 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: int, text: str) -> None:
         """Answers what never became a request, in its turn, and ends the connection."""
-        self._refused = True
-        if self._answering and self._part == "body":  # it is the newest request that is wrong
-            if self.pipeline:
-                self.pipeline.popleft()
-            else:
-                self._cancel()
-                if self.cycle.response_started:
-                    self.break_off()
-                else:
-                    self.cycle.disconnected = True
-                    self._say(status, text)
-                return
-        elif not self._answering:
-            self._say(status, text)
-            return
         self._refusal = status, text
+        if self._part == "body" and self.pipeline:
+            self.pipeline.popleft()  # it is the newest request that is wrong
+        elif self._part == "body" and self._answering:
+            self._cancel()
+            if self._answered.response_started:
+                self.transport.close()
+            else:
+                self._say()
+        elif not self._answering:
+            self._say()
 
-    def _say(self, status: int, text: str) -> None:
+    def _say(self) -> None:
+        status, text = self._refusal
         body = orjson.dumps({"error": text})
         head = b"Content-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
         client = f"{self.client[0]}:{self.client[1]}" if self.client else None
-        self.on_refusal(client, status, text)
+        self._on_refusal(client, status, text)
+        self._said = True
         if not self.transport.is_closing():
             self.transport.write(STATUS_LINE[status] + head % len(body) + body)
-            # Closed at once, it would be reset by what the client still sends, answer and all.
-            if self.transport.can_write_eof():
-                self.transport.write_eof()
+            self._end()
 
     def _cancel(self) -> None:
-        if self.task is not None:
-            self.task.cancel()
+        """Ends the work on the request that is answered, which nobody waits for any more."""
+        self._answered.disconnected = True
+        task, self.task = self.task, None
+        if task is not None:
+            task.cancel()
 
     def break_off(self) -> None:
         """Ends the connection in the middle of an answer."""
@@ -296,19 +305,19 @@ class Connection(HttpToolsProtocol):
 
     def _next(self) -> str | None:
         """What the client has to do next; None if it is the server's turn."""
-        if self._refused and self._refusal is None:
+        if self._said:
             return "close"
-        if self.transport.is_closing():
-            return None  # only what is unread keeps it open
+        if self.transport.is_closing() or self._refusal is not None:
+            return None  # only what is unread keeps it open, or the answers before the refusal
         if self._answering and (self._part != "body" or self.pipeline):
             return None
         return self._part
 
     def _seconds(self, waits_for: str, messages: int) -> float:
         seconds = {
-            "request": self.limits.idle_seconds if messages else self.limits.head_seconds,
-            "head": self.limits.head_seconds,
-            "body": self.limits.body_seconds,
+            "request": self._limits.idle_seconds if messages else self._limits.head_seconds,
+            "head": self._limits.head_seconds,
+            "body": self._limits.body_seconds,
             "close": CLOSING_SECONDS,
         }[waits_for]
         if not self._draining:
@@ -325,15 +334,14 @@ class Connection(HttpToolsProtocol):
         if self._backlog is None:
             self._backlog = now, taken
         since, before = self._backlog
-        seconds = DRAIN_SECONDS if self._draining else self.limits.body_seconds
+        seconds = DRAIN_SECONDS if self._draining else self._limits.body_seconds
         return now - since >= seconds + (taken - before) / TAKEN_BYTES_PER_SECOND
 
     def _expire(self, waits_for: str) -> None:
+        seconds = self._seconds(*self._waits_for)
         if waits_for == "head":
-            seconds = self.limits.head_seconds
             self._refuse(408, f"the head of a request must be complete within {seconds:g} s")
         elif waits_for == "body" and self._answering:
-            seconds = self._seconds(*self._waits_for)
             self._refuse(408, f"the body of a request must arrive within {seconds:g} s")
         elif waits_for == "close":
             self.transport.abort()
@@ -346,18 +354,12 @@ class Connection(HttpToolsProtocol):
     # The end.
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._answering:
-            self._answered.disconnected = True  # uvicorn looks at the newest alone
+        if self._answering:  # uvicorn looks at the newest alone
             self._cancel()
         self.pipeline.clear()
         self._rest = b""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nobody waits for an answer of the application."""
-        return self._refused or self.parser is None
 
     def shutdown(self) -> None:
         """The server stops: what is answered from now on is the last answer here."""
@@ -411,11 +413,8 @@ class Answering:
         try:
             await self._app(scope, regulated_receive, counted_send)
         except asyncio.CancelledError:
-            if not connection.is_over:  # then the server stops, and has waited long enough
+            if connection.task is not None:  # then the server stops, and has waited long enough
                 await give_up()
-        finally:
-            connection.is_writing = False
-            connection.task = None
 
 
 class Server(uvicorn.Server):
@@ -452,15 +451,14 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_later(self._period, self._watch, loop)
         for connection in list(self.server_state.connections):
             if isinstance(connection, Connection):
                 if self.should_exit:  # it may have been accepted when the others were told
                     connection.shutdown()
                 connection.check()
-        loop.call_later(self._period, self._watch, loop)
 
 
-def connection(limits: Limits, on_refusal: OnRefusal) -> type[Connection]:
-    """The class of a server's connections."""
-    attributes = {"limits": limits, "on_refusal": staticmethod(on_refusal)}
-    return type("Connection", (Connection,), attributes)
+def connection(limits: Limits, on_refusal: OnRefusal) -> Any:
+    """What makes a server's connections, in the place of uvicorn's class."""
+    return functools.partial(Connection, limits, on_refusal)

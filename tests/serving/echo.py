@@ -21,7 +21,7 @@ ANSWER = re.compile(
 
 
 class Echo:
-    """Answers with method, path and body; /wait answers when it is told to.
+    """Answers with method, path and body; /wait answers when it is told to, /early reads nothing.
 
     Attributes:
         refused: (status, text) of what was refused before it was a request.
@@ -41,7 +41,7 @@ class Echo:
             return
         body, more = b"", True
         try:
-            while more and scope["path"] != "/early":
+            while more and not scope["path"].startswith("/early"):
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     return
@@ -54,7 +54,7 @@ class Echo:
         host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
         names = sorted({name.decode() for name, _ in scope["headers"]} - {"host"})
         said = [scope["method"], scope["path"], body.decode("latin-1"), names, host]
-        text = json.dumps(said).encode() if scope["path"] != "/large" else bytes(2**20)
+        text = bytes(2**20) if scope["path"].endswith("/large") else json.dumps(said).encode()
         headers = [(b"content-length", b"%d" % len(text))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         for at in range(0, len(text), 1 << 16):

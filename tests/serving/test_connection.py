@@ -47,6 +47,13 @@ def test_an_upgrade_is_declined_and_the_body_served(server, chunks, pieces):
     assert second[:2] == ["GET", "/b"]
 
 
+def test_an_upgrade_with_a_long_head_is_declined_too(server):
+    """It is parsed twice, and counted once."""
+    sent = request("GET", "/a", b"", f"X: {'x' * 50_000}", *UPGRADE, CLOSE)
+    ((method, path, *_),) = exchange(server, sent)
+    assert (method, path) == ("GET", "/a")
+
+
 def test_two_upgrades_in_one_packet(server):
     offer = request("GET", "/a", b"", *UPGRADE)
     found = exchange(server, offer + offer + request("GET", "/c", b"", CLOSE))
@@ -201,6 +208,76 @@ def test_a_refusal_waits_for_the_answer_before_it(server):
     assert second == 400
 
 
+def remains(server, client, seconds=SOON) -> bool:
+    """Whether the server still has a client's connection after so long; it is not closed here."""
+    name, end = client.getsockname(), time.monotonic() + seconds
+    while any(c.client == name for c in server.state.connections):
+        if time.monotonic() > end:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("before", [b"", request("GET", "/wait")])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"\x00",
+        b"GET /b HTTP/1.1\r\nHost: a\r\nno field\r\n\r\n",
+        request("POST", "/b", b"abc", chunks=1)[:-5] + b"nonsense\r\n",
+    ],
+)
+def test_who_is_refused_and_stays_is_left(server, before, wrong):
+    """He is told once, has a moment to read it, and the clock of the others goes on."""
+    server.go_on.clear()
+    with connected(server) as client, connected(server) as other:
+        refusals = len(server.refused)
+        client.sendall(before + wrong)
+        time.sleep(0.2)
+        server.go_on.set()
+        assert answers(read_all(client))[-1] == 400
+        assert not remains(server, client)
+        assert len(server.refused) == refusals + 1
+        assert not remains(server, other)
+
+
+def test_a_body_that_is_none_waits_for_the_answer_before_it(server):
+    """However long that takes."""
+    server.go_on.clear()
+    body = request("POST", "/b", b"abc", chunks=1)[:-5] + b"nonsense\r\n"
+    with connected(server) as client:
+        client.sendall(request("GET", "/wait") + body)
+        time.sleep(LIMITS.body_seconds + 1)
+        server.go_on.set()
+        first, second = answers(read_all(client))
+    assert (first[1], second) == ("/wait", 400)
+
+
+def test_a_body_that_is_none_ends_an_answer_in_its_middle(server, caplog):
+    start = request("POST", "/early/large", b"abc", chunks=1)[:-5]
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.connect(("127.0.0.1", server.port))
+        client.settimeout(10)
+        client.sendall(start)
+        time.sleep(0.2)
+        client.sendall(b"nonsense\r\n")
+        got = read_all(client)
+    assert got.startswith(b"HTTP/1.1 200 ")
+    assert len(got) < 2**20
+    assert not caplog.records
+
+
+def test_the_end_of_the_grace_ends_an_answer_in_its_middle(caplog):
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        with serving(LIMITS) as ending:
+            client.connect(("127.0.0.1", ending.port))
+            client.sendall(request("GET", "/large"))
+            time.sleep(0.2)
+    assert [record.getMessage()[:6] for record in caplog.records] == ["Cancel"]
+
+
 def test_a_body_that_is_none_is_one_400(server):
     head = request("POST", "/", b"abc", chunks=1)[: -len(b"0\r\n\r\n")]
     assert exchange(server, head, b"nonsense\r\n") == [400]
@@ -276,7 +353,7 @@ def test_a_slow_head_behind_a_request_that_runs_is_timed_from_its_answer(server)
     assert (first[1], second[1]) == ("/wait", "/b")
 
 
-@pytest.mark.parametrize("drip", [0, 1 << 15])
+@pytest.mark.parametrize("drip", [0, 1 << 13])
 @pytest.mark.parametrize("path", ["/", "/large"])
 def test_answers_that_nobody_reads_end_the_connection(server, monkeypatch, path, drip):
     """Or of which a part is read again and again, more slowly than is asked for."""
