@@ -43,6 +43,14 @@ _WIDE = 255
 _WIDE_INTEGERS = {"UINT8": 256, "INT8": 128}
 
 
+class _FailedError(Exception):
+    """The model failed on a run."""
+
+
+class _ObstacleError(Exception):
+    """What forbids to run samples at once."""
+
+
 @dataclass(frozen=True)
 class Probe:
     """What the first runs showed.
@@ -90,9 +98,7 @@ def probe(
         try:
             model.learn_ranks(_run(model, sample))
             seconds, _ = _timed(model, sample)
-        except RecordingError:
-            raise
-        except Exception as error:
+        except _FailedError as error:
             failure = failure or error
             continue
         if not model.signature.has_batch_axis:
@@ -105,15 +111,22 @@ def probe(
             rows = int(min(rows, most_seconds / 2 / max(seconds, 1e-6) - alone - 2))
         rows = max(rows, 2)
         kinds = (_draw(model, rng, length, rows, wide=wide) for wide in (False, True))
-        obstacle, together_seconds = _try(model, kinds, rows, alone)
-        known = {1: seconds, **({} if obstacle else {rows: together_seconds})}
-        reason = obstacle or f"{rows} samples at once give what each gives alone"
-        return Probe(1 if obstacle else rows, reason, sample, known)
+        try:
+            together = _try(model, kinds, rows, alone)
+        except _ObstacleError as obstacle:
+            return Probe(1, str(obstacle), sample, {1: seconds})
+        reason = f"{rows} samples at once give what each gives alone"
+        return Probe(rows, reason, sample, {1: seconds, rows: together})
     return Probe(1, f"it fails on a random sample, so nothing is known: {failure}")
 
 
 def _run(model: Model, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return model.run(feeds, list(model.signature.outputs))
+    try:
+        return model.run(feeds, list(model.signature.outputs))
+    except RecordingError:  # no fault of the sample
+        raise
+    except Exception as error:
+        raise _FailedError(str(error)) from error
 
 
 def _timed(model: Model, feeds: Mapping[str, np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
@@ -124,58 +137,53 @@ def _timed(model: Model, feeds: Mapping[str, np.ndarray]) -> tuple[float, dict[s
     return time.perf_counter() - start, outputs
 
 
-def _try(
-    model: Model, kinds: Iterator[dict[str, np.ndarray]], rows: int, count: int
-) -> tuple[str | None, float]:
-    """What forbids to run samples at once, None if nothing does; and how long a run took."""
+def _try(model: Model, kinds: Iterator[dict[str, np.ndarray]], rows: int, count: int) -> float:
+    """How long a run of so many samples takes; raises _ObstacleError where there may be none."""
     alone = sorted({0, 1, *np.linspace(0, rows - 1, count).round().astype(int).tolist()})
-    seconds = 0.0
     vary: set[str] = set()
     for is_wide, feeds in enumerate(kinds):
         try:
             apart = [_run(model, _slice(feeds, i, i + 1)) for i in alone]
-        except RecordingError:
-            raise
-        except Exception as error:
+        except _FailedError as error:
             if is_wide:  # what does not suit the model shows nothing
                 break
-            return f"it fails on a random sample: {error}", seconds
-        try:
-            several = {2: _run(model, _slice(feeds, 0, 2))} if rows > 2 else {}
-        except RecordingError:
-            raise
-        except Exception as error:
-            return f"it fails on 2 samples at once: {error}", seconds
-        try:
-            seconds, several[rows] = _timed(model, feeds)
-        except Exception as error:
-            if rows == 2:
-                return f"it fails on 2 samples at once: {error}", seconds
-            raise ModelError(
-                f"{model.signature.name!r} runs 2 samples at once, and fails on {rows}, which "
-                f"--max-batch allows; pass a smaller one: {error}"
-            ) from error
+            raise _ObstacleError(f"it fails on a random sample: {error}") from error
+        several = {}
+        for size in dict.fromkeys((2, rows)):
+            try:
+                seconds, several[size] = _timed(model, _slice(feeds, 0, size))
+            except _FailedError as error:
+                if size == 2:
+                    raise _ObstacleError(f"it fails on 2 samples at once: {error}") from error
+                raise ModelError(
+                    f"{model.signature.name!r} runs 2 samples at once, and fails on {rows}, which "
+                    f"--max-batch allows; pass a smaller one: {error}"
+                ) from error
         for name, spec in model.signature.outputs.items():
             own = _Alone([outputs[name] for outputs in apart], alone, spec.datatype)
             for size, outputs in several.items():
                 if not own.agrees(outputs[name], size):
-                    return f"{size} samples at once change each other's output {name!r}", seconds
+                    raise _ObstacleError(
+                        f"{size} samples at once change each other's output {name!r}"
+                    )
             if own.varies():
                 vary.add(name)
-    return _unseen(model, vary), seconds
+    _check_seen(model, vary)
+    return seconds
 
 
-def _unseen(model: Model, vary: set[str]) -> str | None:
-    """Says which output was the same whatever the sample, so that nothing is known of it.
+def _check_seen(model: Model, vary: set[str]) -> None:
+    """Raises _ObstacleError for an output that was the same whatever the sample: it shows nothing.
 
     Each of floats must vary. Labels and counts need not where another output does.
     """
     outputs = model.signature.outputs
     floats = [name for name, spec in outputs.items() if _is_float(spec)]
-    for name in floats or ([] if vary else list(outputs)):
+    for name in floats or ([] if vary else outputs):
         if name not in vary:
-            return f"random samples have one and the same output {name!r}, which shows nothing"
-    return None
+            raise _ObstacleError(
+                f"random samples have one and the same output {name!r}, which shows nothing"
+            )
 
 
 def _is_float(spec: TensorSpec) -> bool:

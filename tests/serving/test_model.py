@@ -12,6 +12,7 @@ from frn_onnx.errors import ArgumentError, DependencyError, ModelError
 from frn_onnx.serving import datatypes
 from frn_onnx.serving import model as model_module
 from frn_onnx.serving import service as service_module
+from frn_onnx.serving.errors import RecordingError
 from frn_onnx.serving.metrics import Metrics
 from frn_onnx.serving.model import Model
 from frn_onnx.serving.options import ModelOptions
@@ -231,6 +232,69 @@ def test_a_batch_that_is_too_large_is_told_at_the_start(tmp_path, monkeypatch):
     served = ServedModel(ModelOptions(path, max_batch=4), Metrics())
     assert served.batcher.pace.expect(4) > 0
     served.close()
+
+
+def failing(monkeypatch, fails, error=RuntimeError):
+    """Has every model fail on such samples."""
+    run = Model.run
+
+    def sometimes(self, feeds, outputs):
+        if fails(feeds["x"]):
+            raise error("no such samples")
+        return run(self, feeds, outputs)
+
+    monkeypatch.setattr(Model, "run", sometimes)
+
+
+@pytest.mark.parametrize(
+    ("fails", "reason"),
+    [
+        (lambda x: True, "it fails on a random sample, so nothing is known: no such samples"),
+        (lambda x: len(x) > 1, "it fails on 2 samples at once: no such samples"),
+        (lambda x: len(x) == 1 and seen(x), "it fails on a random sample: no such samples"),
+    ],
+)
+def test_what_fails_on_random_samples_does_not_stack(tmp_path, monkeypatch, fails, reason):
+    seen.calls = 0
+    failing(monkeypatch, fails)
+    result = probe(load(example_models.linear(tmp_path)))
+    assert (result.stacks, result.reason) == (False, reason)
+    assert bool(result.sample) == ("nothing" not in reason)
+
+
+def seen(x):
+    """Whether a sample was run before, by whoever looks for one that the model takes."""
+    seen.calls += 1
+    return seen.calls > 2
+
+
+def test_an_answer_of_other_rows_is_no_answer_for_each(tmp_path, monkeypatch):
+    run = Model.run
+
+    def first_row(self, feeds, outputs):
+        return {name: array[:1] for name, array in run(self, feeds, outputs).items()}
+
+    monkeypatch.setattr(Model, "run", first_row)
+    result = probe(load(example_models.linear(tmp_path)))
+    assert result.reason == "2 samples at once change each other's output 'y'"
+
+
+def test_lengths_are_tried_until_one_suits(tmp_path, monkeypatch):
+    failing(monkeypatch, lambda x: x.shape[2] != 224)
+    assert probe(load(example_models.images(tmp_path)), most=2).shapes == {"x": (1, 3, 224, 224)}
+
+
+def test_values_that_do_not_suit_a_model_show_nothing(tmp_path, monkeypatch):
+    failing(monkeypatch, lambda x: x.max() > 50)
+    assert probe(load(example_models.linear(tmp_path))).stacks
+
+
+@pytest.mark.parametrize("most", [2, 8])
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_run_that_cannot_be_recorded_is_no_fault_of_a_sample(tmp_path, monkeypatch, most, size):
+    failing(monkeypatch, lambda x: len(x) == size, RecordingError)
+    with pytest.raises(RecordingError):
+        probe(load(example_models.linear(tmp_path)), most=most)
 
 
 def test_the_run_after_one_with_large_outputs_gives_their_memory_back(tmp_path, monkeypatch):
