@@ -34,9 +34,8 @@ class Aside:
         """
         job = self._pool.submit(function, *args)
         result = asyncio.wrap_future(job)
-        limit = None if self._max_wait == math.inf else self._max_wait
         try:
-            await asyncio.wait([result], timeout=limit)
+            await asyncio.wait([result], timeout=self._max_wait)
             if job.cancel():
                 raise WaitError(
                     f"a request waited {self._max_wait:g} s, which is the limit (--max-wait), for "

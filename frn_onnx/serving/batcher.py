@@ -9,19 +9,20 @@ fails, or gives something else than one row per sample, is run again in halves.
 """
 
 import asyncio
+import itertools
 import math
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
+from functools import partial
 
 import numpy as np
 
 from frn_onnx.serving.errors import ModelRunError, QueueFullError, RunTimeoutError, WaitError
 from frn_onnx.serving.health import Health
 from frn_onnx.serving.pace import Pace
-from frn_onnx.serving.waiting import Job, Waiting
+from frn_onnx.serving.waiting import Group, Job, Waiting
+from frn_onnx.serving.worker import Worker
 
 # A run that does not end when it is told to is left; the thread ends with the process.
 _CLOSE_SECONDS = 1
@@ -29,10 +30,8 @@ _CLOSE_SECONDS = 1
 _LOOK_SECONDS = 0.1
 # A batch of no more requests that failed is run again one by one: halves would take as many runs.
 _FEW = 4
-# A run is long that takes more than this part of the longest wait. Such a one has no more samples
-# than it takes for one of them to cost no more than so many times what it costs at best.
-_LONG = 0.25
-_WORTH = 1.5
+# A run is short that takes no more than this part of the longest wait.
+_SHORT = 0.25
 # An answer should come within this part of the longest wait; the rest is for estimates that are
 # wrong, and for the way to the client.
 _PROMISE = 0.75
@@ -56,10 +55,6 @@ class Result:
     batch: int
     queue_ms: float
     run_ms: float
-
-
-# A job, and what its client gets.
-_Answer = tuple[Job, Result | ModelRunError]
 
 
 class Batcher:
@@ -106,16 +101,11 @@ class Batcher:
         self.health = Health(self._check_sample)
         self._queue = Waiting()
         self._most = max_batch
-        self._running = False
-        self._current: list[Job] = []
+        self._current: Group | None = None  # what runs; empty: about to be taken from the queue
         self._began = 0.0
         self._watchdog: asyncio.TimerHandle | None = None
-        # What to run, and the event loop that waits for it; None ends the thread. An executor
-        # and a task would do the same with two more turns of the loop for every request.
-        self._batches: SimpleQueue[tuple[list[Job], asyncio.AbstractEventLoop] | None]
-        self._batches = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="frn-onnx-run", daemon=True)
-        self._thread.start()
+        # An executor and a task would take two more turns of the loop for every request.
+        self._worker = Worker("frn-onnx-run")
 
     @property
     def waiting(self) -> int:
@@ -134,7 +124,7 @@ class Batcher:
                 f"{self._max_queue} requests are waiting, which is the limit (--max-queue); "
                 "try again in a second"
             )
-        if not self._running or self._max_wait == math.inf:
+        if self._current is None:
             return
         wait, run = self._expect()
         # Whoever waits for max_wait gives up about then: the answer, and not the run alone, should
@@ -157,13 +147,10 @@ class Batcher:
             RunTimeoutError: the run does not end.
         """
         self.check_room()
-        job = Job(feeds, outputs, asyncio.get_running_loop().create_future())
+        job = Job(feeds, outputs)
         if job.rows > self._max_batch or job.nbytes > self._max_batch_bytes:
             job.run_alone()
-        if self._max_wait < math.inf:
-            job.expiry = job.future.get_loop().call_later(self._max_wait, self._expire, job)
-        self._queue.add(job)
-        return await self._answer_of(job)
+        return await self._answer_of(job, self._max_wait)
 
     def set_sample(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> None:
         """A request that the model is known to answer; ``health`` tries it when others fail."""
@@ -172,20 +159,20 @@ class Batcher:
     async def _check_sample(self) -> None:
         if self._sample is None:  # then all that can be known is that no run hangs
             current = self._current
-            while self._running and self._current is current:
+            while current is not None and self._current is current:
                 await asyncio.sleep(_LOOK_SECONDS)
             return
-        future = asyncio.get_running_loop().create_future()
-        job = Job(*self._sample, future, queued=-math.inf)  # before all others
+        job = Job(*self._sample, queued=-math.inf)  # before all others
         job.run_alone()
-        self._queue.add(job)
-        await self._answer_of(job)
+        await self._answer_of(job, math.inf)
 
-    async def _answer_of(self, job: Job) -> Result:
-        if not self._running:
-            self._running = True
-            loop = job.future.get_loop()
-            loop.call_soon(self._start, loop)  # what arrives in the same turn joins
+    async def _answer_of(self, job: Job, max_wait: float) -> Result:
+        loop = job.future.get_loop()
+        job.expiry = loop.call_later(max_wait, self._expire, job)
+        self._queue.add(job)
+        if self._current is None:
+            self._current = Group()
+            loop.call_soon(self._start)  # what arrives in the same turn joins
         try:
             return await job.future
         except asyncio.CancelledError:
@@ -194,15 +181,14 @@ class Batcher:
 
     def close(self) -> None:
         """Ends the thread, and a run that nobody waits for any more."""
-        self._batches.put(None)
         self._stop()
-        self._thread.join(_CLOSE_SECONDS)
+        self._worker.close(_CLOSE_SECONDS)
 
     def _expect(self) -> tuple[float, float]:
         """Seconds until a request that comes now would be run, and that its run would take."""
         wait, rest = 0.0, 0
-        if self._current:
-            expected = self.pace.expect(sum(job.samples for job in self._current))
+        if self._current is not None and self._current.jobs:
+            expected = self.pace.expect(self._current.samples)
             # A run that is late by so much may well take as much again.
             wait = abs(expected - (time.perf_counter() - self._began))
         for group in self._queue.groups():
@@ -218,21 +204,6 @@ class Batcher:
                 wait += self.pace.expect(rest)
         return wait, self.pace.expect(rest + 1)
 
-    def _worthwhile(self) -> int:
-        """Most samples of a run, where it would be long no more than they are worth.
-
-        Who waits for a run waits for the whole of it. A model that takes half as long for half as
-        many, as most do on a CPU, gains nothing by runs so long that clients give up.
-        """
-        sizes = [self._max_batch]
-        while sizes[-1] > 1:
-            sizes.append((sizes[-1] + 1) // 2)
-        seconds = {size: self.pace.expect(size) for size in reversed(sizes)}
-        best = min(seconds[size] / size for size in sizes)
-        worth = next(size for size in seconds if seconds[size] / size <= _WORTH * best)
-        short = [size for size in sizes if seconds[size] <= _LONG * self._max_wait]
-        return max([worth, *short])
-
     def _expire(self, job: Job) -> None:
         """Refuses a job that has waited too long."""
         if not job.future.done():
@@ -247,41 +218,39 @@ class Batcher:
 
     def _abandon(self, job: Job) -> None:
         """A job's client has gone: it is not run, or its run ends if nobody else waits for it."""
-        if job.expiry is not None:
-            job.expiry.cancel()
+        job.expiry.cancel()
         if self._queue.remove(job):
             return
-        if job in self._current and all(job.future.done() for job in self._current):
-            self._end(self._current)
+        batch = self._current
+        if batch is not None and job in batch.jobs and all(job.future.done() for job in batch.jobs):
+            self._end(batch)
 
-    def _end(self, jobs: list[Job]) -> None:
+    def _end(self, batch: Group) -> None:
         """Tells a run to end until it has: the thread may be just about to begin it."""
-        if self._running and self._current is jobs:
+        if self._current is batch:
             self._stop()
-            asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._end, jobs)
+            asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._end, batch)
 
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _start(self) -> None:
         """Hands what can run together to the thread, if there is anything."""
-        self._most = self._worthwhile()
-        self._current = self._queue.take(self._most, self._max_batch_bytes)
-        for job in self._current:
-            if job.expiry is not None:
-                job.expiry.cancel()
-        self._running = bool(self._current)
+        self._most = self.pace.worthwhile(self._max_batch, _SHORT * self._max_wait)
+        batch = self._queue.take(self._most, self._max_batch_bytes)
+        for job in batch.jobs:
+            job.expiry.cancel()
         if self._watchdog is not None:
             self._watchdog.cancel()
-            self._watchdog = None
-        if self._running:
+        self._current = batch if batch.jobs else None
+        if self._current is not None:
+            loop = asyncio.get_running_loop()
             self._began = time.perf_counter()
-            if self._run_timeout < math.inf:
-                self._watchdog = loop.call_later(self._run_timeout, self._give_up, self._current)
-            self._batches.put((self._current, loop))
+            self._watchdog = loop.call_later(self._run_timeout, self._give_up, batch)
+            self._worker.put(partial(self._work, batch, loop))
 
-    def _give_up(self, jobs: list[Job]) -> None:
+    def _give_up(self, batch: Group) -> None:
         """A run does not end: tells it to, and its clients that they need not wait."""
-        self._end(jobs)
+        self._end(batch)
         self.health.hangs()
-        for job in jobs:
+        for job in batch.jobs:
             if not job.future.done():
                 job.future.set_exception(
                     RunTimeoutError(
@@ -289,81 +258,74 @@ class Batcher:
                     )
                 )
 
-    def _finish(self, answers: list[_Answer], loop: asyncio.AbstractEventLoop) -> None:
-        """Hands the answers out, while the next batch runs already; in the event loop.
-
-        Without answers a batch has failed: its halves, and theirs, find out whose fault it was.
-        """
+    def _finish(self, batch: Group, results: list[Result] | str) -> None:
+        """Hands the answers out, while the next batch runs already; in the event loop."""
         # From here to here: on a busy machine that is longer than the run alone.
         seconds = time.perf_counter() - self._began
-        result = next((answer for _, answer in answers if isinstance(answer, Result)), None)
-        note = self.pace.note if result else self.pace.note_at_least
-        note(sum(job.samples for job in self._current), seconds)
-        failed = [job for job in self._current if not answers and not job.future.done()]
-        size = 1 if len(failed) <= _FEW else (len(failed) + 1) // 2
-        for start in range(0, len(failed), size):
+        waiting = [job for job in batch.jobs if not job.future.done()]  # others have gone
+        if isinstance(results, str):
+            self.pace.note_at_least(batch.samples, seconds)
+            if len(batch.jobs) > 1:
+                self._run_in_parts(waiting)
+                waiting = []
+            self._start()
+            for job in waiting:  # else it may have been told to end
+                self.health.note(False)
+                job.future.set_exception(ModelRunError(results))
+            return
+        self.pace.note(batch.samples, seconds)
+        self._start()
+        self._observe(batch.samples, results[0].run_ms / 1e3)
+        self.health.note(True)
+        if self._sample is None:
+            self._sample = batch.jobs[0].feeds, batch.jobs[0].outputs
+        for job, result in zip(batch.jobs, results, strict=True):
+            if not job.future.done():
+                job.future.set_result(result)
+
+    def _run_in_parts(self, jobs: list[Job]) -> None:
+        """Their halves, and theirs, find out whose fault it was that they failed together."""
+        size = 1 if len(jobs) <= _FEW else (len(jobs) + 1) // 2
+        for start in range(0, len(jobs), size):
             part = object()
-            for job in failed[start : start + size]:
+            for job in jobs[start : start + size]:
                 job.key = part, *job.key  # it runs with these only
                 self._queue.add(job)
-        self._start(loop)
-        if result:  # all are of one run
-            self._observe(result.batch, result.run_ms / 1e3)
-        for job, answer in answers:
-            if isinstance(answer, Result):
-                self.health.note(True)
-                if self._sample is None:
-                    self._sample = job.feeds, job.outputs
-            elif not job.future.done():  # else it may have been told to end
-                self.health.note(False)
-            if job.future.done():  # its client has gone meanwhile
-                continue
-            if isinstance(answer, Result):
-                job.future.set_result(answer)
-            else:
-                job.future.set_exception(answer)
 
-    def _work(self) -> None:
-        """The thread."""
-        while batch := self._batches.get():
-            jobs, loop = batch
-            loop.call_soon_threadsafe(self._finish, self._answer(jobs), loop)
-            del batch, jobs  # and the arrays they hold, until somebody asks again
-
-    def _answer(self, jobs: list[Job]) -> list[_Answer]:
-        """Every job with its answer, none where they failed together."""
-        if len(jobs) == 1:
-            return [(jobs[0], self._answer_alone(jobs[0]))]
+    def _work(self, batch: Group, loop: asyncio.AbstractEventLoop) -> None:
+        """Runs a batch; in the thread."""
+        results: list[Result] | str
         try:
-            return self._answer_together(jobs)
-        except Exception:
-            return []
+            results = self._results(batch)
+        except Exception as error:
+            results = f"the model failed on this request: {error}"
+        loop.call_soon_threadsafe(self._finish, batch, results)
 
-    def _answer_together(self, jobs: list[Job]) -> list[_Answer]:
-        names = list(dict.fromkeys(name for job in jobs for name in job.outputs))
-        feeds = {name: np.concatenate([job.feeds[name] for job in jobs]) for name in jobs[0].feeds}
-        rows = [job.rows for job in jobs]
+    def _results(self, batch: Group) -> list[Result]:
+        """What each job gets."""
+        first, *others = batch.jobs
+        feeds = first.feeds
+        if others:
+            arrays = {name: [job.feeds[name] for job in batch.jobs] for name in feeds}
+            feeds = {name: np.concatenate(each) for name, each in arrays.items()}
+        names = list(dict.fromkeys(name for job in batch.jobs for name in job.outputs))
         start = time.perf_counter()
         outputs = self._run(feeds, names)
-        seconds = time.perf_counter() - start
-        for name, array in outputs.items():
-            if array.shape[:1] != (sum(rows),):
-                raise ValueError(f"{name} has shape {array.shape} for {sum(rows)} samples")
-        answers: list[_Answer] = []
-        end = 0
-        for job, count in zip(jobs, rows, strict=True):
-            end += count
-            # A view would keep the whole batch until the last of its answers is sent.
-            own = {name: array[end - count : end].copy() for name, array in outputs.items()}
-            queue_ms = (start - job.queued) * 1e3
-            answers.append((job, Result(own, sum(rows), queue_ms, seconds * 1e3)))
-        return answers
+        run_ms = (time.perf_counter() - start) * 1e3
+        parts = _apart(outputs, [job.rows for job in batch.jobs]) if others else [outputs]
+        return [
+            Result(part, batch.samples, (start - job.queued) * 1e3, run_ms)
+            for job, part in zip(batch.jobs, parts, strict=True)
+        ]
 
-    def _answer_alone(self, job: Job) -> Result | ModelRunError:
-        start = time.perf_counter()
-        try:
-            outputs = self._run(job.feeds, job.outputs)
-        except Exception as error:
-            return ModelRunError(f"the model failed on this request: {error}")
-        seconds = time.perf_counter() - start
-        return Result(outputs, job.samples, (start - job.queued) * 1e3, seconds * 1e3)
+
+def _apart(
+    outputs: Mapping[str, np.ndarray], rows: Sequence[int]
+) -> Iterator[dict[str, np.ndarray]]:
+    """The outputs of each of several requests, which have so many rows."""
+    for name, array in outputs.items():
+        if array.shape[:1] != (sum(rows),):
+            raise ValueError(f"{name} has shape {array.shape} for {sum(rows)} samples")
+    for end, count in zip(itertools.accumulate(rows), rows, strict=True):
+        # A view would keep the whole batch until the last of its answers is sent.
+        yield {name: array[end - count : end].copy() for name, array in outputs.items()}

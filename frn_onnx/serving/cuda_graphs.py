@@ -8,11 +8,8 @@ While a graph is recorded, no other thread may allocate on the GPU or copy to it
 keeps a graph for the thread that recorded it. So one thread makes all these runs, of all models.
 """
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
 from functools import cache
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -20,6 +17,7 @@ import onnxruntime as ort
 
 from frn_onnx.serving.batcher import Run
 from frn_onnx.serving.errors import RecordingError
+from frn_onnx.serving.worker import Worker
 
 # The first shapes get a graph, which ONNX Runtime keeps as long as the session; others have none.
 _MOST_GRAPHS = 64
@@ -163,29 +161,6 @@ class _Graph:
         return self._outputs
 
 
-class _Thread:
-    """Calls functions one after the other; ends with the process, whatever it is in."""
-
-    def __init__(self) -> None:
-        self._calls: SimpleQueue[tuple[Callable[[], Any], Future]] = SimpleQueue()
-        threading.Thread(target=self._work, name="frn-onnx-cuda", daemon=True).start()
-
-    def call(self, function: Callable[[], Any]) -> Any:
-        """What the function returns, or raises."""
-        future: Future = Future()
-        self._calls.put((function, future))
-        return future.result()
-
-    def _work(self) -> None:
-        while True:
-            function, future = self._calls.get()
-            try:
-                future.set_result(function())
-            except Exception as error:
-                future.set_exception(error)
-            del function, future  # and the arrays they hold
-
-
 @cache
-def _gpu_thread() -> _Thread:
-    return _Thread()
+def _gpu_thread() -> Worker:
+    return Worker("frn-onnx-cuda")

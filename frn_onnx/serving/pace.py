@@ -2,6 +2,8 @@
 
 # A new run's part in the average: a dozen runs later an old pace is forgotten.
 _WEIGHT = 0.3
+# What a sample may cost in a long run, beside what it costs at best.
+_WORTH = 1.5
 
 
 class Pace:
@@ -42,3 +44,18 @@ class Pace:
             return before * 2.0 ** (size - smaller)
         part = (2.0**size - 2.0**smaller) / (2.0**larger - 2.0**smaller)
         return before + part * (self._seconds[larger] - before)
+
+    def worthwhile(self, most: int, short_seconds: float) -> int:
+        """Most samples of a run: where it would not be short, no more than they are worth.
+
+        Who waits for a run waits for the whole of it. A model that takes half as long for half as
+        many, as most do on a CPU, gains nothing by runs so long that clients give up.
+        """
+        sizes = [most]
+        while sizes[-1] > 1:
+            sizes.append((sizes[-1] + 1) // 2)
+        seconds = {size: self.expect(size) for size in reversed(sizes)}
+        best = min(seconds[size] / size for size in sizes)
+        worth = next(size for size in seconds if seconds[size] / size <= _WORTH * best)
+        short = [size for size in sizes if seconds[size] <= short_seconds]
+        return max([worth, *short])

@@ -25,9 +25,11 @@ class Job:
 
     feeds: Mapping[str, np.ndarray]
     outputs: Sequence[str]
-    future: asyncio.Future
+    future: asyncio.Future = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future(), init=False
+    )
     queued: float = field(default_factory=time.perf_counter)
-    expiry: asyncio.TimerHandle | None = None
+    expiry: asyncio.TimerHandle = field(init=False)
     rows: int = field(init=False)
     samples: int = field(init=False)
     nbytes: int = field(init=False)
@@ -87,18 +89,18 @@ class Waiting:
         self._replace(job.key, [other for other in group.jobs if other is not job])
         return True
 
-    def take(self, most: int, most_bytes: int) -> list[Job]:
-        """The job that has waited longest, and all that can run with it; perhaps none.
+    def take(self, most: int, most_bytes: int) -> Group:
+        """The job that has waited longest, and all that can run with it; empty where none waits.
 
         Args:
             most: samples that are put together.
             most_bytes: of inputs that are.
         """
+        taken, left = Group(), []
         if not self._groups:
-            return []
+            return taken
         oldest = min(self._groups.values(), key=lambda group: group.jobs[0].queued)
         first, *others = oldest.jobs
-        taken, left = Group(), []
         taken.add(first)
         for job in others:
             if taken.samples + job.samples <= most and taken.nbytes + job.nbytes <= most_bytes:
@@ -106,7 +108,7 @@ class Waiting:
             else:
                 left.append(job)
         self._replace(first.key, left)
-        return taken.jobs
+        return taken
 
     def _replace(self, key: tuple, jobs: list[Job]) -> None:
         self._count -= len(self._groups.pop(key).jobs)

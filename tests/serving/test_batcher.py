@@ -198,7 +198,7 @@ def test_a_run_that_began_after_its_client_went_ends():
             client.cancel()
             await asyncio.sleep(0)
         await asyncio.sleep(1)
-        busy = batcher._running
+        busy = batcher._current is not None
         batcher.close()
         return busy
 
