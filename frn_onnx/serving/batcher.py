@@ -287,9 +287,9 @@ class Batcher:
         """Their halves, and theirs, find out whose fault it was that they failed together."""
         size = 1 if len(jobs) <= _FEW else (len(jobs) + 1) // 2
         for start in range(0, len(jobs), size):
-            part = object()
+            part = (object(),)
             for job in jobs[start : start + size]:
-                job.key = part, *job.key  # it runs with these only
+                job.key = part  # it runs with these only
                 self._queue.add(job)
 
     def _work(self, batch: Group, loop: asyncio.AbstractEventLoop) -> None:

@@ -90,6 +90,24 @@ def test_what_queued_up_runs_together_and_everyone_gets_their_rows():
     assert all(r.run_ms >= 0 and r.queue_ms >= 0 for r in results)
 
 
+def test_what_came_in_one_turn_is_one_run_that_others_wait_for():
+    model = FakeModel()
+
+    async def play():
+        batcher = unobserved(model.run, max_batch=8, max_queue=9)
+        tasks = await _queue(batcher, rows(1), rows(2))
+        await asyncio.to_thread(model.started.wait, 10)
+        for value in (3, 4):
+            tasks += await _queue(batcher, rows(value))
+            await asyncio.sleep(0.01)
+        model.gate.set()
+        await asyncio.gather(*tasks)
+        batcher.close()
+
+    asyncio.run(play())
+    assert model.shapes == [(2, 2), (2, 2)]
+
+
 def test_max_batch_is_never_exceeded_and_nobody_starves():
     results, model, _ = scenario([rows(i) for i in range(1, 8)], max_batch=3)
     assert model.shapes == [(1, 2), (3, 2), (3, 2), (1, 2)]
