@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime as ort
@@ -15,10 +16,11 @@ from serving.example_models import load
 import frn_onnx
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.serving import cuda_graphs
+from frn_onnx.serving import service as service_module
 from frn_onnx.serving.cuda_graphs import RUNS_TO_REPLAY, CudaGraphs, RoundedUp
 from frn_onnx.serving.metrics import Metrics
 from frn_onnx.serving.options import ModelOptions
-from frn_onnx.serving.probe import probe
+from frn_onnx.serving.probe import Probe, probe
 from frn_onnx.serving.service import ServedModel
 
 MODEL = """
@@ -96,6 +98,23 @@ def test_a_run_that_cannot_be_recorded_says_so(unrecordable, rng):
     check(graphs, rng, 2)
     with pytest.raises(ModelError, match=r"recorded as a CUDA graph.* without: operation not perm"):
         check(graphs, rng, 2)
+
+
+def test_a_replay_that_fails_is_a_run_that_fails(session, rng):
+    graphs = CudaGraphs(session, "cpu")
+    for _ in range(2):
+        check(graphs, rng, 2)
+    options = ort.RunOptions()
+    options.terminate = True
+    feeds = {"w": np.ones(2, np.float16), "x": np.ones((2, 3), np.float32)}
+    with pytest.raises(Exception, match="terminate") as caught:
+        graphs.run(feeds, ["y"], options)
+    assert not isinstance(caught.value, ModelError)
+
+
+def test_what_does_not_stack_is_run_as_it_is():
+    model = SimpleNamespace(run=object())
+    assert service_module._rounded_up(model, Probe(1, "one at a time"), 8) is model.run
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu"])

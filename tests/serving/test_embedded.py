@@ -135,6 +135,8 @@ def test_no_metrics(tmp_path):
         (["MODEL", "--port", "TAKEN"], "choose another with --host and --port"),
         (["MODEL", "--max-batch", "0"], "max_batch must be at least 1, received 0"),
         (["MODEL", "--max-body", "0"], "the largest body must have at least 1 byte, received 0"),
+        (["MODEL", "--max-memory", "0"], "at least 1 byte of memory, received 0; --max-memory"),
+        (["MODEL", "--grace", "-1"], "the grace must be at least 0 s, received -1"),
         (["MODEL", "--name", "a b"], "pass another with --name"),
     ],
 )

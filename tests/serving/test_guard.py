@@ -126,6 +126,14 @@ def test_a_socket_of_another_server_stays(tmp_path):
     assert path.exists()
 
 
+def test_the_file_of_a_socket_goes_once(tmp_path):
+    path = tmp_path / "socket"
+    with embedded._listen_path(path) as (_, remove):
+        assert path.is_socket()
+        remove()
+        assert not path.exists()
+
+
 RACE = """
 import socket, sys
 from frn_onnx.cli import main

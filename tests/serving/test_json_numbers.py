@@ -92,6 +92,22 @@ def test_what_is_not_a_tensor_is_refused(data):
 
 
 @pytest.mark.parametrize(
+    ("data", "shape"),
+    [
+        ("[" + " " * 40 + "]", (1, 2, 50)),
+        ("[" + " " * 40 + "]", (1, 2, 1)),
+        ("[" + " " * 40 + "]", (1, 1, 1)),
+        ("[[[" + "1," * 49 + "1],[" + "1," * 49 + "1]]", (1, 2, 50)),
+    ],
+)
+def test_what_is_too_little_is_refused(data, shape):
+    body = json.dumps(request("@", shape=shape)).replace('"@"', data).encode()
+    free = TensorSpec("x", "FP32", (-1, -1, -1))
+    with pytest.raises(RequestError, match=r"'data' must hold the .* received"):
+        codec.decode(body, None, Signature("m", "1", {"x": free}, {"x": free}))
+
+
+@pytest.mark.parametrize(
     ("data", "text"),
     [
         (f"[{NUMBERS},NaN]", "NaN and Infinity are not JSON, binary tensors carry them"),

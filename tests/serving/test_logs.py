@@ -140,6 +140,16 @@ def requests_logged(server):
     return [r for r in server.records() if r["event"] == "request"]
 
 
+def test_an_error_has_its_traceback_in_its_line():
+    try:
+        raise ValueError("lost")
+    except ValueError as error:
+        made = logging.makeLogRecord({"msg": "bug", "exc_info": (ValueError, error, None)})
+    line = logs.JsonFormatter().format(made)
+    assert "\n" not in line
+    assert json.loads(line)["traceback"].endswith("ValueError: lost")
+
+
 def test_an_unknown_level_is_refused():
     with pytest.raises(ArgumentError, match="log_level must be one of debug, info, warning, error"):
         logs.configure("loud")

@@ -8,7 +8,7 @@ import pytest
 from serving import example_models
 from serving.example_models import load
 
-from frn_onnx.errors import ArgumentError, DependencyError, ModelError
+from frn_onnx.errors import ArgumentError, DependencyError, ModelError, PluginError
 from frn_onnx.serving import datatypes
 from frn_onnx.serving import model as model_module
 from frn_onnx.serving import service as service_module
@@ -317,12 +317,11 @@ def test_what_is_asked_of_a_gpu_reaches_the_provider(tmp_path, monkeypatch):
 
     asked = []
 
-    class Session:
-        def __init__(self, path, options, providers, fuse):
-            asked.append(providers)
-            raise RuntimeError("no GPU")
+    def session(path, options, providers, fuse):
+        asked.append(providers)
+        raise RuntimeError("no GPU")
 
-    monkeypatch.setattr(sessions, "InferenceSession", Session)
+    monkeypatch.setattr(sessions, "InferenceSession", session)
     monkeypatch.setattr(sessions.ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     path = example_models.linear(tmp_path)
     with pytest.raises(ModelError, match=r"no GPU$"):
@@ -334,3 +333,25 @@ def test_what_is_asked_of_a_gpu_reaches_the_provider(tmp_path, monkeypatch):
     assert limited[1]["gpu_mem_limit"] == str(512 * 2**20)
     assert "enable_cuda_graph" not in limited[1]
     assert recorded[1]["enable_cuda_graph"] == "1"
+
+
+def test_a_gpu_that_does_not_start_is_told(tmp_path, monkeypatch):
+    from frn_onnx.runtime import session as sessions
+
+    path = example_models.linear(tmp_path)
+    on_cpu = sessions.InferenceSession(path, providers=["CPUExecutionProvider"])
+    monkeypatch.setattr(sessions, "InferenceSession", lambda *_, **__: on_cpu)
+    monkeypatch.setattr(sessions.ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(ModelError, match="could not start its CUDA provider and took the CPU"):
+        load(path, device="cuda")
+
+
+def test_a_plugin_that_is_missing_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    from frn_onnx.runtime import session as sessions
+
+    def session(*_, **__):
+        raise PluginError("the native library is missing")
+
+    monkeypatch.setattr(sessions, "InferenceSession", session)
+    with pytest.raises(PluginError, match=r"^the native library is missing$"):
+        load(example_models.linear(tmp_path))

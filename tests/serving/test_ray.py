@@ -112,6 +112,14 @@ def test_the_model_is_not_overwritten(tmp_path):
         ray_config.write(tmp_path / "no" / "app.yaml", [options(path)], Scale())
 
 
+def test_replicas_that_grow_are_in_the_yaml(tmp_path):
+    path = tmp_path / "app.yaml"
+    ray_config.write(path, [options(example_models.linear(tmp_path))], Scale(1, 3))
+    text = path.read_text()
+    assert "min_replicas: 1\n      max_replicas: 3\n" in text
+    assert "target_ongoing_requests: 64" in text
+
+
 def test_no_limit_is_a_number_in_yaml(tmp_path):
     model = example_models.linear(tmp_path)
     given = options(model, max_wait=math.inf, run_timeout=np.float32(math.inf))

@@ -104,6 +104,33 @@ def test_slow_body_is_408(serve):
     assert "must arrive within 0.2 s; 1 bytes came" in error_of(response)
 
 
+def test_a_slow_body_that_is_too_large_is_413(serve):
+    async def drip():
+        yield b"{" * 11
+        await asyncio.sleep(5)
+
+    client = serve("linear", limits=Limits(body_bytes=10, body_seconds=0.2))
+    response = client.post(INFER, content=drip())
+    assert response.status_code == 413
+
+
+def test_a_client_that_goes_in_the_middle_of_a_body_is_logged(serve):
+    """By a host that does not end the work for it."""
+    client = serve("linear")
+    path = INFER.encode()
+    scope = {"type": "http", "method": "POST", "path": INFER, "raw_path": path, "headers": []}
+    messages = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+    async def receive():
+        return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+    async def send(message):
+        pass
+
+    asyncio.run(client.app(scope, receive, send))
+    assert scope["frn_onnx.log"]["error"] == "the client went before the whole body had come"
+
+
 def test_a_model_that_fails_is_500_for_that_request_only(serve):
     client = serve("lookup")
 

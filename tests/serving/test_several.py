@@ -14,7 +14,8 @@ from environments import ROOT
 from serving import example_models, processes
 
 from frn_onnx.errors import ArgumentError
-from frn_onnx.serving import codec, sources
+from frn_onnx.serving import codec, service, sources
+from frn_onnx.serving.metrics import Metrics
 
 X = [[1.0, -2.0, 0.5, 3.0]]
 
@@ -166,6 +167,11 @@ def test_strict_and_none_left(folder):
     assert "none of the 2 models can be served" in said
     assert "broken.onnx" in said
     assert "nope.onnx" in said
+
+
+def test_there_must_be_one():
+    with pytest.raises(ArgumentError, match="at least one model to serve, received none"):
+        service.load([], Metrics())
 
 
 def test_two_of_one_name(folder, tmp_path):

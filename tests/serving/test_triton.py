@@ -165,6 +165,35 @@ def test_bad_model_writes_nothing(tmp_path):
     assert not (tmp_path / "repo").exists()
 
 
+def test_a_sample_to_warm_up_with(tmp_path, monkeypatch):
+    """Of one sample and of the largest batch; random only where any value is valid."""
+    linear = write_repository(
+        example_models.linear(tmp_path), tmp_path / "repo", max_batch=4, warmup=True
+    )
+    text = (linear.folder / "config.pbtxt").read_text()
+    assert text.count("random_data: true") == 2
+    assert 'name: "batch_1"' in text
+    assert 'name: "batch_4"\n  batch_size: 4' in text
+    mean = write_repository(example_models.batch_mean(tmp_path), tmp_path / "repo", warmup=True)
+    assert 'name: "sample"\n  batch_size: 0' in (mean.folder / "config.pbtxt").read_text()
+    lookup = write_repository(example_models.lookup(tmp_path), tmp_path / "repo", warmup=True)
+    assert "zero_data: true" in (lookup.folder / "config.pbtxt").read_text()
+
+    def run(self, feeds, outputs):
+        raise RuntimeError("no such samples")
+
+    monkeypatch.setattr(Model, "run", run)
+    with pytest.raises(ModelError, match="no sample to warm the model up with: it fails on a rand"):
+        write_repository(tmp_path / "linear.onnx", tmp_path / "repo", warmup=True)
+
+
+def test_weights_outside_of_the_folder_are_refused(tmp_path, monkeypatch):
+    source = example_models.linear(tmp_path)
+    monkeypatch.setattr(triton, "external_files", lambda _: [source.parent / ".." / "weights"])
+    with pytest.raises(ModelError, match="must be in the model's folder"):
+        write_repository(source, tmp_path / "repo")
+
+
 def test_text_format_escapes():
     text = pbtxt.render({"name": 'a"b\\ä\n', "flag": True, "empty": {}, "dims": []})
     assert text == 'name: "a\\"b\\\\ä\\n"\nflag: true\nempty {\n}\ndims: []\n'
