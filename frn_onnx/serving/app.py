@@ -6,10 +6,10 @@ Source: Open Inference Protocol, REST, https://github.com/kserve/open-inference-
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
 
@@ -41,8 +41,8 @@ from frn_onnx.serving.service import Answer, Service
 
 LOG = logging.getLogger("frn_onnx.serving")
 _JSON = "application/json"
-# Bodies shorter than this are (de)compressed at once: a thread would cost more.
-_INLINE_BYTES = 16 * 1024
+# Shorter bodies are (de)compressed at once: a thread would cost more.
+_LARGE_BYTES = 16 * 1024
 # So much of the client's own name for a request goes into the log; a body may be all name.
 _LOGGED_ID = 128
 # The page loads nothing and talks to this server only.
@@ -64,6 +64,7 @@ class _Handlers:
         self._limits = limits
         self._budget = Budget(limits.memory_bytes, on_idle=trim)
         metrics.watch("frn_onnx_bytes_in_flight", lambda: self._budget.used)
+        self._aside = Aside("frn-onnx-text")  # for bodies that are no model's
         self._page = (resources.files(__package__) / "page.html").read_bytes()
 
     def routes(self) -> list[Route]:
@@ -97,7 +98,7 @@ class _Handlers:
         try:
             served.batcher.check_room()
             json_length = parse_length(request.headers.get(LENGTH_HEADER))
-            body = await self._body(request, json_length, lease.take, served.aside.read)
+            body = await self._body(request, json_length, lease.take, served.aside)
             answer = await served.infer(body, json_length, lease.take)
             accept = request.headers.get("accept-encoding")
             response = await _response(answer, accept, lease, served.aside)
@@ -121,13 +122,9 @@ class _Handlers:
         return response
 
     async def _body(
-        self,
-        request: Request,
-        json_length: int | None,
-        take: Take,
-        elsewhere: Callable[..., Awaitable[memoryview]] = asyncio.to_thread,
+        self, request: Request, json_length: int | None, take: Take, aside: Aside
     ) -> memoryview:
-        """The whole body, without its content coding, which a large one loses ``elsewhere``."""
+        """The whole body, without its content coding."""
         coding = content.check_coding(request.headers.get("content-encoding"))
         limit = self._limits.body_bytes
         announced = request.headers.get("content-length", "")
@@ -154,9 +151,8 @@ class _Handlers:
             raise content.too_large(limit)
         if coding is None:
             return body.whole()
-        if body.size < _INLINE_BYTES:
-            return content.decompress(body.whole(), coding, limit, take)
-        return await elsewhere(content.decompress, body.whole(), coding, limit, take)
+        is_large = body.size >= _LARGE_BYTES
+        return await aside.read(is_large, content.decompress, body.whole(), coding, limit, take)
 
     async def model_ready(self, request: Request) -> Response:
         name = request.path_params["model"]
@@ -204,21 +200,15 @@ class _Handlers:
 
     async def index(self, request: Request) -> Response:
         try:
-            message = orjson.loads(await self._small_body(request) or b"{}")
+            with contextlib.closing(Lease(self._budget)) as lease:
+                body = await self._body(request, None, lease.take, self._aside)
+                message = orjson.loads(body or b"{}")
         except orjson.JSONDecodeError as error:
             raise RequestError(f"the body must be JSON, or empty, and is not: {error}") from None
         models = await self._service.index()
         if isinstance(message, dict) and message.get("ready") is True:
             models = [model for model in models if model["state"] == "READY"]
         return _json(models)
-
-    async def _small_body(self, request: Request) -> bytes:
-        """A body that only says what is wanted."""
-        lease = Lease(self._budget)
-        try:
-            return bytes(await self._body(request, None, lease.take))
-        finally:
-            lease.close()
 
     async def openapi(self, request: Request) -> Response:
         return _json(openapi.describe(self._service, request.app.routes))
@@ -248,7 +238,7 @@ def build_app(service: Service, metrics: Metrics, limits: Limits | None = None) 
         limits: None takes the defaults.
     """
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
         service.close()
@@ -307,10 +297,8 @@ async def _response(answer: Answer, accept: str | None, lease: Lease, aside: Asi
     if coding:
         headers["Content-Encoding"] = coding
         headers["Vary"] = "Accept-Encoding"
-        if length < _INLINE_BYTES:
-            pieces = content.compress(pieces, coding, lease.take)
-        else:
-            pieces = await aside.write(content.compress, pieces, coding, lease.take)
+        is_large = length >= _LARGE_BYTES
+        pieces = await aside.write(is_large, content.compress, pieces, coding, lease.take)
     return _Answer(pieces, headers, lease)
 
 

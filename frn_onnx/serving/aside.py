@@ -14,7 +14,7 @@ _THREADS = 2
 
 
 class Aside:
-    """Runs functions in a few threads, in order.
+    """Runs functions in a few threads, in order; what is not large is done at once.
 
     A pool that models share would let large bodies of one stand before those of all others.
 
@@ -27,11 +27,13 @@ class Aside:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix=name)
         self._max_wait = max_wait
 
-    async def read(self, function: Callable[..., T], *args: object) -> T:
+    async def read(self, is_large: bool, function: Callable[..., T], *args: object) -> T:
         """What a function gives that reads a request.
 
         Raises: WaitError if its turn does not come in time.
         """
+        if not is_large:
+            return function(*args)
         job = self._pool.submit(function, *args)
         result = asyncio.wrap_future(job)
         try:
@@ -47,8 +49,10 @@ class Aside:
         finally:
             result.cancel()  # its client has gone: what did not begin does not, nobody hears of it
 
-    async def write(self, function: Callable[..., T], *args: object) -> T:
+    async def write(self, is_large: bool, function: Callable[..., T], *args: object) -> T:
         """What a function gives that writes an answer: that is not given up any more."""
+        if not is_large:
+            return function(*args)
         return await asyncio.wrap_future(self._pool.submit(function, *args))
 
     def close(self) -> None:

@@ -74,6 +74,6 @@ class Health:
                 self._down_since = self._down_since or time.monotonic()
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
-                self._failures, self._down_since = 0, None
+                self.note(True)
                 self._examination = None
                 return

@@ -16,6 +16,8 @@ _NAME = {"type": "string"}
 _INTEGER = {"type": "integer"}
 _BOOLEAN = {"type": "boolean"}
 _ANY_OBJECT = {"type": "object"}
+_RAW = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_LENGTH_TEXT = "Length of the JSON part, where raw tensors follow it."
 _STATISTICS = {
     "type": "object",
     "properties": {"model_stats": {"type": "array", "items": _ANY_OBJECT}},
@@ -69,31 +71,18 @@ def describe(service: Service, routes: Iterable[Route]) -> dict[str, Any]:
 
 def _infer(signature: Signature) -> dict[str, Any]:
     """The inference operation of one model."""
-    body = {
-        "required": True,
-        "content": {
-            _JSON: {"schema": _request_schema(signature)},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        },
-    }
+    body = {_JSON: {"schema": _request_schema(signature)}, **_RAW}
     answer = _content(_response_schema(), "The outputs")
-    answer["content"]["application/octet-stream"] = {
-        "schema": {"type": "string", "format": "binary"}
-    }
-    answer["headers"] = {
-        LENGTH_HEADER: {
-            "description": "Length of the JSON part, where raw tensors follow it.",
-            "schema": _INTEGER,
-        }
-    }
+    answer["content"] |= _RAW
+    answer["headers"] = {LENGTH_HEADER: {"description": _LENGTH_TEXT, "schema": _INTEGER}}
     operation = _operation("Inference", answer, errors=tuple(_ERROR_TEXTS))
-    operation["requestBody"] = body
+    operation["requestBody"] = {"required": True, "content": body}
     operation["parameters"] = [
         {
             "name": LENGTH_HEADER,
             "in": "header",
             "required": False,
-            "description": "Length of the JSON part, where raw tensors follow it.",
+            "description": _LENGTH_TEXT,
             "schema": {"type": "integer", "minimum": 0},
         }
     ]

@@ -106,11 +106,9 @@ class ServedModel:
         """
         start = time.perf_counter()
         text_bytes = len(body) if json_length is None or self._takes_texts else json_length
-        decode = (body, json_length, self.signature, take)
-        if text_bytes > SMALL_BYTES:
-            request = await self.aside.read(codec.decode, *decode)
-        else:
-            request = codec.decode(*decode)
+        request = await self.aside.read(
+            text_bytes > SMALL_BYTES, codec.decode, body, json_length, self.signature, take
+        )
         decode_seconds = time.perf_counter() - start
         result = await self.batcher.submit(request.inputs, list(request.outputs))
         start = time.perf_counter()
@@ -120,11 +118,9 @@ class ServedModel:
             for name, as_binary in request.outputs.items()
             if not as_binary or self.signature.outputs[name].datatype == "BYTES"
         )
-        encode = (request, result.outputs, self.signature, take)
-        if written > _MANY_ELEMENTS:
-            pieces, length = await self.aside.write(codec.encode, *encode)
-        else:
-            pieces, length = codec.encode(*encode)
+        pieces, length = await self.aside.write(
+            written > _MANY_ELEMENTS, codec.encode, request, result.outputs, self.signature, take
+        )
         encode_seconds = time.perf_counter() - start
         return Answer(pieces, length, request.id, result, decode_seconds, encode_seconds)
 

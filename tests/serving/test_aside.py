@@ -20,7 +20,7 @@ def test_an_error_that_nobody_waits_for_any_more_is_not_logged(way, caplog):
 
     async def play():
         aside = Aside("test", max_wait=30)
-        client = asyncio.create_task(getattr(aside, way)(work))
+        client = asyncio.create_task(getattr(aside, way)(True, work))
         await asyncio.to_thread(begun.wait, 10)
         client.cancel()
         with pytest.raises(asyncio.CancelledError):
