@@ -274,7 +274,7 @@ class Connection(HttpToolsProtocol):
         client = f"{self.client[0]}:{self.client[1]}" if self.client else None
         self._on_refusal(client, status, text)
         self._said = True
-        if not self.transport.is_closing():
+        if not self._is_last and not self.transport.is_closing():
             self.transport.write(STATUS_LINE[status] + head % len(body) + body)
             self._end()
 

@@ -268,6 +268,18 @@ def test_a_body_that_is_none_ends_an_answer_in_its_middle(server, caplog):
     assert not caplog.records
 
 
+def test_a_body_that_is_none_behind_the_last_answer(server, caplog):
+    """Nothing may follow an answer that said it was the last."""
+    start = request("POST", "/early", b"abc", CLOSE, chunks=1)[:-5]
+    with connected(server) as client:
+        client.sendall(start)
+        ((_, path, *_),) = answers(read_all(client))
+        assert path == "/early"
+        client.sendall(b"nonsense\r\n")
+        assert not remains(server, client)
+    assert not caplog.records
+
+
 def test_the_end_of_the_grace_ends_an_answer_in_its_middle(caplog):
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
