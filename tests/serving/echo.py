@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import re
 import socket
 import threading
@@ -26,11 +27,13 @@ class Echo:
     Attributes:
         refused: (status, text) of what was refused before it was a request.
         gone: paths of requests whose client went.
+        errors: what uvicorn and asyncio logged of them.
     """
 
     def __init__(self):
         self.refused = []
         self.gone = []
+        self.errors = []
         self.go_on = threading.Event()
 
     async def __call__(self, scope, receive, send):
@@ -77,6 +80,12 @@ def serving(limits: Limits) -> Iterator[Echo]:
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)  # else megabytes lie there
     host = Server(config, limits, ready.set)
+    handler = logging.Handler(logging.ERROR)
+    handler.addFilter(lambda record: record.thread == thread.ident)
+    handler.emit = lambda record: echo.errors.append(record.getMessage())
+    loggers = [logging.getLogger(name) for name in ("uvicorn.error", "asyncio")]
+    for logger in loggers:
+        logger.addHandler(handler)
     thread = threading.Thread(target=host.run, args=([listener],))
     thread.start()
     assert ready.wait(10)
@@ -86,6 +95,8 @@ def serving(limits: Limits) -> Iterator[Echo]:
     host.should_exit = True
     thread.join(10)
     assert not thread.is_alive()
+    for logger in loggers:
+        logger.removeHandler(handler)
 
 
 @contextlib.contextmanager
