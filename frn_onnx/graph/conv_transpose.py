@@ -5,12 +5,15 @@ Pads of a transposed convolution only say how much of its result to cut off at e
 ONNX Runtime's CUDA provider has sent nodes that cut off more on one side to the CPU.
 """
 
+import math
+
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from frn_onnx.graph import protos, sites
 from frn_onnx.graph.edit import FreeNames, take_over
+from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.standard import is_standard
 
 _TO_THE_END = np.iinfo(np.int64).max
@@ -21,8 +24,10 @@ _SLICE_INPUTS_OPSET = 10
 def fix_conv_transpose(model: ir.Model | onnx.ModelProto) -> int:
     """Takes one-sided pads out of every ConvTranspose, in place; results stay the same bits.
 
-    Nodes whose pads follow from ``auto_pad`` or ``output_shape`` stay as they are, and so do all
-    in a model of an opset before 10.
+    Pads that follow from ``auto_pad`` or ``output_shape`` are worked out as ONNX Runtime does. A
+    node stays as it is where they cannot be told from the model: with ``output_shape`` and an
+    input of open size, or with a kernel whose shape is not known. So do all in a model of an opset
+    before 10.
 
     Returns:
         How many nodes were changed.
@@ -35,22 +40,55 @@ def fix_conv_transpose(model: ir.Model | onnx.ModelProto) -> int:
     if sites.opset(model) < _SLICE_INPUTS_OPSET:
         return 0
     names = FreeNames(model)
-    padded = [(node, pads) for node in sites.nodes(model) if (pads := _one_sided_pads(node))]
+    nodes = [node for node in sites.nodes(model) if is_standard(node, "ConvTranspose")]
+    shapes = Shapes(model, [node.inputs[0] for node in nodes if "output_shape" in node.attributes])
+    padded = [(node, pads) for node in nodes if (pads := _one_sided_pads(node, shapes))]
     for node, pads in padded:
         _split(node, pads, names)
     return len(padded)
 
 
-def _one_sided_pads(node: ir.Node) -> list[int] | None:
+def _one_sided_pads(node: ir.Node, shapes: Shapes) -> list[int] | None:
     """The pads, all begins and then all ends, of a node that is to be changed."""
     given = node.attributes
-    if not is_standard(node, "ConvTranspose") or "output_shape" in given:
-        return None
-    if given.get_string("auto_pad", "NOTSET") != "NOTSET":
-        return None
-    pads = list(given.get_ints("pads", ()))
+    automatic = given.get_string("auto_pad", "NOTSET")
+    if automatic == "NOTSET" and "output_shape" not in given:
+        pads = list(given.get_ints("pads", ()))
+    else:
+        totals = _totals(node, automatic, shapes)
+        less = [total // 2 for total in totals]
+        more = [total - total // 2 for total in totals]
+        pads = [*less, *more] if automatic == "SAME_UPPER" else [*more, *less]
     half = len(pads) // 2
     return pads if pads[:half] != pads[half:] and min(pads) >= 0 else None
+
+
+def _totals(node: ir.Node, automatic: str, shapes: Shapes) -> list[int]:
+    """What the pads of each axis come to, empty if not known.
+
+    Where more is asked for than there is, ``output_shape`` gets zeros behind, which is a negative
+    pad here, and ``auto_pad`` nothing.
+    """
+    given = node.attributes
+    x, weight = node.inputs[:2]
+    kernel = given.get_ints("kernel_shape", (shapes.of(weight) or ())[2:])
+    strides = given.get_ints("strides", [1] * len(kernel))
+    least = -math.inf
+    if "output_shape" in given:
+        sizes, wanted = (shapes.of(x) or ())[2:], given.get_ints("output_shape")
+    elif automatic.startswith("SAME"):  # whatever the size: each pixel becomes a stride of them
+        sizes, wanted, least = (1,) * len(kernel), strides, 0
+    else:
+        return []
+    if not all(isinstance(n, int) for n in (*kernel, *sizes)):
+        return []
+    dilations = given.get_ints("dilations", [1] * len(kernel))
+    output_padding = given.get_ints("output_padding", [0] * len(kernel))
+    axes = zip(sizes, strides, kernel, dilations, output_padding, wanted, strict=False)
+    return [
+        max(least, stride * (size - 1) + dilation * (taps - 1) + 1 + more - size_of_y)
+        for size, stride, taps, dilation, more, size_of_y in axes
+    ]
 
 
 def _split(node: ir.Node, pads: list[int], names: FreeNames) -> None:
@@ -58,6 +96,8 @@ def _split(node: ir.Node, pads: list[int], names: FreeNames) -> None:
     half = len(pads) // 2
     y = node.outputs[0]
     label = node.name or y.name
+    node.attributes.pop("auto_pad", None)
+    node.attributes.pop("output_shape", None)
     node.attributes.add(ir.AttrInt64s("pads", [0] * len(pads)))
     slices = {
         "starts": pads[:half],

@@ -30,6 +30,11 @@ def fixed(model):
         "strides = [2,1], pads = [1,0,1,2], output_padding = [1,0]",
         "strides = [3,2], pads = [0,1,2,0], dilations = [2,1]",
         "strides = [2,2], pads = [0,0,1,1], group = 1, output_padding = [1,1]",
+        'strides = [2,2], auto_pad = "SAME_UPPER"',
+        'strides = [2,2], auto_pad = "SAME_LOWER", kernel_shape = [3,3]',
+        'strides = [2,3], auto_pad = "SAME_LOWER", dilations = [1,2]',
+        'strides = [3,1], auto_pad = "SAME_UPPER", output_padding = [1,0]',
+        'strides = [4,2], auto_pad = "SAME_UPPER"',
     ],
 )
 @pytest.mark.parametrize("height", [1, 2, 7])
@@ -51,13 +56,57 @@ def test_the_same_bits(rng, attributes, height):
     [
         "strides = [2,2]",
         "strides = [2,2], pads = [1,1,1,1]",
-        'strides = [2,2], auto_pad = "SAME_UPPER"',
+        'strides = [2,2], auto_pad = "VALID"',
+        'strides = [4,4], auto_pad = "SAME_UPPER"',
+        'strides = [1,1], auto_pad = "SAME_UPPER"',
         "strides = [2,2], output_shape = [6,6]",
     ],
 )
 def test_what_stays(rng, attributes):
     model = graph_models.parse(MODEL.replace("ATTRIBUTES", attributes), rng)
     assert fixed(model) == (model, 0)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "count"),
+    [
+        ("output_shape = [14,10]", 1),
+        ("output_shape = [14,9], pads = [3,0,0,0]", 1),
+        ('output_shape = [14,10], auto_pad = "SAME_UPPER"', 1),
+        ('output_shape = [14,10], auto_pad = "SAME_LOWER", kernel_shape = [3,3]', 1),
+        ('output_shape = [12,10], auto_pad = "VALID"', 1),
+        ("output_shape = [13,9], dilations = [1,1]", 0),
+        ("output_shape = [16,12], output_padding = [1,1]", 0),
+        ("output_shape = [16,10]", 0),
+    ],
+)
+def test_a_given_size(rng, attributes, count):
+    text = MODEL.replace("ATTRIBUTES", f"strides = [2,2], {attributes}")
+    model = graph_models.parse(text.replace("N,4,H,W", "2,4,7,5"), rng)
+    after, changed = fixed(model)
+    assert changed == count
+    onnx.checker.check_model(after, full_check=True)
+    x = rng.normal(size=(2, 4, 7, 5)).astype(np.float32)
+    before = graph_models.run(model, {"x": x})[0]
+    np.testing.assert_array_equal(graph_models.run(after, {"x": x})[0], before)
+
+
+def test_a_given_size_of_an_input_whose_size_is_inferred(rng):
+    model = graph_models.parse(
+        """<ir_version: 8, opset_import: ["": 13]>
+        g (float[N,2,9] x) => (float[N,2,V] y) <float[2,2,2] w>
+        {
+          c = Conv <strides = [2]> (x, w)
+          y = ConvTranspose <strides = [2], output_shape = [7]> (c, w)
+        }
+        """,
+        rng,
+    )
+    after, changed = fixed(model)
+    assert changed == 1
+    x = rng.normal(size=(3, 2, 9)).astype(np.float32)
+    before = graph_models.run(model, {"x": x})[0]
+    np.testing.assert_array_equal(graph_models.run(after, {"x": x})[0], before)
 
 
 def test_old_opsets_stay(rng):
