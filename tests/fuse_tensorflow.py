@@ -63,6 +63,13 @@ FORMS = {
     "sum_over_number": lambda x: tlu(
         x * tf.math.rsqrt(tf.reduce_sum(x * x, [1, 2], keepdims=True) / 35 + 1e-6)
     ),
+    "new_axes": lambda x: tlu(
+        x * tf.math.rsqrt(tf.reduce_mean(x * x, [1, 2])[:, None, None, :] + 1e-6)
+    ),
+    "einsum": lambda x: tlu(
+        x * tf.math.rsqrt(tf.einsum("nhwc,nhwc->nc", x, x)[:, None, None] / 35 + 1e-6)
+    ),
+    "tiled": lambda x: tlu(x / tf.tile(tf.sqrt(nu2(x) + 1e-6), [1, HEIGHT, WIDTH, 1])),
     "scale_folded": lambda x: tf.maximum(x * (GAMMA * tf.math.rsqrt(nu2(x) + 1e-6)) + BETA, TAU),
     "no_affine": lambda x: x * tf.math.rsqrt(nu2(x) + 1e-6),
     "tlu_of_the_plane": lambda x: tf.maximum(affine(x), PLANE),

@@ -8,7 +8,7 @@ from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.rules_axes import MOVES
 
 # What makes nothing of a tensor but another shape or type.
-MOVEMENT = MOVES.keys() - {"ConstantOfShape", "Gather"}
+MOVEMENT = MOVES.keys() - {"ConstantOfShape", "Gather", "Slice"}
 
 
 def scaled_within(y: ir.Value, constants: Constants) -> bool:

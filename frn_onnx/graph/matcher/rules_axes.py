@@ -1,6 +1,7 @@
 """Rules: what moves, merges, adds or drops axes, and casts."""
 
 import numpy as np
+import onnx_ir as ir
 
 from frn_onnx.graph.matcher import axes as ax
 from frn_onnx.graph.matcher import form as fm
@@ -17,6 +18,9 @@ from frn_onnx.graph.matcher.values import (
     is_given,
 )
 from frn_onnx.graph.perms import transpose_perm
+
+# What tf2onnx writes for the end of a slice that is left open. Others write larger numbers.
+_OPEN_END = 10**9
 
 
 def _same(context, node, args):
@@ -96,9 +100,42 @@ def _reshape(context, node, args):
     return None
 
 
+def _slice(context, node, args):
+    """One that cuts nothing off: tf2onnx writes one beside the new axes of r[:, None, None, :]."""
+    form = args[0]
+    starts, ends, axes, steps = (
+        _listed(node, args, place, name)
+        for place, name in enumerate(("starts", "ends", "axes", "steps"), start=1)
+    )
+    if np.any(starts) or (steps is not None and np.any(steps != 1)):
+        return None
+    positions = range(len(starts)) if axes is None else axes
+    for position, end in zip(positions, _shape_argument(context, ends), strict=True):
+        size = context.frame.size(form.axes[position])
+        least = _OPEN_END if size.number is None else size.number
+        if end != size and (end.number is None or end.number < least):
+            return None
+    return form
+
+
+def _tile(context, node, args):
+    source, repeats = args
+    if isinstance(source, Form):
+        sizes = [context.frame.size(axis) for axis in source.axes]
+    else:
+        sizes = [Size(size) for size in source.shape]
+    counts = _shape_argument(context, repeats)
+    return _spread(context, source, [a * b for a, b in zip(sizes, counts, strict=True)])
+
+
 def _expand(context, node, args):
     source, shape = args
     target = _shape_argument(context, shape) or context.stated_shape(node.outputs[0])
+    return _spread(context, source, target)
+
+
+def _spread(context, source, target):
+    """A tensor repeated along axes of size 1, to a shape that its own broadcasts with."""
     form = source if isinstance(source, Form) else None
     known = () if form is None else form.axes
     rank = max(len(target), len(known))
@@ -140,6 +177,13 @@ def _constant_of_shape(context, node, args):
     return fm.constant(np.asarray(value, dtype=np.float64).reshape(()), tuple(axes))
 
 
+def _listed(node: ir.Node, args: list[Known | None], position: int, name: str) -> Known | None:
+    """What older opsets have as an attribute, and newer ones as an input."""
+    if name in node.attributes:
+        return np.asarray(node.attributes[name].as_ints())
+    return args[position] if len(args) > position else None
+
+
 def _shape_argument(context: Context, shape: Known | None) -> list[Size | None] | None:
     """The sizes that a shape input asks for; -1 becomes None, unknown."""
     if isinstance(shape, Sizes):
@@ -162,7 +206,9 @@ MOVES: dict[str, Rule] = {
     "Gather": _gather,
     "Identity": _same,
     "Reshape": _reshape,
+    "Slice": _slice,
     "Squeeze": _squeeze,
+    "Tile": _tile,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
 }

@@ -126,6 +126,17 @@ def _elementwise(operate):
     return rule
 
 
+def _larger(a: Size, b: Size) -> Size | None:
+    """Of two shapes that broadcast: an axis of no elements has no results that could differ."""
+    if a == b:
+        return a
+    if not (a.is_whole and b.is_whole):
+        return None
+    if a.number is not None and b.number is not None:
+        return max(a, b, key=lambda size: size.number)
+    return {a.number: b, b.number: a}.get(1)
+
+
 def _product(context, node, args):
     result = math.prod(args[0].entries, start=Size())
     return _simple([result], int(bool(node.attributes.get_int("keepdims", 1))))
@@ -158,6 +169,7 @@ SIZE_RULES: dict[str, Rule] = {
     "Equal": _equal,
     "Gather": _gather,
     "Identity": _same,
+    "Max": _elementwise(_larger),
     "Mul": _elementwise(lambda a, b: a * b),
     "ReduceProd": _product,
     "Reshape": _reshape,

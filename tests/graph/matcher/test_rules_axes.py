@@ -240,6 +240,87 @@ class TestExpand:
         assert found == ((0,), (1,), (2,), (3,))
 
 
+class TestTile:
+    ROOT = TestExpand.ROOT
+
+    def test_along_axes_of_one_value(self):
+        body = self.ROOT + "b = Tile(r, k)"
+        found = form(body, x=FIXED, arrays={"k": ints(1, 1, 5, 4)})
+        assert found.axes == ((0,), (1,), (2,), (3,))
+        assert found.nu_power == 0.5
+        assert axes(body, x=FIXED, arrays={"k": ints(1, 1, 5, 1)}) == ((0,), (1,), (2,), ())
+
+    def test_by_sizes_of_x(self):
+        counts = "s = Shape(x)\np = Slice(s, a2, a4)\nk = Concat<axis = 0>(ones, p)\n"
+        arrays = {"ones": ints(1, 1), "a4": ints(4)}
+        found = axes(self.ROOT + counts + "b = Tile(r, k)", arrays=arrays)
+        assert found == ((0,), (1,), (2,), (3,))
+
+    def test_along_an_axis_of_many_values_is_none(self):
+        body = self.ROOT + "b = Tile(r, k)"
+        assert axes(body, x=FIXED, arrays={"k": ints(1, 3, 1, 1)}) is None
+        assert axes(body, x="float[2,3,6,4]", arrays={"k": ints(1, 2, 6, 4)}) is None
+        assert axes(body, arrays={"k": ints(2, 1, 1, 1)}) is None
+
+    def test_to_a_size_that_no_axis_has_is_none(self):
+        assert axes(self.ROOT + "b = Tile(r, k)", x=FIXED, arrays={"k": ints(1, 1, 7, 4)}) is None
+
+    def test_of_x_is_not_x(self):
+        x = "float[2,3,1,4]"
+        assert axes("b = Tile(x, k)", x=x, arrays={"k": ints(1, 1, 4, 1)}) is None
+        assert axes("b = Tile(x, k)", x=x, arrays={"k": ints(1, 1, 1, 1)}) is not None
+
+    def test_of_a_constant(self):
+        counts = "s = Shape(x)\np = Slice(s, a2, a4)\nk = Concat<axis = 0>(one, p)\n"
+        arrays = {"gamma": floats(1, 2, 4, shape=(3, 1, 1)), "one": ints(1), "a4": ints(4)}
+        found = form(counts + "b = Tile(gamma, k)\ny = Mul(x, b)", arrays=arrays)
+        np.testing.assert_array_equal(found.scale, [1, 2, 4])
+
+    def test_by_unknown_numbers_is_none(self):
+        assert axes(self.ROOT + "b = Tile(r, u)", inputs=("int64[4] u",)) is None
+
+
+class TestSlice:
+    """Everything from an axis on, as tf2onnx writes it for r[:, None, None, :]."""
+
+    def cut(self, body: str, **more):
+        bounds = {"zeros": ints(0, 0), "ends": ints(10**9, 10**9), "ones": ints(1, 1)}
+        return axes(body, arrays=bounds | {"a4": ints(4)} | more.pop("arrays", {}), **more)
+
+    def test_of_all(self):
+        assert self.cut("b = Slice(x, zeros, ends)") == ((0,), (1,), (2,), (3,))
+        assert self.cut("b = Slice(x, zeros, ends, hw)") == ((0,), (1,), (2,), (3,))
+        assert self.cut("b = Slice(x, a0, e, minus1)", arrays={"e": ints(2**60)}) is not None
+        assert self.cut("b = Slice(x, zeros, ends, hw, ones)") == ((0,), (1,), (2,), (3,))
+        mean = "r = ReduceMean<keepdims = 0>(x, hw)\nu = Unsqueeze(r, hw)\n"
+        assert self.cut(mean + "b = Slice(u, zeros, ends, hw)") == ((0,), (1,), (), ())
+
+    def test_up_to_a_size_that_is_known(self):
+        for end, found in ((5, True), (6, True), (4, False), (-1, False)):
+            cut = self.cut("b = Slice(x, a0, e, a2)", x=FIXED, arrays={"e": ints(end)})
+            assert (cut is not None) == found
+
+    def test_up_to_a_size_of_x(self):
+        body = "s = Shape(x)\nh = Slice(s, a2, a3)\nw = Slice(s, a3, a4)\n"
+        assert self.cut(body + "b = Slice(x, a0, h, a2)") == ((0,), (1,), (2,), (3,))
+        assert self.cut(body + "b = Slice(x, a0, w, a2)") is None
+
+    def test_as_attributes(self):
+        body = "b = Slice<starts = [0], ends = [{}], axes = [1]>(x)"
+        assert self.cut(body.format(3), opset=9) == ((0,), (1,), (2,), (3,))
+        assert self.cut(body.format(2), opset=9) is None
+
+    def test_of_a_part_is_none(self):
+        assert self.cut("b = Slice(x, ones, ends, hw)") is None
+        assert self.cut("b = Slice(x, zeros, ones, hw)") is None
+        assert self.cut("b = Slice(x, zeros, ends, hw, e)", arrays={"e": ints(1, 2)}) is None
+        assert self.cut("b = Slice(x, a0, e, a2)", arrays={"e": ints(99)}) is None
+
+    def test_from_or_to_unknown_places_is_none(self):
+        assert self.cut("b = Slice(x, u, ends)", inputs=("int64[2] u",)) is None
+        assert self.cut("b = Slice(x, zeros, u)", inputs=("int64[2] u",)) is None
+
+
 class TestShapeArgument:
     def test_minus_1_is_not_known(self):
         n = Size(1, ((0, 1),))

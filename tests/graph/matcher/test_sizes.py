@@ -149,6 +149,24 @@ class TestArithmetic:
         assert_sizes(known(body + "p = ReduceProd<keepdims = 1>(a)"), 1, H * W)
         assert_sizes(known(body + "p = ReduceProd(a)"), 1, H * W)
 
+    def test_the_shape_of_two_that_broadcast(self):
+        mean = "r = ReduceMean(x, hw)\nt = Shape(r)\n"
+        assert_sizes(known(SHAPE + mean + "p = Max(s, t)"), 1, N, C, H, W)
+        assert_sizes(known(SHAPE + mean + "p = Max(t, s)"), 1, N, C, H, W)
+        assert_sizes(known(SHAPE + "p = Max(s, s)"), 1, N, C, H, W)
+        body = SHAPE + "p = Max(s, k)"
+        assert_sizes(known(body, arrays={"k": ints(1, 2, 1, 1)}), 1, N, C, H, W)
+        assert_sizes(known(body, arrays={"k": ints(1, 5, 1, 1)}), 1, N, Size(5), H, W)
+
+    def test_the_larger_of_two_sizes_that_may_differ_is_none(self):
+        body = SHAPE + "h = Slice(s, a2, a3)\nw = Slice(s, a3, a4)\n"
+        assert known(body + "p = Max(h, w)").entries == (None,)
+        assert known(body + "p = Max(h, a2)").entries == (None,)
+
+    def test_a_fraction_may_be_below_1(self):
+        body = SHAPE + "h = Gather(s, i2)\nf = Cast<to = 1>(h)\nq = Div(one, f)\n"
+        assert known(body + "p = Max(q, one)").entries == (None,)
+
     def test_quotient_of_floats(self):
         body = SHAPE + "h = Gather(s, i2)\nf = Cast<to = 1>(h)\n"
         assert_sizes(known(body + "q = Div(one, f)"), 0, H**-1)
