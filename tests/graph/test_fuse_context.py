@@ -258,6 +258,22 @@ class TestScopes:
             for a, b in zip(before, after, strict=True):
                 np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
 
+    def test_parameters_that_go_through_a_loop(self, rng):
+        """JAX and TensorFlow hand them to the body, which hands them on."""
+        text = SUBGRAPHS.replace("z = Loop", "z, u = Loop")
+        text = text.replace("(trips, always, x)", "(trips, always, x, gamma)")
+        text = text.replace("float[N,3,H,W] state)", "float[N,3,H,W] state, float[3,1,1] g)")
+        text = text.replace("float[N,3,H,W] next)", "float[N,3,H,W] next, float[3,1,1] h)")
+        text = text.replace("k = Mul (gamma, n)", "k = Mul (g, n) h = Identity (g)")
+        model = graph_models.parse(text, rng)
+        result = fuse(model)
+        assert (len(result.fused), result.skipped) == (2, [])
+        onnx.checker.check_model(result.model, full_check=True)
+        feeds = {"x": rng.normal(size=(2, 3, 5, 4)).astype(np.float32), "c": np.array(True)}
+        before, after = graph_models.run(model, feeds), graph_models.run(result.model, feeds)
+        for a, b in zip(before, after, strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+
     def test_functions_that_hold_frn_are_inlined(self, rng):
         model = graph_models.parse(FUNCTIONS, rng)
         result = fuse(model)

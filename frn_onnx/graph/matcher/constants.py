@@ -3,7 +3,7 @@ of nodes over them, which many exporters leave unfolded."""
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from frn_onnx.graph.standard import INITIALIZERS_ALONE, RANDOM, is_standard
 # or an activation, and is left unread, on disk if it is there.
 LARGEST = 1 << 16
 _DEEPEST = 64
+# The opset from which on the inputs of a Scan begin with its states.
+_SCAN_WITHOUT_BATCH = 9
 
 # A constant chain may hold any op that has one result for one input, but for those that make much
 # of little in a way that parameters are not made.
@@ -33,11 +35,16 @@ class Constants:
         model: the model the values are in. Before ``INITIALIZERS_ALONE`` every initializer had
             to be a graph input as well; later, one that is may be overridden by the caller,
             and is not constant.
+
+    Attributes:
+        inputs: of the model; those of a graph within it are no caller's.
     """
 
     def __init__(self, model: ir.Model) -> None:
         self._inputs_override = (model.ir_version or 0) >= INITIALIZERS_ALONE
         self._opset = sites.opset(model)
+        self.inputs = frozenset(model.graph.inputs)
+        self._unchanged = dict(_unchanged(model))
         self._known: dict[ir.Value, np.ndarray | None] = {}
 
     def get(self, value: ir.Value | None, depth: int = 0) -> np.ndarray | None:
@@ -57,6 +64,8 @@ class Constants:
             if value.is_graph_input() and self._inputs_override:
                 return None
             return _array(value.const_value)
+        if value in self._unchanged:
+            return self.get(self._unchanged[value], depth + 1)
         node = value.producer()
         if not is_standard(node) or depth > _DEEPEST:
             return None
@@ -87,6 +96,28 @@ class Constants:
         except Exception:  # an op the evaluator does not have, or an invalid node: not constant
             return None
         return result if isinstance(result, np.ndarray) and result.size <= LARGEST else None
+
+
+def _unchanged(model: ir.Model) -> Iterator[tuple[ir.Value, ir.Value | None]]:
+    """The inputs of loops' bodies that are the same in every turn, and what they are.
+
+    JAX hands everything that a scan reads through its body, tf.while_loop its weights.
+    """
+    loops = {"Loop", "Scan"} if sites.opset(model) >= _SCAN_WITHOUT_BATCH else {"Loop"}
+    for node in model.graph.all_nodes():
+        if node.domain != "" or node.op_type not in loops or "body" not in node.attributes:
+            continue
+        body = node.attributes["body"].as_graph()
+        # A Loop counts its turns and asks whether to go on; a Scan ends with what it takes apart.
+        skipped = 2 if node.op_type == "Loop" else 0
+        states = len(node.inputs) - node.attributes.get_int("num_scan_inputs", 0)
+        first = node.inputs[skipped:states]
+        after = body.outputs[skipped // 2 :]
+        for given, left, value in zip(body.inputs[skipped:], after, first, strict=False):
+            while (maker := left.producer()) is not None and maker.op_type == "Identity":
+                left = maker.inputs[0]
+            if left is given:
+                yield given, value
 
 
 def _least_size(node: ir.Node, args: Sequence[Any]) -> float:

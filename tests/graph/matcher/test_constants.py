@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from matcher_graphs import Lines, floats, ints
-from onnx import numpy_helper
+from onnx import numpy_helper, parser
 
 from frn_onnx.graph.matcher.constants import _NOT_FOLDED, Constants
 
@@ -99,6 +99,62 @@ class TestWhatIsConstant:
         assert Lines("y = Identity(t)", arrays={"t": names}).constants.get(None) is None
         lines = Lines("y = Identity(t)", arrays={"t": names})
         assert lines.constants.get(next(iter(lines.model.graph)).inputs[0]) is None
+
+
+class TestLoops:
+    """What a body is given, and gives to the next turn as it was, is what it was before."""
+
+    LOOP = """
+    <ir_version: 8, opset_import: ["": {opset}]>
+    g (float[N,3] x) => (float[N,3] y)
+    <int64 trips = {{3}}, bool on = {{1}}, float[3] a = {{1, 2, 4}}>
+    {{ y, last = Loop (trips, on, x, a) <body = body (int64 i, bool c, float[N,3] u, float[3] b)
+        => (bool d, float[N,3] v, float[3] e)
+        {{ d = Identity (c) v = Mul (u, b) {rest} }}> }}
+    """
+    SCAN = """
+    <ir_version: 8, opset_import: ["": {opset}]>
+    g (float[T,3] x) => (float[T,3] y) <float[3] a = {{1, 2, 4}}>
+    {{ last, y = Scan <num_scan_inputs = 1, body = body (float[3] b, float[3] u)
+        => (float[3] e, float[3] v) {{ v = Mul (u, b) {rest} }}> (a, x) }}
+    """
+
+    def given(self, text: str, rest: str, opset: int = 17) -> tuple[Constants, dict]:
+        model = ir.from_proto(parser.parse_model(text.format(rest=rest, opset=opset)))
+        (loop,) = model.graph
+        body = loop.attributes["body"].as_graph()
+        return Constants(model), {value.name: value for value in body.inputs}
+
+    @pytest.mark.parametrize("text", [LOOP, SCAN], ids=["Loop", "Scan"])
+    def test_what_stays(self, text):
+        for rest in ("e = Identity (b)", "f = Identity (b) e = Identity (f)"):
+            constants, inputs = self.given(text, rest)
+            assert constants.get(inputs.pop("b")).tolist() == [1, 2, 4]
+            assert all(constants.get(value) is None for value in inputs.values())
+
+    @pytest.mark.parametrize("text", [LOOP, SCAN], ids=["Loop", "Scan"])
+    def test_what_changes(self, text):
+        for rest in ("e = Neg (b)", "f = Neg (b) e = Identity (f)", "e = Identity (a)"):
+            constants, inputs = self.given(text, rest)
+            assert constants.get(inputs["b"]) is None
+
+    def test_a_scan_of_before_opset_9_has_other_inputs(self):
+        constants, inputs = self.given(self.SCAN, "e = Identity (b)", opset=8)
+        assert constants.get(inputs["b"]) is None
+
+    def test_loops_in_loops(self):
+        outer = """
+        <ir_version: 8, opset_import: ["": 17]>
+        g (float[N,3] x) => (float[N,3] y) <int64 n = {3}, bool on = {1}, float[3] a = {1, 2, 4}>
+        { y, last = Loop (n, on, x, a) <body = outer (int64 i, bool c, float[N,3] u, float[3] b)
+            => (bool d, float[N,3] v, float[3] e) { d = Identity (c) e = Identity (b)
+          v, f = Loop (n, on, u, b) <body = inner (int64 j, bool p, float[N,3] r, float[3] s)
+              => (bool q, float[N,3] t, float[3] o) { q = Identity (p) t = Mul (r, s)
+            o = Identity (s) }> }> }
+        """
+        model = ir.from_proto(parser.parse_model(outer))
+        product = next(node for node in model.graph.all_nodes() if node.op_type == "Mul")
+        assert Constants(model).get(product.inputs[1]).tolist() == [1, 2, 4]
 
 
 class TestSize:
