@@ -28,10 +28,23 @@ _LARGEST = 64
 _INPUT = (
     "{role} is {name!r}, an input of the graph, which the caller may override; make it a constant"
 )
+_CARRIED = (
+    "{role} is {name!r}, an input of the body of a Loop or Scan, which may be another one in every "
+    "turn; make it a constant"
+)
 _ROUNDED = (
     "the mean square is that of {rounded!r}, which is {x!r} rounded to {dtype}, and {x!r} itself "
     "is divided by its root"
 )
+_ROUNDED_TWICE = (
+    "the mean square is that of {rounded!r}, which is {x!r} rounded to {dtype}, and what is "
+    "divided by its root is {x!r} rounded by another Cast; merge the two, as onnxsim does"
+)
+_BLOCKED = (
+    "a part of it is in the blocked layout of ONNX Runtime's convolutions; fuse the file that it "
+    "was made from, or one that is optimised up to ORT_ENABLE_EXTENDED"
+)
+_NCHWC = "com.microsoft.nchwc"
 _ROLES = {"Mul": "its gamma", "Add": "its beta", "Max": "its tau", "Sub": "its tau"}
 _ROLES |= {"Clip": "its tau", "Where": "its tau"}
 
@@ -72,10 +85,10 @@ class LeftoverFinder:
     def parameters(self, match: Match) -> Iterator[Miss]:
         """What is left behind a match because its values are not constant."""
         y = match.y
-        while (user := only_user(y)) is not None and user.op_type in _ROLES:
+        while (user := _user(y)) is not None and user.op_type in _ROLES:
             if (parameter := self._first_parameter(user.inputs)) is None:
                 return
-            yield Miss((user,), _INPUT.format(role=_ROLES[user.op_type], name=parameter.name))
+            yield Miss((user,), self._given(_ROLES[user.op_type], parameter))
             y = user.outputs[0]
 
     def _first_parameter(self, values: Iterable[ir.Value | None]) -> ir.Value | None:
@@ -122,7 +135,7 @@ class LeftoverFinder:
         read = {value for node in behind for value in node.inputs if value is not None}
         path, value = [root], root.outputs[0]
         reason = None
-        while (user := only_user(value)) is not None and len(path) < _LARGEST:
+        while (user := _user(value)) is not None and len(path) < _LARGEST:
             path.append(user)
             others = [v for v in user.inputs if v is not value and self._constants.get(v) is None]
             if user.op_type in _MEETINGS and others:
@@ -130,7 +143,8 @@ class LeftoverFinder:
                 if (found := self._unscaled(others[0], read)) is not None:
                     x, passed = found
                     after = _computed_from(x, sorted(behind, key=self._order.__getitem__))
-                    reason = reason or self._rounded(squared, x)
+                    reason = reason or _blocked([*after, *passed])
+                    reason = reason or self._rounded(squared, x, passed)
                     reason = reason or self._overridable([*after, root, *passed])
                     if squared is None:
                         reason = reason or self._end(x, after) or _ended(after[-1])
@@ -140,7 +154,7 @@ class LeftoverFinder:
                         yield Miss((*after, *path), reason)
                 if found is not None or parameter is None:
                     return
-                reason = _INPUT.format(role=_ROLES["Mul"], name=parameter.name)
+                reason = self._given(_ROLES["Mul"], parameter)
             elif user.op_type not in _PASSED | other_norms.MOVEMENT:
                 return
             value = user.outputs[0]
@@ -157,7 +171,7 @@ class LeftoverFinder:
             varying = [v for v in node.inputs if v is not None and not self._is_parameter(v)]
             if node.op_type in other_norms.MOVEMENT:
                 varying = varying[:1]
-            elif node.op_type not in _PASSED:
+            elif node.op_type not in _PASSED and node.domain != _NCHWC:
                 return None
             if len(varying) != 1:
                 return None
@@ -168,7 +182,9 @@ class LeftoverFinder:
     def _is_parameter(self, value: ir.Value) -> bool:
         return self._constants.get(value) is not None or self._parameter(value) is not None
 
-    def _rounded(self, squared: ir.Value | None, x: ir.Value) -> str | None:
+    def _rounded(
+        self, squared: ir.Value | None, x: ir.Value, passed: Iterable[ir.Node]
+    ) -> str | None:
         """Why the mean square is that of another tensor, if it is that of x in another type."""
         dtype = None if squared is None else self._shapes.dtype(squared)
         if (
@@ -177,15 +193,21 @@ class LeftoverFinder:
             or x not in other_norms.unmoved(squared)
         ):
             return None
-        return _ROUNDED.format(rounded=squared.name, x=x.name, dtype=dtype.numpy().name)
+        twice = any(self._shapes.cast_to(node) == dtype for node in passed)
+        text = _ROUNDED_TWICE if twice else _ROUNDED
+        return text.format(rounded=squared.name, x=x.name, dtype=dtype.numpy().name)
 
     def _overridable(self, nodes: Iterable[ir.Node]) -> str | None:
         """Why nothing is proved, if it is that one of these nodes reads what may be overridden."""
         for node in nodes:
             if (parameter := self._first_parameter(node.inputs)) is not None:
                 role = f"an operand of {name_of(node)!r} ({node.op_type})"
-                return _INPUT.format(role=role, name=parameter.name)
+                return self._given(role, parameter)
         return None
+
+    def _given(self, role: str, parameter: ir.Value) -> str:
+        text = _INPUT if parameter in self._constants.inputs else _CARRIED
+        return text.format(role=role, name=parameter.name)
 
     def _end(self, x: ir.Value, nodes: Iterable[ir.Node]) -> str | None:
         """Where the proof ends among nodes that are computed from x, if it does."""
@@ -193,6 +215,17 @@ class LeftoverFinder:
         known = {} if dims is None else self._tracer.trace(Frame(dims), x).known
         ends = (_ended(node) for node in nodes if node.outputs[0] not in known)
         return next(ends, None)
+
+
+def _user(value: ir.Value) -> ir.Node | None:
+    """The node that alone computes with a value; JAX asks for the shape of most."""
+    users = [user for user in value.consumers() if user.op_type != "Shape"]
+    return users[0] if len(users) == 1 else only_user(value)
+
+
+def _blocked(nodes: Iterable[ir.Node]) -> str | None:
+    """Why nothing is proved, if ONNX Runtime has squared or scaled x in blocks of channels."""
+    return _BLOCKED if any(node.domain == _NCHWC for node in nodes) else None
 
 
 def _ended(node: ir.Node) -> str:

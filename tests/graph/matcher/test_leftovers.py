@@ -1,5 +1,6 @@
 """What has the outline of FRN and left the algebra is named, with the node or value at fault."""
 
+import graph_models
 import numpy as np
 import onnx
 import pytest
@@ -77,6 +78,35 @@ def test_a_parameter_that_is_an_input(graph, name, moved):
     reason, nodes = only_skipped(result)
     assert reason.startswith(f"its {name} is 'given', {OVERRIDE}")
     assert set(nodes) <= {node.name for node in result.model.graph.node}
+
+
+LOOP = """
+<ir_version: 8, opset_import: ["": 17]>
+loop (float[N,3,H,W] x) => (float[N,3,H,W] y)
+<float[3,1,1] gamma, float epsilon>
+{
+  trips = Constant <value = int64 {3}> ()
+  always = Constant <value = bool {1}> ()
+  y, last = Loop (trips, always, x, gamma) <
+    body = body (int64 i, bool on, float[N,3,H,W] u, float[3,1,1] g)
+      => (bool goes_on, float[N,3,H,W] v, float[3,1,1] h) {
+      goes_on = Identity (on)
+      h = Neg (g)
+      s = Mul (u, u)
+      m = ReduceMean <axes = [2, 3]> (s)
+      a = Add (m, epsilon)
+      r = Sqrt (a)
+      n = Div (u, r)
+      v = Mul (g, n)
+    }>
+}
+"""
+
+
+def test_a_parameter_that_changes_from_turn_to_turn(rng):
+    result = fuse(graph_models.parse(LOOP, rng))
+    assert len(result.fused) == 1
+    assert only_skipped(result)[0].startswith("its gamma is 'g', an input of the body of a Loop")
 
 
 def test_gamma_in_the_small_tensor(graph):
@@ -181,6 +211,52 @@ def test_the_mean_is_that_of_x_rounded(graph, wide):
     result = fuse(graph.model(y))
     assert result.fused == []
     assert "which is 'x' rounded to float16, and 'x' itself" in only_skipped(result)[0]
+
+
+def test_x_is_rounded_twice(graph):
+    """onnxconverter-common puts a Cast of its own before each node that keeps its type."""
+    x = graph.x
+    graph.x = graph("Cast", x, to=TensorProto.FLOAT16)
+    half = graph.const(np.float16(0.1))
+    root = graph("Sqrt", graph("Add", graph.nu2(), half))
+    y = graph("Div", graph("Cast", x, to=TensorProto.FLOAT16), root)
+    reason, _ = only_skipped(fuse(graph.model(graph("Cast", y, to=TensorProto.FLOAT))))
+    assert "and what is divided by its root is 'x' rounded by another Cast" in reason
+
+
+BLOCKED = """
+<ir_version: 8, opset_import: ["": 17, "com.microsoft.nchwc": 1]>
+blocked (float[N,8,H,W] image) => (float[N,8,H,W] y) <float[8,1,1,1] gamma, float epsilon>
+{
+  x = com.microsoft.nchwc.ReorderInput (image)
+  square = Mul (x, x)
+  scaled = com.microsoft.nchwc.Conv (x, gamma)
+  plain_square = com.microsoft.nchwc.ReorderOutput <channels = 8> (square)
+  plain = com.microsoft.nchwc.ReorderOutput <channels = 8> (NAME)
+  nu2 = ReduceMean <axes = [2, 3]> (plain_square)
+  shifted = Add (nu2, epsilon)
+  root = Sqrt (shifted)
+  y = Div (plain, root)
+}
+"""
+
+
+@pytest.mark.parametrize("name", ["x", "scaled"])
+def test_in_the_blocked_layout_of_onnx_runtime(rng, name):
+    """It squares x there, and takes a scale for a convolution."""
+    result = fuse(graph_models.parse(BLOCKED.replace("NAME", name), rng))
+    assert result.fused == []
+    reason, nodes = only_skipped(result)
+    assert "fuse the file that it was made from" in reason
+    assert nodes[-1] == "y"
+
+
+def test_where_the_shape_of_everything_is_asked_for(graph):
+    """As JAX does, to broadcast."""
+    root = graph("Exp", graph("Mul", graph("Log", graph.shifted()), graph.scalar(-0.5)))
+    sized = graph("Expand", root, graph("Shape", root))
+    result = fuse(graph.model(graph("Mul", graph.x, sized)))
+    assert "(Log)" in only_skipped(result)[0]
 
 
 class TestSilence:
