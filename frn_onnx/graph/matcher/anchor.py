@@ -26,7 +26,7 @@ REDUCTIONS = (
     | {"ReduceL1", "ReduceL2", "ReduceMean", "ReduceSum", "ReduceSumSquare"}
 )
 _MOVES = frozenset({"Identity", "Transpose", "Cast", "Abs"})
-_RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand"})
+_RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Slice", "Tile"})
 _ARITHMETIC = frozenset({"Mul", "Div", "Add", "Sub", "Neg", "Pow", "Max"})
 _ANY = _MOVES | _RESHAPES | _ARITHMETIC
 _LONGEST = 64

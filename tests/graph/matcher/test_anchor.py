@@ -63,6 +63,12 @@ def test_reshapes_lie_behind_moves():
     assert roots(body + "q = Mul(t, t)\nm = GlobalAveragePool(q)") == ["a", "r", "t"]
 
 
+def test_a_slice_may_cut_nothing_off():
+    body = "a = Sigmoid(x)\nr = Slice(a, a2, a3)\n"
+    assert roots(body + "q = Mul(r, r)\nm = GlobalAveragePool(q)") == ["a", "r"]
+    assert roots("q = Mul(x, x)\nr = Slice(q, a2, a3)\nm = GlobalAveragePool(r)") == ["x"]
+
+
 def test_a_square_that_was_scaled_and_moved_before_the_mean():
     body = "q = Mul(x, x)\ns = Mul(quarter, q)\nc = Cast<to = 1>(s)\nm = GlobalAveragePool(c)"
     assert roots(body) == ["x"]
