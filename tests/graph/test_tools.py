@@ -1,6 +1,7 @@
 """Tools that people use on ONNX files, on portable ones. What each does is in docs/tools.md."""
 
 import collections
+from pathlib import Path
 
 import graph_models
 import numpy as np
@@ -107,15 +108,29 @@ def test_merging_goes_by_custom_files(portable):
     assert len(graph_models.frn_nodes(merged)) == 4
 
 
-def test_files_that_onnx_runtime_wrote(portable, tmp_path):
-    """Its optimised models hold the body in place of the node; fuse puts the node back."""
+def optimised(model: onnx.ModelProto, folder: Path, level: str) -> onnx.ModelProto:
+    """What ONNX Runtime writes to a file."""
     options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    ort.InferenceSession(portable.SerializeToString(), options)
-    optimised = onnx.load(options.optimized_model_filepath)
-    check(optimised, portable, form="primitives")
-    check(fuse(optimised).model, portable)
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.log_severity_level = 3  # that the file is made for this machine
+    ort.InferenceSession(model.SerializeToString(), options)
+    return onnx.load(options.optimized_model_filepath)
+
+
+@pytest.mark.parametrize("level", ["ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED"])
+def test_files_that_onnx_runtime_wrote(portable, tmp_path, level):
+    """Its optimised models hold the body in place of the node; fuse puts the node back."""
+    written = optimised(portable, tmp_path, level)
+    check(written, portable, form="primitives")
+    check(fuse(written).model, portable)
+
+
+def test_what_onnx_runtime_lays_out_in_blocks_is_named(portable, tmp_path):
+    """Which layers that are is up to the machine."""
+    result = fuse(optimised(portable, tmp_path, "ORT_ENABLE_ALL"))
+    assert len(result.fused) + len(result.skipped) == 2
+    assert all("blocked layout" in skipped.reason for skipped in result.skipped)
 
 
 class Images:

@@ -105,7 +105,7 @@ def _unchanged(model: ir.Model) -> Iterator[tuple[ir.Value, ir.Value | None]]:
     """
     loops = {"Loop", "Scan"} if sites.opset(model) >= _SCAN_WITHOUT_BATCH else {"Loop"}
     for node in model.graph.all_nodes():
-        if node.domain != "" or node.op_type not in loops or "body" not in node.attributes:
+        if not is_standard(node, *loops) or "body" not in node.attributes:
             continue
         body = node.attributes["body"].as_graph()
         # A Loop counts its turns and asks whether to go on; a Scan ends with what it takes apart.
@@ -114,7 +114,7 @@ def _unchanged(model: ir.Model) -> Iterator[tuple[ir.Value, ir.Value | None]]:
         first = node.inputs[skipped:states]
         after = body.outputs[skipped // 2 :]
         for given, left, value in zip(body.inputs[skipped:], after, first, strict=False):
-            while (maker := left.producer()) is not None and maker.op_type == "Identity":
+            while is_standard(maker := left.producer(), "Identity"):
                 left = maker.inputs[0]
             if left is given:
                 yield given, value

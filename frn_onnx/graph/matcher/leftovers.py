@@ -13,7 +13,7 @@ from frn_onnx.graph.matcher.anchor import REDUCTIONS
 from frn_onnx.graph.matcher.axes import Frame
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.match import Match, Miss, only_user
-from frn_onnx.graph.matcher.shapes import Shapes
+from frn_onnx.graph.matcher.shapes import Shapes, cast_to
 from frn_onnx.graph.matcher.trace import Tracer
 from frn_onnx.graph.sites import name_of
 from frn_onnx.graph.standard import is_standard
@@ -193,7 +193,7 @@ class LeftoverFinder:
             or x not in other_norms.unmoved(squared)
         ):
             return None
-        twice = any(self._shapes.cast_to(node) == dtype for node in passed)
+        twice = any(cast_to(node) == dtype for node in passed)
         text = _ROUNDED_TWICE if twice else _ROUNDED
         return text.format(rounded=squared.name, x=x.name, dtype=dtype.numpy().name)
 
