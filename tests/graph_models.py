@@ -51,6 +51,24 @@ Block (x, g, b) => (y) {
   [five] y = frn_onnx.FilterResponseNormalization <axes = [2,3]> (h, g, b)
 }
 """
+# What ONNX Runtime makes of an FRN behind a convolution, and of x scaled.
+BLOCKED = """
+<ir_version: 8, opset_import: ["": 17, "com.microsoft.nchwc": 1]>
+blocked (float[N,8,H,W] image) => (float[N,8,H,W] y, float[N,8,H,W] scaled)
+<float[8,1,1,1] gamma, float epsilon>
+{
+  b = com.microsoft.nchwc.ReorderInput (image)
+  q = Mul (b, b)
+  g = com.microsoft.nchwc.Conv <group = 8> (b, gamma)
+  scaled = com.microsoft.nchwc.ReorderOutput <channels = 8> (g)
+  square = com.microsoft.nchwc.ReorderOutput <channels = 8> (q)
+  nu2 = ReduceMean <axes = [2, 3]> (square)
+  shifted = Add (nu2, epsilon)
+  root = Sqrt (shifted)
+  x = com.microsoft.nchwc.ReorderOutput <channels = 8> (b)
+  y = Div (x, root)
+}
+"""
 ONE_NODE = """
 <ir_version: 8, opset_import: ["": 18, "frn_onnx": 1]>
 one (float[N,H,W,3] x) => (float[N,H,W,3] y) <float[3] gamma, float[3] beta, float[3] tau>

@@ -2,6 +2,7 @@
 
     model_io.py     the file becomes an onnx_ir.Model
     functions.py    functions that hold FRN are inlined
+    unblock.py      squares come out of ONNX Runtime's blocks
     search.py       the matches: FRN by the algebra of matcher/, and on numbers by probe.py
     rewrite.py      the node takes its place
     transposes/     and leaves no Transpose behind
@@ -17,7 +18,7 @@ from typing import Any
 import onnx_ir as ir
 
 from frn_onnx import op
-from frn_onnx.graph import functions, model_io
+from frn_onnx.graph import functions, model_io, unblock
 from frn_onnx.graph.edit import FreeNames
 from frn_onnx.graph.forms import Form, check_form, set_form
 from frn_onnx.graph.matcher.anchor import REDUCTIONS
@@ -117,6 +118,13 @@ class Fusion:
             trial.run()
             holding = {functions.origin(node) for made in trial.made for node in made.match.cone}
             functions.inline(model, holding & names)
+        if squares := unblock.squares(model):
+            copy = model.clone()
+            unblock.take_out(copy, squares)
+            trial = Fusion(copy)
+            trial.run()
+            nodes = (node for made in trial.made for node in made.match.cone)
+            unblock.take_out(model, {v.name for node in nodes for v in node.outputs})
         # ONNX Runtime's float16 tool converts initializers without what value_info says of them.
         for value in model.graph.initializers.values():
             if value.const_value is not None and value.dtype != value.const_value.dtype:

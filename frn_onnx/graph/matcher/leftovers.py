@@ -17,6 +17,7 @@ from frn_onnx.graph.matcher.shapes import Shapes, cast_to
 from frn_onnx.graph.matcher.trace import Tracer
 from frn_onnx.graph.sites import name_of
 from frn_onnx.graph.standard import is_standard
+from frn_onnx.graph.unblock import NCHWC
 
 # Where the root meets x, and what may stand between, beside movements: constant factors and terms,
 # and the rounding of quantised files.
@@ -44,7 +45,6 @@ _BLOCKED = (
     "a part of it is in the blocked layout of ONNX Runtime's convolutions; fuse the file that it "
     "was made from, or one that is optimised up to ORT_ENABLE_EXTENDED"
 )
-_NCHWC = "com.microsoft.nchwc"
 _ROLES = {"Mul": "its gamma", "Add": "its beta", "Max": "its tau", "Sub": "its tau"}
 _ROLES |= {"Clip": "its tau", "Where": "its tau"}
 
@@ -171,7 +171,7 @@ class LeftoverFinder:
             varying = [v for v in node.inputs if v is not None and not self._is_parameter(v)]
             if node.op_type in other_norms.MOVEMENT:
                 varying = varying[:1]
-            elif node.op_type not in _PASSED and node.domain != _NCHWC:
+            elif node.op_type not in _PASSED and node.domain != NCHWC:
                 return None
             if len(varying) != 1:
                 return None
@@ -225,7 +225,7 @@ def _user(value: ir.Value) -> ir.Node | None:
 
 def _blocked(nodes: Iterable[ir.Node]) -> str | None:
     """Why nothing is proved, if ONNX Runtime has squared or scaled x in blocks of channels."""
-    return _BLOCKED if any(node.domain == _NCHWC for node in nodes) else None
+    return _BLOCKED if any(node.domain == NCHWC for node in nodes) else None
 
 
 def _ended(node: ir.Node) -> str:

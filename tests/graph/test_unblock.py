@@ -1,0 +1,52 @@
+"""Squares that ONNX Runtime moved into the blocked layout of its convolutions."""
+
+import graph_models
+import pytest
+
+from frn_onnx.graph.fusion import fuse
+
+FRN = "FilterResponseNormalization"
+OTHERS = ["ReorderInput", "Conv", "ReorderOutput"]
+
+
+def ops(model):
+    return [node.op_type for node in model.graph.node]
+
+
+def lines(model):
+    return [(node.op_type, *node.input, *node.output) for node in model.graph.node]
+
+
+def test_the_square_of_frn(rng):
+    """It was computed before x left the blocks."""
+    model = graph_models.parse(graph_models.BLOCKED, rng)
+    result = fuse(model, form="custom")
+    assert result.skipped == []
+    assert ops(result.model) == [*OTHERS, "ReorderOutput", FRN]
+    assert result.model.graph.node[-1].input[0] == "x"
+    assert list(result.fused[0].replaced) == ["square", "nu2", "shifted", "root", "y"]
+
+
+def test_a_square_in_blocks_that_something_else_needs(rng):
+    text = graph_models.BLOCKED.replace("(b, gamma)", "(q, gamma)")
+    result = fuse(graph_models.parse(text, rng), form="custom")
+    assert ops(result.model) == ["ReorderInput", "Mul", *OTHERS[1:], "ReorderOutput", FRN]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Sqrt (shifted)", "Neg (shifted)"),
+        ("Mul (b, b)", "Mul (b, g)"),
+        ("Mul (b, b)", "Add (b, b)"),
+        ("<channels = 8> (b)", "<channels = 7> (b)"),
+        ("y = Div (x, root)", "y = Div (scaled, root)"),
+    ],
+)
+def test_what_is_not_stays_as_it_is(rng, old, new):
+    text = graph_models.BLOCKED.replace(old, new)
+    assert text != graph_models.BLOCKED
+    model = graph_models.parse(text, rng)
+    result = fuse(model, form="custom")
+    assert result.fused == []
+    assert sorted(lines(result.model)) == sorted(lines(model))
