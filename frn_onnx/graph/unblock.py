@@ -4,17 +4,20 @@ A file that it optimised as far as it can has, behind a convolution,
 
     x = ReorderOutput(blocked), square = ReorderOutput(Mul(blocked, blocked))
 
-where FRN is found in ``square = Mul(x, x)``, the same bits.
+where FRN is found in ``square = Mul(x, x)``, the same bits; transposed, where one comes out of the
+blocks as NHWC and the other as NCHW.
 """
 
 from collections.abc import Collection, Iterator
 
 import onnx_ir as ir
 
-from frn_onnx.graph.edit import remove_unused, take_over
+from frn_onnx.graph.edit import FreeNames, remove_unused, take_over
 from frn_onnx.graph.standard import is_standard
 
 NCHWC = "com.microsoft.nchwc"
+# By whether the channels are last in x, and in the square.
+_PERMS = {(1, 0): (0, 3, 1, 2), (0, 1): (0, 2, 3, 1)}
 
 
 def squares(model: ir.Model) -> set[str]:
@@ -24,14 +27,21 @@ def squares(model: ir.Model) -> set[str]:
 
 def take_out(model: ir.Model, names: Collection[str]) -> None:
     """Computes the squares of these names from x, in place."""
+    free = FreeNames(model)
     for square, x in list(_found(model)):
-        if square.outputs[0].name not in names:
+        y = square.outputs[0]
+        if y.name not in names:
             continue
         graph, blocked = square.graph, square.inputs[0]
-        node = ir.node("Mul", [x.outputs[0]] * 2, name=square.name)
+        made = [ir.node("Mul", [x.outputs[0]] * 2, name=square.name)]
+        if perm := _PERMS.get((_channels_last(x), _channels_last(square))):
+            product = made[0].outputs[0]
+            product.name = free.free(f"{y.name}/Mul")
+            name = free.free(f"{y.name}/Transpose")
+            made.append(ir.node("Transpose", [product], {"perm": perm}, name=name))
         graph.remove(x)
-        graph.insert_before(square, [x, node])
-        take_over(square.outputs[0], node.outputs[0])
+        graph.insert_before(square, [x, *made])
+        take_over(y, made[-1].outputs[0])
         graph.remove(square, safe=True)
         remove_unused(blocked)
 
@@ -39,18 +49,23 @@ def take_out(model: ir.Model, names: Collection[str]) -> None:
 def _found(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Node]]:
     """What takes a square out of the blocks, and what does so with x."""
     for node in model.graph.all_nodes():
-        if (node.domain, node.op_type) != (NCHWC, "ReorderOutput"):
+        if not _takes_out(node):
             continue
         square = node.inputs[0].producer()
         if is_standard(square, "Mul") and square.inputs[0] is square.inputs[1]:
-            alike = (user for user in square.inputs[0].consumers() if _alike(user, node))
+            others = (user for user in square.inputs[0].consumers() if _takes_out(user))
+            alike = (x for x in others if x.graph is node.graph and _channels(x) == _channels(node))
             if (x := next(alike, None)) is not None:
                 yield node, x
 
 
-def _alike(a: ir.Node, b: ir.Node) -> bool:
-    """Whether two nodes do the same in one graph."""
-    same = a.op_identifier() == b.op_identifier() and a.graph is b.graph
-    return same and {k: v.value for k, v in a.attributes.items()} == {
-        k: v.value for k, v in b.attributes.items()
-    }
+def _takes_out(node: ir.Node) -> bool:
+    return (node.domain, node.op_type) == (NCHWC, "ReorderOutput")
+
+
+def _channels(node: ir.Node) -> int:
+    return node.attributes.get_int("channels", 0)
+
+
+def _channels_last(node: ir.Node) -> int:
+    return node.attributes.get_int("channels_last", 0)

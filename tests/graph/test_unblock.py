@@ -27,6 +27,21 @@ def test_the_square_of_frn(rng):
     assert list(result.fused[0].replaced) == ["square", "nu2", "shifted", "root", "y"]
 
 
+@pytest.mark.parametrize("x_last", [True, False])
+def test_where_one_leaves_the_blocks_in_another_layout(rng, x_last):
+    text = graph_models.BLOCKED.replace("Sqrt (shifted)", "Transpose <perm = PERM> (shifted)")
+    text = text.replace("y = Div (x, root)", "r = Sqrt (root)\n  y = Div (x, r)")
+    source, perm = ("(b)", "[0, 2, 3, 1]") if x_last else ("(q)", "[0, 3, 1, 2]")
+    last = f"<channels = 8, channels_last = 1> {source}"
+    text = text.replace("PERM", perm).replace(f"<channels = 8> {source}", last)
+    if not x_last:
+        text = text.replace("axes = [2, 3]", "axes = [1, 2]")
+    result = fuse(graph_models.parse(text, rng), form="custom")
+    assert result.skipped == []
+    assert ops(result.model) == [*OTHERS, "ReorderOutput", FRN]
+    assert result.fused[0].layout == ("NHWC" if x_last else "NCHW")
+
+
 def test_a_square_in_blocks_that_something_else_needs(rng):
     text = graph_models.BLOCKED.replace("(b, gamma)", "(q, gamma)")
     result = fuse(graph_models.parse(text, rng), form="custom")
