@@ -9,6 +9,7 @@ blocks as NHWC and the other as NCHW.
 """
 
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import onnx_ir as ir
 
@@ -17,7 +18,7 @@ from frn_onnx.graph.standard import is_standard
 
 NCHWC = "com.microsoft.nchwc"
 # By whether the channels are last in x, and in the square.
-_PERMS = {(1, 0): (0, 3, 1, 2), (0, 1): (0, 2, 3, 1)}
+_PERMS = {(True, False): (0, 3, 1, 2), (False, True): (0, 2, 3, 1)}
 
 
 def squares(model: ir.Model) -> set[str]:
@@ -54,18 +55,22 @@ def _found(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Node]]:
         square = node.inputs[0].producer()
         if is_standard(square, "Mul") and square.inputs[0] is square.inputs[1]:
             others = (user for user in square.inputs[0].consumers() if _takes_out(user))
-            alike = (x for x in others if x.graph is node.graph and _channels(x) == _channels(node))
-            if (x := next(alike, None)) is not None:
+            channels = _attribute(node, "channels")
+            alike = (x for x in others if _attribute(x, "channels") == channels)
+            if (x := next((x for x in alike if x.graph is node.graph), None)) is not None:
                 yield node, x
 
 
 def _takes_out(node: ir.Node) -> bool:
-    return (node.domain, node.op_type) == (NCHWC, "ReorderOutput")
+    is_it = (node.domain, node.op_type) == (NCHWC, "ReorderOutput")
+    return is_it and len(node.inputs) == 1 and node.inputs[0] is not None
 
 
-def _channels(node: ir.Node) -> int:
-    return node.attributes.get_int("channels", 0)
+def _attribute(node: ir.Node, name: str) -> Any:
+    """The value of an attribute, of which nobody has checked the type; None for none."""
+    attribute = node.attributes.get(name)
+    return None if attribute is None else attribute.value
 
 
-def _channels_last(node: ir.Node) -> int:
-    return node.attributes.get_int("channels_last", 0)
+def _channels_last(node: ir.Node) -> bool:
+    return bool(_attribute(node, "channels_last"))

@@ -42,6 +42,15 @@ def test_where_one_leaves_the_blocks_in_another_layout(rng, x_last):
     assert result.fused[0].layout == ("NHWC" if x_last else "NCHW")
 
 
+def test_of_what_is_no_such_node_nothing_is_said(rng):
+    """ONNX does not know these ops, so that nobody has looked at their inputs."""
+    model = graph_models.parse(graph_models.BLOCKED, rng)
+    square = next(node for node in model.graph.node if node.output[0] == "square")
+    for inputs in ([], [""], ["q", "q"]):
+        square.input[:] = inputs
+        assert fuse(model).fused == []
+
+
 def test_a_square_in_blocks_that_something_else_needs(rng):
     text = graph_models.BLOCKED.replace("(b, gamma)", "(q, gamma)")
     result = fuse(graph_models.parse(text, rng), form="custom")

@@ -130,7 +130,7 @@ def _larger(a: Size, b: Size) -> Size | None:
     """Of two shapes that broadcast: an axis of no elements has no results that could differ."""
     if a == b:
         return a
-    if not (a.is_whole and b.is_whole):
+    if not (a.is_whole and b.is_whole) or min(a.factor, b.factor) < 1:
         return None
     if a.number is not None and b.number is not None:
         return max(a, b, key=lambda size: size.number)

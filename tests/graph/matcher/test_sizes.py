@@ -163,6 +163,10 @@ class TestArithmetic:
         assert known(body + "p = Max(h, w)").entries == (None,)
         assert known(body + "p = Max(h, a2)").entries == (None,)
 
+    def test_what_is_negative_is_the_smaller_one(self):
+        body = SHAPE + "h = Gather(s, i2)\nf = Cast<to = 1>(h)\nm = Mul(f, minus)\n"
+        assert known(body + "p = Max(m, one)").entries == (None,)
+
     def test_a_fraction_may_be_below_1(self):
         body = SHAPE + "h = Gather(s, i2)\nf = Cast<to = 1>(h)\nq = Div(one, f)\n"
         assert known(body + "p = Max(q, one)").entries == (None,)
