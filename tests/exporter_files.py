@@ -13,8 +13,9 @@ import onnxruntime as ort
 from onnx import helper
 
 from frn_onnx import op
-from frn_onnx.graph.comparison import Report, verify
+from frn_onnx.graph.comparison import verify
 from frn_onnx.graph.fusion import FuseResult, fuse
+from frn_onnx.graph.report import Report
 
 FOLDER = Path(__file__).parent / "data" / "exporters"
 FILES = sorted(FOLDER.glob("*.onnx"))

@@ -12,7 +12,7 @@ from frn_onnx import lazy
 _PUBLIC = {
     "FuseResult": "frn_onnx.graph.fusion",
     "ModelInfo": "frn_onnx.graph.summary",
-    "Report": "frn_onnx.graph.comparison",
+    "Report": "frn_onnx.graph.report",
     "convert": "frn_onnx.graph.half",
     "fix_conv_transpose": "frn_onnx.graph.conv_transpose",
     "fuse": "frn_onnx.graph.fusion",

@@ -14,8 +14,6 @@ from frn_onnx.graph.report import OutputReport, Report
 from frn_onnx.graph.runners import Runner, runner
 from frn_onnx.graph.tolerance import Judgement
 
-__all__ = ["OutputReport", "Report", "verify"]
-
 
 def verify(
     a: Any,

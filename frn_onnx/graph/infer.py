@@ -2,8 +2,8 @@
 
 ONNX knows nothing of the FRN ops, nor of those that ONNX Runtime's quantiser writes, and stops at
 them. So it is given a message in which each is a standard op that is the same to types and shapes:
-FRN is an Identity. The message holds no large weights, so
-that it fits into memory and below protobuf's limit.
+FRN is an Identity. The message holds no large weights, so that it fits into memory and below
+protobuf's limit.
 """
 
 from typing import NamedTuple

@@ -159,10 +159,8 @@ class _Narrowing:
             maker = value.producer()
             if maker is not None:
                 maker.graph.insert_after(maker, cast)
-            elif len(value.graph):
-                value.graph.insert_before(value.graph[0], cast)
             else:
-                value.graph.append(cast)
+                value.graph.insert_before(value.graph[0], cast)
             self._other[value] = result
         return self._other[value]
 

@@ -14,11 +14,12 @@ from onnx import helper, numpy_helper
 
 from frn_onnx import op
 from frn_onnx.graph import model_io, sites
-from frn_onnx.graph.comparison import Report, verify
+from frn_onnx.graph.comparison import verify
 from frn_onnx.graph.cut import cut
 from frn_onnx.graph.fusion import Fusion
 from frn_onnx.graph.lowering import lower
 from frn_onnx.graph.matcher.match import Match
+from frn_onnx.graph.report import Report
 
 # The oldest opset that a function, which the node is run as, may be written in.
 _FUNCTION_OPSET = 13

@@ -19,7 +19,7 @@ from frn_onnx.graph.operands import Operands
 from frn_onnx.graph.sites import Site, frn_functions, frn_sites, opset, scopes
 
 # Domains that ONNX Runtime brings along.
-_BUILT_IN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+_BUILT_IN_DOMAINS = ("", "ai.onnx.ml")
 _BUILT_IN_PREFIX = "com.microsoft"
 
 
@@ -197,11 +197,8 @@ def _parameter(value: ir.Value) -> Parameter | None:
 
 
 def _is_foreign(domain: str) -> bool:
-    return (
-        domain not in _BUILT_IN_DOMAINS
-        and domain != op.DOMAIN
-        and not domain.startswith(_BUILT_IN_PREFIX)
-    )
+    known = (*_BUILT_IN_DOMAINS, op.DOMAIN)
+    return domain not in known and not domain.startswith(_BUILT_IN_PREFIX)
 
 
 def _type_text(value: ir.Value) -> str:

@@ -71,11 +71,15 @@ class Form:
 
     def same(self, other: "Form") -> bool:
         """Whether both are the same function of x."""
-        plain = ("x_power", "magnitude", "nu_power", "over", "sizes", "flaw")
         arrays = ("scale", "epsilon", "offset", "threshold")
-        return all(getattr(self, name) == getattr(other, name) for name in plain) and all(
+        return self.kind == other.kind and all(
             _equal(getattr(self, name), getattr(other, name)) for name in arrays
         )
+
+    @property
+    def kind(self) -> tuple:
+        """What it is but for its constants; with another flaw it is another function, too."""
+        return self.x_power, self.magnitude, self.nu_power, self.over, self.sizes, self.flaw
 
     @property
     def is_constant(self) -> bool:
@@ -239,15 +243,11 @@ def add(a: Form, b: Form, axes: Axes) -> Form | None:
             # An epsilon that is 0, as 1e-16 is in float16, was added all the same.
             epsilon = np.zeros(())
         return _finite(a.but(axes=axes, offset=offset, threshold=threshold, epsilon=epsilon))
-    # With another flaw it is another function: the mean over other axes, for example.
-    same = (
-        (a.x_power, a.magnitude, a.nu_power, a.over, a.sizes, a.channels, a.flaw)
-        == (b.x_power, b.magnitude, b.nu_power, b.over, b.sizes, b.channels, b.flaw)
-        and a.threshold is None
-        and b.threshold is None
-        and (not a.nu_power or _equal(a.epsilon, b.epsilon))
-    )
-    if not same:
+    if a.kind != b.kind or a.channels != b.channels:
+        return None
+    if a.threshold is not None or b.threshold is not None:
+        return None
+    if a.nu_power and not _equal(a.epsilon, b.epsilon):
         return None
     return a.but(axes=axes, scale=a.scale + b.scale, offset=a.offset + b.offset)
 

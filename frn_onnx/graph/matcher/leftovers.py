@@ -186,12 +186,10 @@ class LeftoverFinder:
         self, squared: ir.Value | None, x: ir.Value, passed: Iterable[ir.Node]
     ) -> str | None:
         """Why the mean square is that of another tensor, if it is that of x in another type."""
-        dtype = None if squared is None else self._shapes.dtype(squared)
-        if (
-            squared is None
-            or dtype in (None, self._shapes.dtype(x))
-            or x not in other_norms.unmoved(squared)
-        ):
+        if squared is None or x not in other_norms.unmoved(squared):
+            return None
+        dtype = self._shapes.dtype(squared)
+        if dtype in (None, self._shapes.dtype(x)):
             return None
         twice = any(cast_to(node) == dtype for node in passed)
         text = _ROUNDED_TWICE if twice else _ROUNDED

@@ -7,8 +7,8 @@ from frn_onnx.graph.matcher import form as fm
 from frn_onnx.graph.matcher.form import Form
 from frn_onnx.graph.matcher.rules_axes import MOVES
 from frn_onnx.graph.matcher.rules_elementwise import ELEMENTWISE
+from frn_onnx.graph.matcher.rules_sizes import SIZE_RULES
 from frn_onnx.graph.matcher.rules_statistic import STATISTICS
-from frn_onnx.graph.matcher.sizes import SIZE_RULES
 from frn_onnx.graph.matcher.values import Context, Known, Rule, Sizes, apply
 from frn_onnx.graph.standard import is_standard
 

@@ -50,6 +50,7 @@ def _unary(operate: Callable[[Frame, Form], Form | None]) -> Rule:
     return rule
 
 
+# Of a size, too, they would make a form, which forgets that integers are divided with a remainder.
 def _absolute(context, node, args):
     return fm.absolute(context.frame, args[0])
 

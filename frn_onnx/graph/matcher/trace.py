@@ -17,9 +17,9 @@ from frn_onnx.graph.matcher.axes import Frame
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.form import Form
 from frn_onnx.graph.matcher.rules import evaluate, evaluate_unknown
+from frn_onnx.graph.matcher.rules_sizes import size_of_value
 from frn_onnx.graph.matcher.rules_statistic import reduced_positions
 from frn_onnx.graph.matcher.shapes import FLOATS, Dims, Shapes
-from frn_onnx.graph.matcher.sizes import size_of_value
 from frn_onnx.graph.matcher.values import Context, Known
 
 

@@ -5,7 +5,7 @@ import pytest
 from matcher_graphs import Lines, index, ints
 
 from frn_onnx.graph.matcher.axes import Size
-from frn_onnx.graph.matcher.sizes import size_of_value
+from frn_onnx.graph.matcher.rules_sizes import size_of_value
 from frn_onnx.graph.matcher.values import Context, Sizes
 
 N, H, W = (Size(1, ((axis, 1),)) for axis in (0, 2, 3))
