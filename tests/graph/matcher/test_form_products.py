@@ -36,6 +36,17 @@ class TestMultiply:
         assert_same(product, expected)
         assert_same(fm.multiply(FRAME, channels(1, 2, 4), form, FULL), expected)
 
+    def test_magnitudes(self):
+        """|x| over the root of nu2 stays one of |x|; |x| * |x| has the sign of x**2."""
+        size = X.but(magnitude=True)
+        for product in (
+            fm.multiply(FRAME, size, INVERSE, FULL),
+            fm.multiply(FRAME, INVERSE, size, FULL),
+        ):
+            assert (product.x_power, product.magnitude) == (1, True)
+        squared = fm.multiply(FRAME, size, size, FULL)
+        assert (squared.x_power, squared.magnitude) == (2, False)
+
     def test_two_constants(self):
         assert_same(fm.multiply(FRAME, number(2), number(3), SCALAR), number(6))
 
