@@ -8,7 +8,7 @@ from frn_onnx import op
 from frn_onnx.graph import functions
 from frn_onnx.graph.infer import Dims, sizes
 from frn_onnx.graph.matcher.shapes import Shapes
-from frn_onnx.graph.sites import Site, frn_sites, values
+from frn_onnx.graph.sites import Site, axes_of, frn_sites, values
 
 _TAG = "frn_onnx.site"
 
@@ -91,7 +91,7 @@ def _note(found: Operands, node: ir.Node, shapes: Shapes, symbols: set[str]) -> 
 
 def _misfit(node: ir.Node, shapes: Shapes) -> str | None:
     """Which input does not fit the axes or X, as far as types and shapes are known."""
-    axes = op.normalize_axes(node.attributes["axes"].as_ints())
+    axes = axes_of(node.attributes)
     channel_axis, rank = op.channel_axis(axes), len(axes) + 2
     x_type, x = shapes.dtype(node.inputs[0]), shapes.of(node.inputs[0]) or (None,) * rank
     if len(x) != rank:

@@ -1,6 +1,6 @@
 """Where FRN nodes are: in the main graph, its subgraphs, and model-local functions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -72,14 +72,18 @@ class Site:
                 f"FRN node {self.label!r} has no attribute 'axes'; expected the spatial axes, "
                 "for example [2, 3] for NCHW"
             )
-        axes = op.normalize_axes(given["axes"].as_ints())
-        return axes, given.get_float("epsilon", op.DEFAULT_EPSILON)
+        return axes_of(given), given.get_float("epsilon", op.DEFAULT_EPSILON)
 
     def parameters(self) -> dict[str, ir.Value]:
         """gamma, beta and those of tau and epsilon that the node has, by these names."""
         given = zip(op.SIGNATURES[self.node.op_type], self.node.inputs, strict=False)
         first = op.first_parameter(self.node.op_type)
         return {name: value for name, value in list(given)[first:] if value is not None}
+
+
+def axes_of(attributes: Mapping[str, ir.Attr]) -> tuple[int, ...]:
+    """The spatial axes that attributes of an FRN node state, counted from the front."""
+    return op.normalize_axes(attributes["axes"].as_ints())
 
 
 def name_of(node: ir.Node) -> str:

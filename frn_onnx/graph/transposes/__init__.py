@@ -15,7 +15,7 @@ FRN works in any layout: its axes move, its parameters are reshaped, and both Tr
 ==============  ==============================================================
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, get_args
 
 import onnx_ir as ir
@@ -66,8 +66,8 @@ def arrange(
         """The side on which an FRN node has the layout that is asked for."""
         if layout == "auto" or not op.is_frn(mover.node):
             return None
-        now = _is_in(layout, mover.node.attributes["axes"])
-        then = _is_in(layout, mover.move.attributes["axes"])
+        now = _is_in(layout, mover.node.attributes)
+        then = _is_in(layout, mover.move.attributes)
         return None if now == then else mover.side if now else 1 - mover.side
 
     done: set[tuple[ir.Value, Perm]] = set()
@@ -87,8 +87,8 @@ def _starts(
 ) -> Iterator[tuple[ir.Node, ir.Value, Perm]]:
     """Where to begin: FRN nodes that have not the layout asked for, and Transposes."""
     for node in layers if layout != "auto" else ():
-        axes = op.normalize_axes(node.attributes["axes"].as_ints())
-        if node.inputs[0] is not None and not _is_in(layout, node.attributes["axes"]):
+        axes = sites.axes_of(node.attributes)
+        if node.inputs[0] is not None and not _is_in(layout, node.attributes):
             order = [axis for axis in range(len(axes) + 2) if axis != op.channel_axis(axes)]
             order.insert(1 if layout == "NCHW" else len(order), op.channel_axis(axes))
             yield node, node.inputs[0], tuple(order)
@@ -103,6 +103,6 @@ def _starts(
                 yield node, node.inputs[0], perm
 
 
-def _is_in(layout: Layout, attribute: ir.Attr) -> bool:
-    axes = op.normalize_axes(attribute.as_ints())
+def _is_in(layout: Layout, attributes: Mapping[str, ir.Attr]) -> bool:
+    axes = sites.axes_of(attributes)
     return op.channel_axis(axes) == (1 if layout == "NCHW" else len(axes) + 1)

@@ -14,6 +14,7 @@ from frn_onnx import op
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.perms import Perm, compose, transpose_perm
+from frn_onnx.graph.sites import axes_of
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def frn(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None
     """The spatial axes are stated, and the parameters have their shape to say where C is."""
     if "axes" not in node.attributes:
         return None
-    axes = op.normalize_axes(node.attributes["axes"].as_ints())
+    axes = axes_of(node.attributes)
     if len(axes) + 2 != len(perm) or perm[0] != 0:
         return None
     moved = tuple(sorted(perm.index(axis) for axis in axes))
