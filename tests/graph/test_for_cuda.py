@@ -98,6 +98,16 @@ def test_an_input_of_another_size(rng):
     assert shapes(convert(model, batch=4).graph.input)["image"] == [4, 3, "H", "W"]
 
 
+def test_an_input_with_a_default_is_no_batch():
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 18]> g (float[N,3] x, float[1,3] b) => (float[N,3] y) '
+        "<float[1,3] b = {1, 2, 3}> { y = Add (x, b) }"
+    )
+    made = convert(model, batch=4).graph
+    assert shapes(made.input) == {"x": [4, 3], "b": [1, 3]}
+    assert shapes(made.output) == {"y": [4, 3]}
+
+
 def test_an_unknown_provider(up):
     with pytest.raises(ArgumentError, match="provider must be 'cuda' or None, received 'rocm'"):
         convert(up, provider="rocm")

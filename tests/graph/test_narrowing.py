@@ -71,6 +71,9 @@ NORMS = {
     "a hypotenuse": "r = Relu (x) z = Neg (x) i = Relu (z) q = Mul (r, r) p = Mul (i, i) "
     "n = Add (q, p) a = Add (n, e) s = Sqrt (a) y = Div (x, s)",
     "mean and variance": "y = MeanVarianceNormalization <axes = [2, 3]> (x)",
+    "over all": "n = ReduceSumSquare (x) a = Add (n, e) s = Sqrt (a) y = Div (x, s)",
+    "one mean twice": "q = Mul (x, x) n = ReduceMean (q) a = Add (n, e) b = Add (a, n) "
+    "s = Sqrt (b) y = Div (x, s)",
     "summed up": "q = Einsum <equation = 'nchw,nchw->nc'> (x, x) n = Unsqueeze (q, axes) "
     "a = Add (n, e) s = Sqrt (a) y = Div (x, s)",
 }
@@ -300,6 +303,7 @@ UNKNOWN = {
     "[0.0, 0.0, 0.0], scale = [1.0, 2.0, 3.0]> (h) y = Add (s, h)",
     "an op without a schema": "g = com.microsoft.Gelu (x) r = ReduceL2 (g) y = Div (x, r)",
     "an op for float32": "y = com.microsoft.QuickGelu (x)",
+    "a type that is taken over": "g = com.microsoft.Gelu (x) e = EyeLike (g) y = Add (g, e)",
 }
 
 
@@ -330,6 +334,36 @@ def test_a_model_without_standard_ops():
     made = convert(model, keep_io_types=False)
     onnx.checker.check_model(made, full_check=True)
     assert kinds(made) == ["Cast", "Normalizer", "Cast"]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_standard_ops_by_the_full_name_of_their_domain(keep):
+    model = model_of("(float[2,3] x) => (float[2,3] y) { y = Relu (x) }")
+    model.opset_import[0].domain = "ai.onnx"
+    made = sound(model, keep_io_types=keep)
+    assert kinds(made) == (["Cast", "Relu", "Cast"] if keep else ["Relu"])
+    assert [(entry.domain, entry.version) for entry in made.opset_import] == [("ai.onnx", 18)]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_an_input_with_a_default(keep):
+    model = model_of(
+        "(float[2,3] x, float[3] b) => (float[2,3] y) <float[3] b = {1, 2, 3}> { y = Add (x, b) }"
+    )
+    made = sound(model, keep_io_types=keep)
+    assert stored(made) == {"b": FLOAT if keep else HALF}
+    assert [value.name for value in made.graph.input] == ["x", "b"]
+
+
+def test_an_idle_cast_between_two_outputs_stays():
+    made = sound(
+        model_of(
+            "(float[2,3] x) => (float[2,3] h, float16[2,3] y) "
+            "{ h = Relu (x) y = Cast <to = 10> (h) }"
+        ),
+        keep_io_types=False,
+    )
+    assert kinds(made) == ["Relu", "Cast"]
 
 
 @pytest.mark.parametrize("to", ["float16", "bfloat16"])
