@@ -11,7 +11,7 @@ import onnx_ir as ir
 from frn_onnx.graph import functions, sites, tensors
 from frn_onnx.graph.edit import FreeNames, take_over
 from frn_onnx.graph.matcher.shapes import Shapes
-from frn_onnx.graph.op_types import TYPE_ATTRIBUTES, WIDE, retyped
+from frn_onnx.graph.op_types import TYPE_ATTRIBUTES, WIDE, is_tensor, retyped
 
 HALVES = (ir.DataType.BFLOAT16, ir.DataType.FLOAT16)
 
@@ -39,7 +39,7 @@ def emulated(model: ir.Model) -> ir.Model:
     for narrow in halves_in(model):
         shapes = Shapes(copy)
         values = (value for node in sites.nodes(copy) for value in node.outputs)
-        rounded = [value for value in values if shapes.dtype(value) == narrow]
+        rounded = [v for v in values if is_tensor(v) and shapes.dtype(v) == narrow]
         for scope in sites.scopes(copy):
             _widen(scope, narrow)
         names = FreeNames(copy)

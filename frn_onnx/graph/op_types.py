@@ -99,7 +99,7 @@ def dtypes(model: ir.Model) -> dict[ir.Value, ir.DataType | None]:
     found: dict[ir.Value, ir.DataType | None] = {}
 
     def add(value: ir.Value, otherwise: ir.DataType | None = None) -> None:
-        if not isinstance(value.type, ir.SequenceType | ir.OptionalType):
+        if is_tensor(value):
             found[value] = shapes.dtype(value) or otherwise
 
     for scope in sites.scopes(model):
@@ -139,6 +139,11 @@ def _given_on(
         if formal and formal[min(i, len(formal) - 1)] == kind and dtype is not None
     )
     return next(alike, None)
+
+
+def is_tensor(value: ir.Value) -> bool:
+    """Whether a value is one, and no sequence of them or one that may be missing."""
+    return not isinstance(value.type, ir.SequenceType | ir.OptionalType)
 
 
 def retyped(

@@ -17,6 +17,7 @@ from frn_onnx.errors import ArgumentError, ModelError, missing_dependency
 from frn_onnx.graph import emulation, model_io, movement, noise, sites
 from frn_onnx.graph.edit import constant
 from frn_onnx.graph.matcher.shapes import FLOATS, cast_to
+from frn_onnx.graph.op_types import is_tensor
 from frn_onnx.graph.tolerance import is_float, unit_roundoff
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -145,7 +146,8 @@ def _plain(source: model_io.Source, model: ir.Model, label: str) -> Runner:
 def _in_halves(wide: Runner, model: ir.Model) -> Runner:
     """What runs a model in float32, with inputs and outputs in the types that it has."""
     halves = {dtype: dtype.numpy() for dtype in emulation.HALVES}
-    made = [halves.get(value.dtype) for value in model.graph.outputs]
+    # Sequences hold the same numbers in float32.
+    made = [halves.get(v.dtype) if is_tensor(v) else None for v in model.graph.outputs]
     taken = {value.name: halves.get(value.dtype) for value in model.graph.inputs}
 
     def wrapped(runner: Runner) -> Runner:

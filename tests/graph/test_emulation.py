@@ -118,6 +118,16 @@ def test_where_it_is(body, found):
     assert " ".join(dtype.name for dtype in halves) == found
 
 
+def test_sequences_of_halves():
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 18]> g (float16[2] x) => (seq(float16[2]) y) '
+        "{ a = Relu (x) y = SequenceConstruct (a, x) }"
+    )
+    (y,) = emulation.emulated(ir.from_proto(model)).graph.outputs
+    assert y.type == ir.SequenceType(ir.TensorType(ir.DataType.FLOAT))
+    assert verify(model, model).ok
+
+
 def test_what_overflows_between_two_nodes_is_seen():
     """ONNX Runtime computes both in float32 on a CPU, where nothing overflows."""
     model = onnx.parser.parse_model(
