@@ -231,6 +231,13 @@ def test_what_a_model_makes_of_one_rounding():
     assert not verify(off_by(0), off_by(1_000_000)).ok
 
 
+def test_outputs_that_differ_in_number(rng):
+    one = graph_models.parse(TWO, rng)
+    del one.graph.output[1]
+    with pytest.raises(ModelError, match="different outputs: sum, best in two, sum in two"):
+        verify(graph_models.parse(TWO, rng), one)
+
+
 def test_shapes_that_differ():
     report = verify(numpy_runner(lambda x: x), numpy_runner(lambda x: x.T))
     assert not report.ok

@@ -282,6 +282,22 @@ def test_each_op_has_a_function_of_its_name(rng):
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_external_data_stay_external_where_all_of_it_is_of_frn(rng, tmp_path):
+    """The parameters of the node are other ones."""
+    model = graph_models.parse(
+        """<ir_version: 8, opset_import: ["": 17]>
+        g (float[1,300,H,W] x) => (float[1,300,H,W] y) <float[300,1,1] gamma, float e = {0.1}>
+        { q = Mul (x, x) n = ReduceMean <axes = [2, 3]> (q) a = Add (n, e) s = Sqrt (a)
+          d = Div (gamma, s) y = Mul (x, d) }""",
+        rng,
+    )
+    source, written = tmp_path / "one.onnx", tmp_path / "two.onnx"
+    onnx.save(model, source, save_as_external_data=True, location="weights", size_threshold=0)
+    lower_file(source, written, "custom")
+    assert [node.op_type for node in onnx.load(written).graph.node] == [op.OP_TYPE]
+    assert (tmp_path / "two.onnx.data").exists()
+
+
 def test_external_data_stay_external(rng, tmp_path):
     model = graph_models.parse(graph_models.ONE_NODE, rng)
     for tensor in model.graph.initializer:

@@ -7,7 +7,7 @@ import pytest
 from onnx import helper, numpy_helper, parser
 
 from frn_onnx import op
-from frn_onnx.graph import sites
+from frn_onnx.graph import protos, sites
 
 TEXT = """
 <ir_version: 8, opset_import: ["": 18, "frn_onnx": 1, "local": 1]>
@@ -77,6 +77,10 @@ def test_lists_of_tensors_and_of_graphs():
     found = ir.from_proto(proto)
     assert [t.numpy().item() for t in sites.tensors(found) if t.size == 1] == [7, 8, 10, 11, 9]
     assert [scope.where for scope in sites.scopes(found)][3:5] == ["many/graphs"] * 2
+    (many,) = (node for node in found.graph if node.name == "many")
+    sites.change_tensors(many, lambda tensor: ir.tensor(tensor.numpy() + 1))
+    assert [t.numpy().item() for t in many.attributes["tensors"].as_tensors()] == [11, 12]
+    assert len(list(protos.graph_protos(proto))) == 5
 
 
 def test_attributes_of_a_function_around_hold_nothing():
