@@ -1,5 +1,7 @@
 """FRN, the Add behind it and the threshold behind that, taken as one node."""
 
+import logging
+
 import graph_models
 import numpy as np
 import onnx
@@ -250,3 +252,49 @@ block (float[N,3,H,W] x, float[N,3,H,W] r) => (float[N,3,H,W] y)
     feeds = {k: v for k, v in feeds_of(rng).items() if k != "narrow"}
     (expected,), (y,) = graph_models.run(before, feeds), graph_models.run(after, feeds)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_cannot_be_tried_is_left(rng, monkeypatch, caplog):
+    from frn_onnx.graph import residual
+
+    def fails(*args):
+        raise NotImplementedError("no such op")
+
+    monkeypatch.setattr(residual, "in_float64", fails)
+    with caplog.at_level(logging.DEBUG, "frn_onnx.graph"):
+        assert kinds(fuse(block(rng), form="custom").model) == [op.OP_TYPE, "Add", "Relu"]
+    assert "frn could not be tried on numbers: no such op" in caplog.text
+
+
+def test_a_threshold_keeps_its_digits():
+    """In float64, where gamma is float32, it is no float32."""
+    before = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 18, "frn_onnx": 1]>
+        block (double[N,2,H,W] x, double[N,2,H,W] r) => (double[N,2,H,W] y)
+        <float[2,1,1] gamma = {1, 2}, float[2,1,1] beta = {0, 1}, double tau = {0.1}>
+        {
+          f = frn_onnx.FilterResponseNormalization <axes = [2,3], epsilon = 0.1> (x, gamma, beta)
+          s = Add (f, r) y = Max (s, tau)
+        }"""
+    )
+    (node,) = graph_models.frn_nodes(after := fuse(before, form="custom").model)
+    tau = graph_models.parameters(after)[node.input[4]]
+    assert (tau.dtype, tau.ravel().tolist()) == (np.float64, [0.1, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("float[N,3,H,W] r", "float16[N,3,H,W] r"),
+        (
+            " narrow) => (float[N,3,H,W] y)\n<float[3,1,1] gamma,",
+            " narrow, float[C,1,1] gamma) => (float[N,3,H,W] y)\n<",
+        ),
+    ],
+    ids=["types", "channels"],
+)
+def test_what_is_not_known_to_fit_is_left(rng, old, new):
+    text = BLOCK.replace("OPSET", "18").replace("INPUTS", ONE_FRN).replace(old, new)
+    text = text.replace("ADD", "Add (f, r)").replace("TAIL", "y = Relu (s)")
+    fused = fuse(graph_models.parse(text, rng), form="custom")
+    assert (kinds(fused.model), fused.fused) == ([op.OP_TYPE, "Add", "Relu"], [])
