@@ -160,8 +160,6 @@ class Prober:
     def _shape(self, value: ir.Value, named: dict[int | str | None, int]) -> Sizes:
         """The shape of a tensor that has sizes in common with x."""
         dims = self._shapes.of(value)
-        if dims is None:
-            raise _NotTriedError(f"the shape of {value.name!r} is not known")
         return tuple(dim if isinstance(dim, int) else named.get(dim, 1) for dim in dims)
 
 
@@ -186,7 +184,12 @@ def _suit(sizes: Sizes, dims: Dims) -> bool:
 
 
 def _sizes(match: Match, constants: Iterable[np.ndarray]) -> Iterator[Sizes]:
-    """Sizes of the root to try, until one shows that y is FRN, or, being allowed, that it is not.
+    """Sizes of the root to try, until one shows that y is FRN, or that it is not, being allowed."""
+    return (sizes for sizes in _candidates(match, constants) if math.prod(sizes) <= _LARGEST)
+
+
+def _candidates(match: Match, constants: Iterable[np.ndarray]) -> Iterator[Sizes]:
+    """The same, however large.
 
     Small ones that all differ come first. What is stated to be large is tried small: where no
     constant of the graph depends on it, that is as good; else y is not FRN there, which says
@@ -198,8 +201,6 @@ def _sizes(match: Match, constants: Iterable[np.ndarray]) -> Iterator[Sizes]:
     if math.prod(stated) > _SMALL:
         yield _distinct(dims, match.channel, [a for a in range(len(dims)) if a != match.channel])
         yield _distinct(dims, match.channel, [0, *open_axes])
-    if math.prod(stated) > _LARGEST:
-        return
     yield stated
     if open_axes:
         # Sizes that the graph forces without saying so: those of a constant, or to be equal.

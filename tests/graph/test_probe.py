@@ -8,7 +8,7 @@ import onnx
 import pytest
 from fuse_builds import Build
 from fuse_models import LAYOUTS, Net, Params
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 import frn_onnx
 from frn_onnx.cli import main
@@ -256,16 +256,37 @@ class TestWhatIsTried:
         assert len(fuse(graph.model(graph.y())).fused) == 1
 
 
-def test_what_cannot_be_tried_is_fused_all_the_same(rng, monkeypatch, caplog):
+@pytest.mark.parametrize("what", ["probe.in_float64", "evaluator.Evaluator.run"])
+def test_what_cannot_be_tried_is_fused_all_the_same(rng, what, monkeypatch, caplog):
     def fails(*args, **kwargs):
         raise NotImplementedError("no such op")
 
-    monkeypatch.setattr("frn_onnx.graph.probe.in_float64", fails)
+    monkeypatch.setattr(f"frn_onnx.graph.{what}", fails)
     graph = Net(18), Build(NCHW, Params.random(rng))
     with caplog.at_level(logging.DEBUG, "frn_onnx.graph"):
         assert len(fuse(graph[1].model(graph[1].y())).fused) == 1
     (record,) = caplog.records
     assert "not tried on numbers: NotImplementedError: no such op" in record.getMessage()
+
+
+def test_what_is_too_large_to_be_tried_is_fused_all_the_same(caplog):
+    """It is FRN at its own size alone, which no other number of samples is to multiply."""
+    height, width = 2048, 2049
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": 18]>
+        g (float[1,2,{height},{width}] x) => (float[1,2,{height},{width}] y)
+        <int64[2] axes = {{2, 3}}, float share = {{0}}, float c = {{0.3}},
+         float[2,1,1] gamma = {{2, -1}}>
+        {{
+          q = Mul (x, x) r = ReduceSum (q, axes) m = Mul (r, share) e = Add (m, c) s = Sqrt (e)
+          d = Div (x, s) y = Mul (d, gamma)
+        }}"""
+    )
+    share = numpy_helper.from_array(np.float32(1 / (height * width)), "share")
+    model.graph.initializer[1].CopyFrom(share)
+    with caplog.at_level(logging.DEBUG, "frn_onnx.graph"):
+        assert len(fuse(model).fused) == 1
+    assert "not tried on numbers: x of shape (1, 2, 2048, 2049) is too large" in caplog.text
 
 
 def test_layers_of_one_kind_share_an_evaluator(rng, monkeypatch):
