@@ -12,7 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from frn_onnx import op, reference
 from frn_onnx.errors import ArgumentError, FrnWarning, ModelError, ShapeError
+from frn_onnx.graph import infer, model_io
 from frn_onnx.graph.forms import FORMS, form_of
+from frn_onnx.graph.fusion import fuse_in_place
 from frn_onnx.graph.lowering import lower, lower_file, lower_in_place
 
 
@@ -280,6 +282,21 @@ def test_each_op_has_a_function_of_its_name(rng):
     expected = reference.frn(u, q, p, epsilon=np.float32(0.3), residual=x)
     (y,) = onnx.reference.ReferenceEvaluator(result).run(None, {"x": x})
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_types_that_contradict_each_other(rng, monkeypatch):
+    """For FRN in standard ops what the file states may do; nodes of the op need more."""
+
+    def fails(*args):
+        raise ModelError("they contradict each other")
+
+    model = graph_models.parse(graph_models.ONE_NODE, rng)
+    plain = lower(model, "primitives")
+    monkeypatch.setattr(infer, "types", fails)
+    for form in FORMS:
+        with pytest.raises(ModelError, match="they contradict each other"):
+            lower(model, form)
+    assert len(fuse_in_place(model_io.load(plain))[0]) == 1
 
 
 def test_external_data_stay_external_where_all_of_it_is_of_frn(rng, tmp_path):

@@ -68,6 +68,28 @@ def test_external_data_in_subgraphs_and_attributes(rng, tmp_path):
     assert [t.raw_data for t in protos.tensor_protos(loaded)] == [weight.raw_data] * 2
 
 
+def test_a_message_without_a_graph():
+    with pytest.raises(ModelError, match="not an ONNX model: it holds no graph"):
+        model_io.load(onnx.ModelProto())
+
+
+def test_external_data_of_half_a_byte_an_element(tmp_path, rng):
+    path = tmp_path / "in.onnx"
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 21]> g () => (int4[3001] y) { y = Identity (w) }'
+    )
+    model.graph.initializer.append(
+        helper.make_tensor("w", TensorProto.INT4, (3001,), rng.bytes(1501), raw=True)
+    )
+    before = model.graph.initializer[0].raw_data
+    onnx.save(model, path, save_as_external_data=True, location="weights")
+    loaded = model_io.load(path)
+    assert protos.to_proto(loaded).graph.initializer[0].raw_data == before
+    (tmp_path / "weights").unlink()
+    with pytest.raises(ModelError, match=r"'w' cannot be read from .*weights.* until then"):
+        protos.to_proto(loaded)
+
+
 def test_external_data_is_written(cnn, tmp_path, rng):
     path = tmp_path / "out.onnx"
     before = cnn.SerializeToString()

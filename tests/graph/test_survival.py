@@ -143,6 +143,19 @@ class TestTraining:
             changed(step, self.trained(model, "gamma"))
 
 
+def test_a_function_that_calls_itself_in_a_branch():
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 18, "local": 1]>
+        g (float[N,3] x, bool c) => (float[N,3] y) { y = local.First (x, c) }
+        <domain: "local", opset_import: ["": 18, "local": 1]>
+        First (x, c) => (y) { y = If (c) <then_branch = t () => (a) { a = local.First (x, c) },
+                                         else_branch = e () => (b) { b = Relu (x) }> }"""
+    )
+    for step in STEPS:
+        with pytest.raises(ModelError, match="in a circle: local::First -> local::First"):
+            changed(step, model)
+
+
 def test_a_cycle_of_functions():
     model = onnx.parser.parse_model(
         """<ir_version: 8, opset_import: ["": 18, "local": 1]>
