@@ -24,7 +24,7 @@ def keys(model: ir.Model) -> list[Key]:
     """One for each random node, in functions and subgraphs too, in the order of the file."""
     if not any(map(_is_random, sites.nodes(model))):
         return []
-    return [_key(node) for node in _nodes(_inlined(model))]
+    return [(node.op_type, node.outputs[0].name or "") for node in _nodes(_inlined(model))]
 
 
 def seeded(model: ir.Model, seeds: Sequence[int]) -> ir.Model:
@@ -65,7 +65,3 @@ def _nodes(model: ir.Model) -> list[ir.Node]:
 def _is_random(node: ir.Node) -> bool:
     training = len(node.inputs) > _TRAINING_MODE and node.inputs[_TRAINING_MODE] is not None
     return is_standard(node, *RANDOM) or (is_standard(node, "Dropout") and training)
-
-
-def _key(node: ir.Node) -> Key:
-    return node.op_type, node.outputs[0].name or ""

@@ -6,17 +6,18 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 
-import ml_dtypes
 import numpy as np
 
 from frn_onnx.errors import ArgumentError, ModelError
 from frn_onnx.graph.runners import Runner, Spec
+from frn_onnx.graph.tolerance import is_float
 
 Inputs = Mapping[str, np.ndarray] | str | os.PathLike
 """Arrays by input name, or the path of an .npz file that holds them; of a model of one input also
 the array that ``numpy.savez`` was given without a name."""
 
 _UNNAMED = "arr_0"
+_ANY_BATCH = "batch"
 
 # Sizes for dimensions that a model leaves open, one row to try after the other: first of
 # the batch, then of any further distinct dimension in turn. They differ, so that height is told
@@ -136,7 +137,7 @@ def _misfit(pair: tuple[Spec, Spec], array: np.ndarray) -> str | None:
         with np.errstate(invalid="ignore"):
             fits = array.dtype.kind in "iub" and np.array_equal(array.astype(spec.dtype), array)
     else:
-        fits = array.dtype.kind in "iubf" or array.dtype == ml_dtypes.bfloat16
+        fits = array.dtype.kind in "iub" or is_float(array.dtype)
     return None if fits else f"{spec.name!r} is {spec.dtype}, received an array of {array.dtype}"
 
 
@@ -179,9 +180,6 @@ def shapes(pairs: Sequence[tuple[Spec, Spec]], sample: int) -> Iterator[list[tup
 def _open(dims: Sequence[str | None]) -> list[str]:
     """The dimensions of an input that are open, beside the batch."""
     return [group for group in dims if group is not None and group != _ANY_BATCH]
-
-
-_ANY_BATCH = "batch"
 
 
 def _static(pair: tuple[Spec, Spec]) -> list[int]:

@@ -15,7 +15,6 @@ from frn_onnx.graph.matcher.values import (
     Sizes,
     as_form,
     axes_argument,
-    is_given,
 )
 from frn_onnx.graph.perms import transpose_perm
 
@@ -48,8 +47,6 @@ def _unsqueeze(context, node, args):
 
 def _squeeze(context, node, args):
     axes = axes_argument(node, args)
-    if axes is None and is_given(node, 1, "axes"):
-        return None
     return _with_axes(args[0], ax.squeezed(context.frame, args[0].axes, axes))
 
 

@@ -10,13 +10,17 @@ import onnx_ir as ir
 from frn_onnx.graph.matcher import form as fm
 from frn_onnx.graph.matcher.axes import Axes, from_front
 from frn_onnx.graph.matcher.form import Form
-from frn_onnx.graph.matcher.values import Context, Known, Rule, axes_argument, combine, is_given
+from frn_onnx.graph.matcher.values import Context, Known, Rule, axes_argument, combine
 
 
 def reduced_positions(
     context: Context, node: ir.Node, args: list[Known | None], rank: int
 ) -> tuple[int, ...] | None:
-    """The axes of its input that a reduction runs over; None if they are not known."""
+    """The axes of its input that a reduction runs over; None where it runs over none, or one twice.
+
+    Raises:
+        ValueError, LookupError: they are not known.
+    """
     if node.op_type.endswith("Pool"):
         return tuple(range(2, rank))
     if node.op_type == "LpNormalization":
@@ -28,8 +32,6 @@ def reduced_positions(
         labels = contraction(node, [rank, rank])
         return tuple(i for i, label in enumerate(labels[0]) if label not in labels[-1])
     axes = axes_argument(node, args)
-    if axes is None and is_given(node, 1, "axes"):
-        return None
     if not axes:
         noop = node.attributes.get_int("noop_with_empty_axes", 0)
         return None if noop else tuple(range(rank))

@@ -20,7 +20,7 @@ from frn_onnx.graph.matcher.rules import evaluate, evaluate_unknown
 from frn_onnx.graph.matcher.rules_sizes import size_of_value
 from frn_onnx.graph.matcher.rules_statistic import reduced_positions
 from frn_onnx.graph.matcher.shapes import FLOATS, Dims, Shapes
-from frn_onnx.graph.matcher.values import Context, Known
+from frn_onnx.graph.matcher.values import UNFIT, Context, Known
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ class Tracer:
         args: list[Known | None] = [source, *map(self._constants.get, node.inputs[1:])]
         try:
             positions = reduced_positions(walk.context, node, args, len(source.axes))
-        except (ArithmeticError, LookupError, TypeError, ValueError):
-            return None  # as for every rule
+        except UNFIT:
+            return None
         if positions is None:
             return None
         over = source.over | {axis for position in positions for axis in source.axes[position]}

@@ -67,6 +67,8 @@ class Context:
 # A rule gets a node and its inputs, None where one is left out. It returns what the output is,
 # or None where that is outside the algebra.
 Rule = Callable[[Context, ir.Node, list[Known | None]], Known | None]
+# What a rule runs into that cannot do its work with what it got.
+UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def apply(rule: Rule, context: Context, node: ir.Node, args: list[Known | None]) -> Known | None:
@@ -79,7 +81,7 @@ def apply(rule: Rule, context: Context, node: ir.Node, args: list[Known | None])
     """
     try:
         return rule(context, node, args)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+    except UNFIT:
         return None
 
 
@@ -139,10 +141,17 @@ def is_given(node: ir.Node, position: int, name: str) -> bool:
 
 
 def axes_argument(node: ir.Node, args: list[Known | None]) -> list[int] | None:
-    """The axes of a node, from its attribute or its second input; None: not given."""
+    """The axes of a node, from its attribute or its second input; None: not given.
+
+    Raises:
+        ValueError, LookupError: they are given, and not known.
+    """
     axes = node.attributes.get("axes")
     if axes is not None and axes.type == ir.AttributeType.INTS:
         return list(axes.as_ints())
-    if len(args) > 1 and isinstance(args[1], np.ndarray):
-        return [int(axis) for axis in args[1].reshape(-1)]
-    return None
+    if not is_given(node, 1, "axes"):
+        return None
+    given = args[1]
+    if not isinstance(given, np.ndarray):
+        raise ValueError(f"the axes of a {node.op_type} are not known")
+    return [int(axis) for axis in given.reshape(-1)]

@@ -1,5 +1,7 @@
 """The moves of ops that name axes: concatenations, reductions, slices, pads, and the like."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import onnx_ir as ir
 
@@ -29,12 +31,17 @@ def _axes(node: ir.Node, rank: int, index: int, facts: Facts) -> tuple[int, ...]
 
 
 def _with_axes(
-    node: ir.Node, inputs: dict[int, Perm], outputs: dict[int, Perm], index: int, axes: list[int]
+    node: ir.Node,
+    axes: Iterable[int],
+    perm: Perm,
+    inputs: dict[int, Perm],
+    outputs: dict[int, Perm],
 ) -> Move:
-    """A move with other axes, in the attribute or in the input that names them."""
+    """A move of a node whose axes are in an attribute or in its second input."""
+    moved = sorted(perm.index(axis) for axis in axes)
     if "axes" in node.attributes:
-        return Move(inputs, outputs, {"axes": ir.AttrInt64s("axes", axes)})
-    return Move(inputs, outputs, constants={index: np.array(axes, np.int64)})
+        return Move(inputs, outputs, {"axes": ir.AttrInt64s("axes", moved)})
+    return Move(inputs, outputs, constants={1: np.array(moved, np.int64)})
 
 
 def softmax(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:
@@ -81,8 +88,8 @@ def reduction(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move 
         if node.attributes.get_int("noop_with_empty_axes", 0):
             return Move({0: perm}, {0: perm})
         return Move({0: perm}, {0: perm} if keeps else {})
-    moved = sorted(perm.index(axis) for axis in axes)
-    return _with_axes(node, {0: perm}, {0: perm if keeps else kept_order(perm, axes)}, 1, moved)
+    left = perm if keeps else kept_order(perm, axes)
+    return _with_axes(node, axes, perm, {0: perm}, {0: left})
 
 
 def place_of_extreme(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:
@@ -109,8 +116,7 @@ def squeeze(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | 
         return None
     if not (axes := _axes(node, len(perm), 1, facts)):
         return None
-    moved = sorted(perm.index(axis) for axis in axes)
-    return _with_axes(node, {0: perm}, {0: kept_order(perm, axes)}, 1, moved)
+    return _with_axes(node, axes, perm, {0: perm}, {0: kept_order(perm, axes)})
 
 
 def unsqueeze(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:
@@ -118,8 +124,7 @@ def unsqueeze(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move 
         return None
     if not (axes := _axes(node, len(perm), 1, facts)):
         return None
-    moved = sorted(perm.index(axis) for axis in axes)
-    return _with_axes(node, {0: kept_order(perm, axes)}, {0: perm}, 1, moved)
+    return _with_axes(node, axes, perm, {0: kept_order(perm, axes)}, {0: perm})
 
 
 def reshape(node: ir.Node, known: ir.Value, perm: Perm, facts: Facts) -> Move | None:

@@ -108,12 +108,14 @@ class TestNodes:
         assert values.axes_argument(node, [X]) == [2, -1]
         node = self.node("y = ReduceMean(x, axes)", arrays={"axes": ints(2, 3)})
         assert values.axes_argument(node, [X, ints(2, 3)]) == [2, 3]
-        assert values.axes_argument(node, [X, None]) is None
-        assert values.axes_argument(node, [X]) is None
+        with pytest.raises(ValueError, match="the axes of a ReduceMean are not known"):
+            values.axes_argument(node, [X, None])
+        assert values.axes_argument(self.node("y = ReduceMean(x)"), [X]) is None
 
-    def test_an_attribute_of_another_type_is_none(self):
+    def test_axes_of_another_type_are_not_known(self):
         node = self.node("y = Squeeze<axes = 2>(x)", opset=11)
-        assert values.axes_argument(node, [X]) is None
+        with pytest.raises(LookupError):
+            values.axes_argument(node, [X])
 
     def test_is_given(self):
         node = self.node("y = Clip<max = 6.0>(x)", opset=6)
