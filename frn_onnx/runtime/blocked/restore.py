@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from frn_onnx import op
 from frn_onnx.graph.edit import FreeNames, add_initializer, take_over
+from frn_onnx.graph.standard import is_standard
 from frn_onnx.runtime.blocked import transposed
 from frn_onnx.runtime.blocked.errors import LostError
 from frn_onnx.runtime.blocked.optimised import NCHWC
@@ -82,7 +83,7 @@ def _unwrap(graph: ir.Graph, marks: list[Mark]) -> None:
         makers = [value.producer() for value in node.inputs if value is not None]
         users = node.outputs[0].consumers()
         back = users[0] if len(users) == 1 else None
-        if not all(_is_reshape(other) for other in (*makers, back)):
+        if not all(is_standard(other, "Reshape") for other in (*makers, back)):
             continue
         for index, maker in enumerate(makers):
             node.replace_input_with(index, maker.inputs[0])
@@ -90,10 +91,6 @@ def _unwrap(graph: ir.Graph, marks: list[Mark]) -> None:
         for other in dict.fromkeys((back, *makers)):
             if not other.outputs[0].uses():
                 graph.remove(other, safe=True)
-
-
-def _is_reshape(node: ir.Node | None) -> bool:
-    return node is not None and (node.domain, node.op_type) == ("", "Reshape")
 
 
 def _find(graph: ir.Graph, marks: list[Mark]) -> dict[Standin, ir.Node]:

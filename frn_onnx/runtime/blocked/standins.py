@@ -9,6 +9,7 @@ import onnx_ir as ir
 from frn_onnx import op
 from frn_onnx.graph import inputs, sites
 from frn_onnx.graph.edit import FreeNames, add_initializer, constant, remove_unused, take_over
+from frn_onnx.graph.standard import is_standard
 from frn_onnx.runtime.blocked import transposed
 
 # An activation behind a Conv becomes part of it, and its alpha with it: that is the mark. Behind
@@ -207,6 +208,5 @@ def _node(
 
 def _is_folded(x: ir.Value) -> bool:
     """Whether an activation of x becomes part of the Conv in front of it."""
-    maker = x.producer()
     alone = len(x.uses()) == 1 and not x.is_graph_output()
-    return maker is not None and (maker.domain, maker.op_type) == ("", "Conv") and alone
+    return is_standard(x.producer(), "Conv") and alone

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from frn_onnx import op
 from frn_onnx.graph.edit import FreeNames, add_initializer, constant
 from frn_onnx.graph.sites import Site
+from frn_onnx.graph.standard import is_standard
 
 INTERLEAVING = "InterleavingFrn"
 INPUTS: tuple[str, ...] = ("X", "X01", "X10", "X11", "gamma", "beta", "tau", "epsilon")
@@ -45,9 +46,9 @@ def phases(site: Site) -> Phases | None:
     """The ConvTranspose in front of an FRN node; None unless it is four convolutions."""
     x = site.node.inputs[0]
     node = x.producer()
-    if site.node.op_type != op.OP_TYPE or node is None or len(x.uses()) != 1:
+    if site.node.op_type != op.OP_TYPE or not is_standard(node, "ConvTranspose"):
         return None
-    if (node.domain, node.op_type) != ("", "ConvTranspose") or x.is_graph_output():
+    if len(x.uses()) != 1 or x.is_graph_output():
         return None
     weights = [constant(value) for value in node.inputs[1:] if value is not None]
     if None in weights or weights[0].dtype != ir.DataType.FLOAT or weights[0].shape.rank() != 4:
