@@ -22,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ModelError
+from frn_onnx.graph.comparison import verify
 from frn_onnx.graph.fusion import fuse, fuse_in_place
 from frn_onnx.graph.half import convert
 from frn_onnx.graph.matcher import trace
@@ -485,3 +486,19 @@ def test_work_grows_with_the_nodes(params, monkeypatch):
         counts.append(len(seen))
     assert counts[1] - counts[0] == 10 * (counts[0] // 10)
     assert counts[2] - counts[1] == 2 * (counts[1] - counts[0])
+
+
+def test_a_beta_in_a_narrower_type_than_x():
+    """In float64 epsilon has to be a float32 all the same, and a Cast follows the node."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 13]>
+        g (double[N,2,H,W] x) => (float[N,2,H,W] y)
+        <double c = {0.3}, double[2,1,1] gamma = {2, -1}, float[2,1,1] beta = {1, 0.5}>
+        {
+          q = Mul (x, x) r = ReduceMean <axes = [2,3]> (q) e = Add (r, c) s = Sqrt (e)
+          d = Div (x, s) z = Mul (d, gamma) f = Cast <to = 1> (z) y = Add (f, beta)
+        }"""
+    )
+    fused = fuse(model, form="custom").model
+    assert op_types(fused) == ["Mul", FRN, "Cast"]
+    assert verify(model, fused).ok

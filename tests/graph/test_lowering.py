@@ -284,6 +284,23 @@ def test_each_op_has_a_function_of_its_name(rng):
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["portable", "primitives"])
+def test_float64_behind_what_is_not_known(form):
+    """Parameters in float64 tell the type of x: the body casts nothing but epsilon."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17, "frn_onnx": 1, "other": 1]>
+        g (double[N,2,H,W] x) => (double[N,2,H,W] y)
+        <double[2,1,1] gamma = {1, 2}, double[2,1,1] beta = {0, 1}>
+        {
+          a = other.Op (x)
+          y = frn_onnx.FilterResponseNormalization <axes = [2,3]> (a, gamma, beta)
+        }"""
+    )
+    made = lower(model, form)
+    body = made.functions[0].node if form == "portable" else made.graph.node
+    assert [node.op_type for node in body].count("Cast") == 1
+
+
 def test_types_that_contradict_each_other(rng, monkeypatch):
     """For FRN in standard ops what the file states may do; nodes of the op need more."""
 

@@ -68,6 +68,17 @@ def test_external_data_in_subgraphs_and_attributes(rng, tmp_path):
     assert [t.raw_data for t in protos.tensor_protos(loaded)] == [weight.raw_data] * 2
 
 
+def test_what_is_said_of_an_initializer_is_said_once():
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 18]> g (float[2] x) => (float[2] y) '
+        "<float[2] w = {1, 2}> { y = Add (x, w) }"
+    )
+    model.graph.initializer[0].metadata_props.add(key="of", value="w")
+    written = model_io.load_proto(model).graph
+    assert written.initializer[0].metadata_props == model.graph.initializer[0].metadata_props
+    assert not written.value_info
+
+
 def test_a_message_without_a_graph():
     with pytest.raises(ModelError, match="not an ONNX model: it holds no graph"):
         model_io.load(onnx.ModelProto())

@@ -355,6 +355,15 @@ def test_an_input_with_a_default(keep):
     assert [value.name for value in made.graph.input] == ["x", "b"]
 
 
+def test_an_input_with_a_default_that_is_given_out():
+    model = model_of(
+        "(float[2,3] x, float[3] b) => (float[2,3] y, float[3] b) <float[3] b = {1, 2, 3}> "
+        "{ y = Add (x, b) }"
+    )
+    assert kinds(sound(model)) == ["Cast", "Cast", "Add", "Cast"]
+    assert kinds(sound(model, keep_io_types=False)) == ["Add"]
+
+
 def test_an_idle_cast_between_two_outputs_stays():
     made = sound(
         model_of(
