@@ -20,7 +20,7 @@ from onnx import TensorProto
 
 from frn_onnx import op, op_body
 from frn_onnx.errors import ArgumentError, ModelError
-from frn_onnx.graph import bodies, inputs, protos
+from frn_onnx.graph import bodies, optional_inputs, protos
 from frn_onnx.graph.edit import FreeNames, move_descriptions, raise_ir_version, take_over
 from frn_onnx.graph.matcher.shapes import Shapes
 from frn_onnx.graph.operands import Operands, operands
@@ -89,7 +89,7 @@ def set_form(
     for function in frn_functions(model):
         bodies.check(function, sites)
         del model.functions[function.identifier()]
-    inputs.canonicalise(sites)
+    optional_inputs.canonicalise(sites)
     known = operands(model, sites, shapes)
     _check_operands(sites, known)
     _state_outputs(sites, known)
@@ -155,7 +155,7 @@ def _state_outputs(sites: list[Site], operands: list[Operands]) -> None:
 def _add_functions(model: ir.Model, sites: list[Site], operands: list[Operands]) -> None:
     """Gives the nodes of each op the same inputs, and the model the function that is its body."""
     version = _body_opset(model)
-    filler = inputs.Filler(model)
+    filler = optional_inputs.Filler(model)
     # In front: ONNX's reference evaluator knows only functions defined before their callers.
     others = dict(model.functions)
     model.functions.clear()

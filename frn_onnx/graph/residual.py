@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from frn_onnx import op
-from frn_onnx.graph import inputs, sites
+from frn_onnx.graph import optional_inputs, sites
 from frn_onnx.graph.edit import (
     FreeNames,
     add_initializer,
@@ -115,7 +115,9 @@ def _block(
     """The end of a residual block, if it is one that the op can compute."""
     y = site.node.outputs[0]
     (residual,) = [value for value in addition.inputs if value is not y] or [None]
-    if residual is None or inputs.has_threshold(site) or constants.get(residual) is not None:
+    if optional_inputs.has_threshold(site):
+        return None
+    if residual is None or constants.get(residual) is not None:
         return None
     dims = shapes.of(y)
     # Nothing may be broadcast, whatever the sizes turn out to be.

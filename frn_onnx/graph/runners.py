@@ -227,11 +227,11 @@ def _session(source: model_io.Source, *, plugin: bool) -> Any:
             model_io.save(source, content)
         try:
             return session(content, options, providers=["CPUExecutionProvider"])
-        except ort_errors() as error:
+        except _ort_errors() as error:
             raise ModelError(f"ONNX Runtime does not take the model: {error}") from error
 
 
-def ort_errors() -> tuple[type[Exception], ...]:
+def _ort_errors() -> tuple[type[Exception], ...]:
     """What ONNX Runtime raises; its errors have no base class of their own."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 

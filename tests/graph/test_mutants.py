@@ -1,6 +1,7 @@
 """The mutation run at a small size: a fixed sample of mutants of the matcher is noticed."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -56,10 +57,11 @@ def test_every_change_is_a_program(tmp_path):
 
 
 def test_what_was_reviewed_is_there():
-    """A reason why nothing can notice a change is one for a line of today."""
-    keys = run.reviewed().keys()
-    files = {key.split(" ")[0] for key in keys}
-    assert keys <= {m.key for file in files for m in changes.mutants_of(run.ROOT, file)}
+    """A reason why nothing can notice a change is for a line of today, or one in the tables."""
+    listed = {mutant["key"] for mutant in json.loads(run.RESULTS.read_text())["survivors"]}
+    left = run.reviewed().keys() - listed
+    files = {key.split(" ")[0] for key in left}
+    assert left <= {m.key for file in files for m in changes.mutants_of(run.ROOT, file)}
 
 
 class TestTransplant:

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from frn_onnx import op
-from frn_onnx.graph import inputs, sites
+from frn_onnx.graph import optional_inputs, sites
 from frn_onnx.graph.edit import FreeNames, add_initializer, constant, remove_unused, take_over
 from frn_onnx.graph.standard import is_standard
 from frn_onnx.runtime.blocked import transposed
@@ -68,7 +68,7 @@ def put_in(model: ir.Model, block: int, without: Collection[int] = ()) -> list[M
     for function in sites.frn_functions(model):
         del model.functions[function.identifier()]
     found = sites.frn_sites(model)
-    inputs.canonicalise(found)
+    optional_inputs.canonicalise(found)
     standins = _Standins(model)
     take_apart = sites.opset(model) >= transposed.OLDEST_OPSET
     marks: list[Mark] = []
