@@ -27,6 +27,7 @@ from frn_onnx.serving.aside import Aside
 from frn_onnx.serving.codec import LENGTH_HEADER, parse_length
 from frn_onnx.serving.errors import (
     CLIENT_GONE,
+    MethodError,
     ModelUnavailableError,
     NotFoundError,
     RequestError,
@@ -252,7 +253,8 @@ def build_app(service: Service, metrics: Metrics, limits: Limits | None = None) 
         lifespan=lifespan,
         exception_handlers={
             RequestError: on_request_error,
-            HTTPException: _on_http_exception,
+            404: _on_unknown_path,
+            405: _on_wrong_method,
             Exception: _on_bug,
         },
     )
@@ -310,17 +312,16 @@ def error_response(scope: Scope, error: RequestError, metrics: Metrics | None = 
     return _json({"error": str(error)}, error.status, error.headers)
 
 
-async def _on_http_exception(request: Request, error: Exception) -> Response:
+async def _on_unknown_path(request: Request, error: Exception) -> Response:
+    text = f"there is nothing at {show(request.url.path)}; the API is under /v2"
+    return error_response(request.scope, NotFoundError(text))
+
+
+async def _on_wrong_method(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    headers = dict(error.headers or {})
-    path = request.url.path
-    if error.status_code == 404:
-        missing = NotFoundError(f"there is nothing at {show(path)}; the API is under /v2")
-        return error_response(request.scope, missing)
-    text = str(error.detail)
-    if error.status_code == 405:
-        text = f"{show(path)} takes {headers.get('Allow')}, received {show(request.method)}"
-    return _json({"error": text}, error.status_code, headers)
+    allowed = error.headers["Allow"]
+    text = f"{show(request.url.path)} takes {allowed}, received {show(request.method)}"
+    return error_response(request.scope, MethodError(text, allowed))
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

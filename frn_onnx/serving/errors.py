@@ -40,6 +40,16 @@ class NotFoundError(RequestError):
     status = 404
 
 
+class MethodError(RequestError):
+    """The path is there, and takes other methods: those in ``allowed``."""
+
+    status = 405
+
+    def __init__(self, text: str, allowed: str) -> None:
+        super().__init__(text)
+        self.headers = {"Allow": allowed}
+
+
 class RequestTimeoutError(RequestError):
     """The body did not arrive in time."""
 

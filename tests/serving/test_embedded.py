@@ -71,8 +71,9 @@ def test_serves_and_logs_one_line_per_request(linear):
     answers_correctly(linear)
     assert linear.request("GET", "/v2/health/ready")[0] == 200
     assert linear.infer("nope", X)[0] == 404
+    assert linear.request("GET", "/v2/models/linear/infer")[0] == 405
     time.sleep(0.2)
-    first, second = (r for r in linear.records() if r["event"] == "request")
+    first, second, third = (r for r in linear.records() if r["event"] == "request")
     assert first["method"] == "POST"
     assert first["path"] == "/v2/models/linear/infer"
     assert (first["status"], first["model"], first["batch"]) == (200, "linear", 1)
@@ -80,6 +81,8 @@ def test_serves_and_logs_one_line_per_request(linear):
     assert first["ms"] >= first["run_ms"] > 0
     assert second["status"] == 404
     assert "there is no model 'nope'" in second["error"]
+    assert third["status"] == 405
+    assert "takes POST, received 'GET'" in third["error"]
 
 
 def test_a_model_that_fails_is_logged_as_json_too(tmp_path):
