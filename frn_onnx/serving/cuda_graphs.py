@@ -99,7 +99,8 @@ class CudaGraphs:
         self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str], options: Any
     ) -> dict[str, np.ndarray]:
         shapes = tuple((name, feeds[name].shape) for name in sorted(feeds))
-        if shapes not in self._graphs:
+        graph = self._graphs.get(shapes)
+        if graph is None:
             # An empty run launches next to nothing.
             is_empty = any(array.size == 0 for array in feeds.values())
             if is_empty or len(self._graphs) == _MOST_GRAPHS:
@@ -108,10 +109,8 @@ class CudaGraphs:
                 return dict(zip(outputs, arrays, strict=True))
             number = len(self._graphs) + 1  # 0 is ONNX Runtime's own
             graph = _Graph(self._session, feeds, self._device, number)
-            values = graph.run(feeds, options)
-            self._graphs[shapes] = graph  # a shape that the model takes
-        else:
-            values = self._graphs[shapes].run(feeds, options)
+        values = graph.run(feeds, options)
+        self._graphs[shapes] = graph  # a shape that the model takes
         return {name: values[name].numpy() for name in outputs}
 
 
