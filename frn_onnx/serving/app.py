@@ -117,7 +117,8 @@ class _Handlers:
             # Counted behind the answer's back: it leaves at the end of this turn of the loop.
             asyncio.get_running_loop().call_soon(served.count, status, seconds, answer)
         result = answer.result
-        log.update(batch=result.batch, queue_ms=result.queue_ms, run_ms=result.run_ms)
+        times = {"queue_ms": 1e3 * result.queue_seconds, "run_ms": 1e3 * result.run_seconds}
+        log.update(batch=result.batch, **times)
         if answer.id is not None:
             log["id"] = answer.id[:_LOGGED_ID]
         return response

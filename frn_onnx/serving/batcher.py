@@ -48,13 +48,13 @@ class Result:
     Attributes:
         outputs: output name -> array; at least those asked for.
         batch: samples in the run that computed it.
-        queue_ms, run_ms: how long it waited, and how long the run took, in milliseconds.
+        queue_seconds, run_seconds: how long it waited, and how long the run took.
     """
 
     outputs: dict[str, np.ndarray]
     batch: int
-    queue_ms: float
-    run_ms: float
+    queue_seconds: float
+    run_seconds: float
 
 
 class Batcher:
@@ -275,7 +275,7 @@ class Batcher:
             return
         self.pace.note(batch.samples, seconds)
         self._start()
-        self._observe(batch.samples, results[0].run_ms / 1e3)
+        self._observe(batch.samples, results[0].run_seconds)
         self.health.note(True)
         if self._sample is None:
             self._sample = batch.jobs[0].feeds, batch.jobs[0].outputs
@@ -311,10 +311,10 @@ class Batcher:
         names = list(dict.fromkeys(name for job in batch.jobs for name in job.outputs))
         start = time.perf_counter()
         outputs = self._run(feeds, names)
-        run_ms = (time.perf_counter() - start) * 1e3
+        seconds = time.perf_counter() - start
         parts = _apart(outputs, [job.rows for job in batch.jobs]) if others else [outputs]
         return [
-            Result(part, batch.samples, (start - job.queued) * 1e3, run_ms)
+            Result(part, batch.samples, start - job.queued, seconds)
             for job, part in zip(batch.jobs, parts, strict=True)
         ]
 

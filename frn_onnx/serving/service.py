@@ -135,7 +135,7 @@ class ServedModel:
         if answer is None or status >= 400:
             self._statistics.failed(seconds)
             return
-        queue, run = answer.result.queue_ms / 1e3, answer.result.run_ms / 1e3
+        queue, run = answer.result.queue_seconds, answer.result.run_seconds
         self._metrics.add("frn_onnx_queue_seconds", queue, self.signature.name)
         self._statistics.answered(seconds, queue, answer.decode_seconds, run, answer.encode_seconds)
 

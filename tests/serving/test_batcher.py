@@ -87,7 +87,7 @@ def test_what_queued_up_runs_together_and_everyone_gets_their_rows():
     assert runs == [1, 4]
     assert [values(r) for r in results] == [[0], [2], [4, 6], [8]]
     assert [r.batch for r in results] == [1, 4, 4, 4]
-    assert all(r.run_ms >= 0 and r.queue_ms >= 0 for r in results)
+    assert all(r.run_seconds >= 0 and r.queue_seconds >= 0 for r in results)
 
 
 def test_what_came_in_one_turn_is_one_run_that_others_wait_for():
@@ -321,10 +321,10 @@ def test_what_many_wait_costs_little_to_know():
         took = []
         tasks = []
         for _ in range(2):
-            start = time.perf_counter()
+            start = time.thread_time()
             for _ in range(500):
                 batcher.check_room()
-            took.append(time.perf_counter() - start)
+            took.append(time.thread_time() - start)
             tasks += await _queue(batcher, *(rows(i) for i in range(200)))
         for task in tasks:
             task.cancel()
