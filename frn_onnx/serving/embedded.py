@@ -78,7 +78,7 @@ def serve(
             application = guard.Guard(application, allowed_hosts, kept)
         _allow_many_connections()
 
-        def refused(client: str | None, status: int, text: str) -> None:
+        def refused(client: tuple[str, int] | None, status: int, text: str) -> None:
             logs.refused(client, status, text)
             kept.reject({400: "not_http", 408: "timeout", 431: "head_too_large"}[status])
 

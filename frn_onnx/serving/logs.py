@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 import time
+from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -123,9 +124,8 @@ def _log(scope: Scope, answer: dict[str, int], fields: dict[str, Any], ms: float
         level = logging.DEBUG
     if not ACCESS.isEnabledFor(level):
         return
-    client = scope.get("client")
     entry = {
-        "client": f"{client[0]}:{client[1]}" if client else None,
+        "client": _address(scope.get("client")),
         "method": scope["method"],
         "path": scope["path"],
         **answer,
@@ -136,7 +136,11 @@ def _log(scope: Scope, answer: dict[str, int], fields: dict[str, Any], ms: float
     ACCESS.log(level, "request", extra={"fields": rounded})
 
 
-def refused(client: str | None, status: int, text: str) -> None:
+def refused(client: tuple[str, int] | None, status: int, text: str) -> None:
     """Writes a line about what was refused before it was a request."""
-    fields = {"client": client, "status": status, "error": text}
+    fields = {"client": _address(client), "status": status, "error": text}
     ACCESS.info("refused", extra={"fields": fields})
+
+
+def _address(client: Sequence[Any] | None) -> str | None:
+    return f"{client[0]}:{client[1]}" if client else None

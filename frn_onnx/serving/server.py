@@ -43,8 +43,8 @@ LAST_REQUEST_SECONDS = 0.5
 # An answer has its time, and a second more for so much of it that was taken: who takes a little now
 # and then would hold the memory of a large one for as long as he liked.
 TAKEN_BYTES_PER_SECOND = 256 * 1024
-# (client, status, text): what was refused before it was a request.
-OnRefusal = Callable[[str | None, int, str], None]
+# (client as ASGI has it, status, text): what was refused before it was a request.
+OnRefusal = Callable[[tuple[str, int] | None, int, str], None]
 
 
 class _RefusedError(Exception):
@@ -271,8 +271,7 @@ class Connection(HttpToolsProtocol):
         status, text = self._refusal
         body = orjson.dumps({"error": text})
         head = b"Content-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
-        client = f"{self.client[0]}:{self.client[1]}" if self.client else None
-        self._on_refusal(client, status, text)
+        self._on_refusal(self.client, status, text)
         self._said = True
         if not self._is_last and not self.transport.is_closing():
             self.transport.write(STATUS_LINE[status] + head % len(body) + body)
@@ -452,11 +451,11 @@ class Server(uvicorn.Server):
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.call_later(self._period, self._watch, loop)
-        for connection in list(self.server_state.connections):
-            if isinstance(connection, Connection):
-                if self.should_exit:  # it may have been accepted when the others were told
-                    connection.shutdown()
-                connection.check()
+        connections: list[Any] = list(self.server_state.connections)
+        for connection in connections:
+            if self.should_exit:  # it may have been accepted when the others were told
+                connection.shutdown()
+            connection.check()
 
 
 def connection(limits: Limits, on_refusal: OnRefusal) -> Any:

@@ -259,6 +259,23 @@ def test_slow_head_is_408_and_an_idle_connection_is_closed(impatient):
     answers_correctly(impatient)
 
 
+@pytest.mark.parametrize(
+    ("sent", "status", "reason"),
+    [
+        (HEAD % 5, 408, "timeout"),
+        (HEAD % 5 + b"X-Pad: " + b"a" * 100_000, 431, "head_too_large"),
+        (b"\0\r\n\r\n", 400, "not_http"),
+    ],
+)
+def test_what_was_no_request_is_logged_and_counted(impatient, sent, status, reason):
+    answer = json.loads(impatient.send(sent).partition(b"\r\n\r\n")[2])
+    text = impatient.request("GET", "/metrics")[2].decode()
+    assert f'frn_onnx_rejections_total{{reason="{reason}"}} 1.0' in text
+    (record,) = [r for r in impatient.records() if r["event"] == "refused"]
+    assert (record["status"], record["error"]) == (status, answer["error"])
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", record["client"])
+
+
 def test_slow_second_head_on_a_kept_connection(impatient):
     answer = impatient.send(HEAD % len(REQUEST) + b"\r\n" + REQUEST + b"GET /v2 HTT")
     assert answer.startswith(b"HTTP/1.1 200 ")
