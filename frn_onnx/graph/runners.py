@@ -4,7 +4,8 @@ import dataclasses
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,7 +121,7 @@ def _plain(source: model_io.Source, model: ir.Model, label: str) -> Runner:
         """In a new session for each run, which draws anew."""
 
         def run(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-            return _session(copy, plugin=plugin).run(names, feeds(arrays))
+            return _run(_session(copy, plugin=plugin), names, feeds(arrays))
 
         return dataclasses.replace(plain, run=run)
 
@@ -128,7 +129,7 @@ def _plain(source: model_io.Source, model: ir.Model, label: str) -> Runner:
         label=label,
         inputs=inputs,
         outputs=names,
-        run=lambda arrays: session.run(names, feeds(arrays)),
+        run=lambda arrays: _run(session, names, feeds(arrays)),
         depth=_depth(model),
         roundoff=_roundoff(model),
         random_nodes=noise.keys(model),
@@ -229,6 +230,21 @@ def _session(source: model_io.Source, *, plugin: bool) -> Any:
             return session(content, options, providers=["CPUExecutionProvider"])
         except _ort_errors() as error:
             raise ModelError(f"ONNX Runtime does not take the model: {error}") from error
+
+
+def _run(session: Any, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Runs a session so that an interrupt ends it: a signal waits for calls in the main thread."""
+    import onnxruntime as ort
+
+    options = ort.RunOptions()
+    options.log_severity_level = 4  # what fails is raised, too
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(session.run, names, feeds, options)
+        try:
+            return future.result()
+        except BaseException:
+            options.terminate = True
+            raise
 
 
 def _ort_errors() -> tuple[type[Exception], ...]:

@@ -202,6 +202,35 @@ sys.exit(frn_onnx.cli.main(["lower", "x", "-o", "y", "--form", "primitives"]))
     assert output.read_bytes() == b"before"
 
 
+def test_an_interrupt_ends_a_run_that_would_go_on(tmp_path):
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["": 17]>
+        g (float[N,3] x) => (float[N,3] y) <int64 n = {1000000000000}, bool t = {1}>
+        {
+          y = Loop (n, t, x) <
+            body = b (int64 i, bool c, float[N,3] a) => (bool d, float[N,3] e)
+            { d = Identity (c) e = Neg (a) }>
+        }""")
+    path = str(tmp_path / "endless.onnx")
+    onnx.save(model, path)
+    code = f"""
+import os, signal, sys, threading
+import onnxruntime
+import frn_onnx.cli
+
+plain = onnxruntime.InferenceSession.run
+
+def run(*args):
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    return plain(*args)
+
+onnxruntime.InferenceSession.run = run
+sys.exit(frn_onnx.cli.main(["verify", {path!r}, {path!r}]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
 def test_doctor_shows_paths_whole(capsys, monkeypatch, tmp_path):
     damaged = tmp_path / f"{'a' * 70}.so"
     damaged.write_text("no library")
