@@ -4,7 +4,7 @@ import contextlib
 import os
 import resource
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,10 @@ def serve(
     models = [options] if isinstance(options, ModelOptions) else list(options)
     if grace_seconds < 0:
         raise ArgumentError(f"the grace must be at least 0 s, received {grace_seconds}")
-    with _listen_path(uds) if uds is not None else _listen(host, port) as (listener, remove):
+    with (
+        contextlib.ExitStack() as files,
+        _listen(host, port) if uds is None else _listen_path(uds, files) as listener,
+    ):
         logs.configure(log_level, kept)
         service = load(models, kept, strict=strict)
         application: ASGIApp = app.build_app(service, kept, limits)
@@ -97,13 +100,12 @@ def serve(
             config,
             limits,
             on_ready=lambda: on_ready(where, *service.models.values()),
-            on_stop=remove,
+            on_stop=files.close,
         ).run([listener])
 
 
-@contextlib.contextmanager
-def _listen(host: str, port: int) -> Iterator[tuple[socket.socket, Callable[[], None]]]:
-    """A bound socket, of which nothing has to be removed."""
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket."""
     if not 0 <= port <= 65535:  # getaddrinfo takes more, modulo 65536
         raise ArgumentError(f"port must be within 0..65535, received {port}; 0 takes a free one")
     try:
@@ -118,15 +120,11 @@ def _listen(host: str, port: int) -> Iterator[tuple[socket.socket, Callable[[], 
             f"cannot listen on {host}, port {port}: {error}; choose another with --host and --port "
             "(--port 0 takes a free one)"
         ) from error
-    with listener:
-        yield listener, lambda: None
+    return listener
 
 
-@contextlib.contextmanager
-def _listen_path(
-    path: str | os.PathLike,
-) -> Iterator[tuple[socket.socket, Callable[[], None]]]:
-    """A bound Unix socket, and what removes its file, which goes with it.
+def _listen_path(path: str | os.PathLike, files: contextlib.ExitStack) -> socket.socket:
+    """A bound Unix socket, whose file goes when ``files`` are closed.
 
     A file that nobody listens on is replaced; one that another server has put there since stays.
     """
@@ -145,17 +143,13 @@ def _listen_path(
             f"cannot listen on the socket {os.fspath(path)!r}: {error}; choose another path with "
             "--uds"
         ) from error
-    own = _identity(path)
+    files.callback(_remove, path, _identity(path))
+    return listener
 
-    def remove() -> None:
-        if own == _identity(path):
-            Path(path).unlink(missing_ok=True)
 
-    with listener:
-        try:
-            yield listener, remove
-        finally:
-            remove()
+def _remove(path: str | os.PathLike, own: tuple[int, int, int] | None) -> None:
+    if own == _identity(path):
+        Path(path).unlink(missing_ok=True)
 
 
 def _identity(path: str | os.PathLike) -> tuple[int, int, int] | None:

@@ -6,6 +6,7 @@ arrays under ``"data"``, which are nearly all of a large request, are cut out of
 read in windows straight into their tensor. What is left is small, or refused.
 """
 
+import math
 import re
 import secrets
 from collections.abc import Iterator
@@ -45,14 +46,14 @@ class Run:
 
     def cost(self, shape: tuple[int, ...], itemsize: int) -> int:
         """Bytes that reading it as a tensor takes."""
-        return min(int(np.prod(shape, dtype=object)), len(self._text)) * itemsize
+        return min(math.prod(shape), len(self._text)) * itemsize
 
     def lists(self, shape: tuple[int, ...]) -> Iterator[list]:
         """The elements in order, some at a time; as many as the shape says.
 
         Raises: RequestError where the text is not JSON, or not of the shape.
         """
-        count = int(np.prod(shape, dtype=object))
+        count = math.prod(shape)
         if 2 * count > len(self._text):  # a digit each, and a comma or a bracket
             raise self._misfit(shape)
         nested = bytes(self._text[1:_WINDOW_BYTES]).lstrip(_SPACE).startswith(b"[")
@@ -233,7 +234,7 @@ def _parse(elements: bytes) -> list:
 
 def misfit(what: str, shape: tuple[int, ...], received: int) -> RequestError:
     """The error for data that has so many elements, or the right number in other lists."""
-    count = int(np.prod(shape, dtype=object))
+    count = math.prod(shape)
     return RequestError(
         f"{what} must hold the {count} elements of shape {list(shape)}, in one flat list or in "
         f"lists nested as the shape says, received {received}"

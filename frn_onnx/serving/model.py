@@ -2,6 +2,7 @@
 
 import ctypes
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -153,7 +154,7 @@ def _to_numpy(value: Any) -> np.ndarray:
     if value.data_type() != "tensor(bfloat16)":
         return value.numpy()
     shape = value.shape()
-    raw = ctypes.string_at(value.data_ptr(), 2 * int(np.prod(shape, dtype=np.int64)))
+    raw = ctypes.string_at(value.data_ptr(), 2 * math.prod(shape))
     return np.frombuffer(raw, datatypes.NUMPY["BF16"]).reshape(shape)
 
 

@@ -5,7 +5,7 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -19,9 +19,6 @@ class _Sum:
     def add(self, seconds: float) -> None:
         self.count += 1
         self.ns += round(seconds * 1e9)
-
-    def to_dict(self) -> dict[str, int]:
-        return {"count": self.count, "ns": self.ns}
 
 
 # The parts of a request that was answered, in Triton's words.
@@ -57,7 +54,7 @@ class Statistics:
 
     def to_dict(self, name: str, version: str) -> dict[str, Any]:
         """The entry of the answer's ``model_stats``."""
-        nothing = _Sum().to_dict()
+        nothing = asdict(_Sum())
         runs = sorted(self._runs.items())
         return {
             "name": name,
@@ -66,9 +63,9 @@ class Statistics:
             "inference_count": self._samples,
             "execution_count": sum(run.count for _, run in runs),
             "inference_stats": {
-                "success": self._success.to_dict(),
-                "fail": self._fail.to_dict(),
-                **{part: total.to_dict() for part, total in self._parts.items()},
+                "success": asdict(self._success),
+                "fail": asdict(self._fail),
+                **{part: asdict(total) for part, total in self._parts.items()},
                 # There is no cache of answers.
                 "cache_hit": nothing,
                 "cache_miss": nothing,
@@ -78,7 +75,7 @@ class Statistics:
                 {
                     "batch_size": samples,
                     "compute_input": {"count": run.count, "ns": 0},
-                    "compute_infer": run.to_dict(),
+                    "compute_infer": asdict(run),
                     "compute_output": {"count": run.count, "ns": 0},
                 }
                 for samples, run in runs

@@ -1,5 +1,6 @@
 """On the loopback only own names, and no foreign pages; the Unix socket, which no page reaches."""
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -119,7 +120,11 @@ def test_a_unix_socket(tmp_path, x):
 def test_a_socket_of_another_server_stays(tmp_path):
     """One that ends late must not remove the path that a new one has taken."""
     path = tmp_path / "socket"
-    with embedded._listen_path(path), socket.socket(socket.AF_UNIX) as other:
+    with (
+        contextlib.ExitStack() as files,
+        embedded._listen_path(path, files),
+        socket.socket(socket.AF_UNIX) as other,
+    ):
         path.unlink()
         time.sleep(0.05)  # a file made at the same tick could be taken for the same
         other.bind(str(path))
@@ -128,9 +133,9 @@ def test_a_socket_of_another_server_stays(tmp_path):
 
 def test_the_file_of_a_socket_goes_once(tmp_path):
     path = tmp_path / "socket"
-    with embedded._listen_path(path) as (_, remove):
+    with contextlib.ExitStack() as files, embedded._listen_path(path, files):
         assert path.is_socket()
-        remove()
+        files.close()
         assert not path.exists()
 
 
