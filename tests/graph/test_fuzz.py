@@ -33,6 +33,11 @@ def test_a_nan_that_a_second_where_takes_up():
     assert run.run_chunk(20261201, 28697, 28698)[1] == []
 
 
+def test_the_sign_of_a_zero_that_a_quotient_takes_up():
+    """1 / (0 * gamma) behind the norm, and a Relu: infinite or 0, by the sign of gamma's zero."""
+    assert run.run_chunk(283466013, 1490, 1491)[1] == []
+
+
 class TestFindsWhatIsBroken:
     """One guard taken out; the changes that the cases are made by are those that could show it."""
 
