@@ -44,6 +44,7 @@ def cut(
     nodes: dict[ir.Node, None] = {}
     inputs: dict[ir.Value, None] = {root: None}
     found: dict[ir.Value, np.ndarray] = {}
+    measured: list[ir.Value] = []
     stack = [y]
     while stack:
         value = stack.pop()
@@ -61,9 +62,11 @@ def cut(
                 if argument is None:
                     continue
                 if node.op_type == "Shape" and argument.producer() not in computed:
-                    inputs[argument] = None
+                    measured.append(argument)
                 else:
                     stack.append(argument)
+    # One that is computed here has elements that are read, too.
+    inputs |= {v: None for v in measured if v not in found and v.producer() not in nodes}
     # Nodes that replaced another share its place; they were come upon from the last one on.
     in_order = list(nodes)[::-1]
     in_order.sort(key=order.__getitem__)

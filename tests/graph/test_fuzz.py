@@ -38,6 +38,10 @@ def test_the_sign_of_a_zero_that_a_quotient_takes_up():
     assert run.run_chunk(283466013, 1490, 1491)[1] == []
 
 
+def test_a_size_that_is_divided_by_and_whose_shape_is_read():
+    assert run.run_chunk(713419633, 24181, 24182)[1] == []
+
+
 class TestFindsWhatIsBroken:
     """One guard taken out; the changes that the cases are made by are those that could show it."""
 
