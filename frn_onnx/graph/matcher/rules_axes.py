@@ -13,6 +13,7 @@ from frn_onnx.graph.matcher.values import (
     Known,
     Rule,
     Sizes,
+    argument,
     as_form,
     axes_argument,
 )
@@ -101,7 +102,7 @@ def _slice(context, node, args):
     """One that cuts nothing off: tf2onnx writes one beside the new axes of r[:, None, None, :]."""
     form = args[0]
     starts, ends, axes, steps = (
-        _listed(node, args, place, name)
+        argument(node, args, place, name, ir.Attr.as_ints)
         for place, name in enumerate(("starts", "ends", "axes", "steps"), start=1)
     )
     if np.any(starts) or (steps is not None and np.any(steps != 1)):
@@ -172,13 +173,6 @@ def _constant_of_shape(context, node, args):
     if None in axes or context.frame.once(tuple(axes)) is None:
         return None
     return fm.constant(np.asarray(value, dtype=np.float64).reshape(()), tuple(axes))
-
-
-def _listed(node: ir.Node, args: list[Known | None], position: int, name: str) -> Known | None:
-    """What older opsets have as an attribute, and newer ones as an input."""
-    if name in node.attributes:
-        return np.asarray(node.attributes[name].as_ints())
-    return args[position] if len(args) > position else None
 
 
 def _shape_argument(context: Context, shape: Known | None) -> list[Size | None] | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import onnx_ir as ir
 
 from frn_onnx.graph.matcher import form as fm
 from frn_onnx.graph.matcher.axes import Axes, Frame
@@ -11,6 +12,7 @@ from frn_onnx.graph.matcher.form import Form
 from frn_onnx.graph.matcher.values import (
     Comparison,
     Rule,
+    argument,
     as_form,
     combine,
     is_given,
@@ -72,19 +74,16 @@ def _relu(context, node, args):
 
 
 def _clip(context, node, args):
+    lower, upper = (
+        argument(node, args, place, name, ir.Attr.as_float)
+        for place, name in enumerate(("min", "max"), start=1)
+    )
     # An upper bound that no float is above takes nothing off.
-    if is_given(node, 2, "max") and _bound(node, args, 2, "max").item() < np.finfo(np.float32).max:
+    if is_given(node, 2, "max") and upper.item() < np.finfo(np.float32).max:
         return None
     if not is_given(node, 1, "min"):
         return args[0]
-    return _maximum(context, node, [args[0], _bound(node, args, 1, "min")])
-
-
-def _bound(node, args, position, name):
-    """What older opsets have as an attribute, and newer ones as an input."""
-    if name in node.attributes:
-        return np.asarray(node.attributes[name].as_float())
-    return args[position]
+    return _maximum(context, node, [args[0], lower])
 
 
 def _compare(greater: bool) -> Rule:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -138,6 +139,23 @@ def is_given(node: ir.Node, position: int, name: str) -> bool:
     if name in node.attributes:
         return True
     return len(node.inputs) > position and node.inputs[position] is not None
+
+
+def argument(
+    node: ir.Node,
+    args: list[Known | None],
+    position: int,
+    name: str,
+    read: Callable[[ir.Attr], Any],
+) -> Known | None:
+    """What older opsets have as an attribute, and newer ones as an input; None: none, or unknown.
+
+    Args:
+        read: takes the attribute's value; it raises TypeError for another type.
+    """
+    if name in node.attributes:
+        return np.asarray(read(node.attributes[name]))
+    return args[position] if len(args) > position else None
 
 
 def axes_argument(node: ir.Node, args: list[Known | None]) -> list[int] | None:
