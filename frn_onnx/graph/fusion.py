@@ -12,7 +12,7 @@
 A near miss stays as it is and is reported with its reason (results.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import onnx_ir as ir
@@ -80,6 +80,13 @@ def fuse_in_place(
     return fused, skipped
 
 
+def _cones(copy: ir.Model) -> Iterator[ir.Node]:
+    """The nodes of a copy of a model in whose place FRN comes."""
+    trial = Fusion(copy)
+    trial.run()
+    return (node for made in trial.made for node in made.match.cone)
+
+
 def _fuse(model: ir.Model, layout: Layout) -> tuple[list[FusedNode], list[Skipped], Shapes]:
     fusion = Fusion(model, layout=layout)
     fusion.run()
@@ -114,17 +121,12 @@ class Fusion:
         layout: Layout = "auto",
     ) -> None:
         if names := functions.holding(model, REDUCTIONS):
-            trial = Fusion(functions.tagged_copy(model, names))
-            trial.run()
-            holding = {functions.origin(node) for made in trial.made for node in made.match.cone}
+            holding = {functions.origin(n) for n in _cones(functions.tagged_copy(model, names))}
             functions.inline(model, holding & names)
         if squares := unblock.squares(model):
             copy = model.clone()
             unblock.take_out(copy, squares)
-            trial = Fusion(copy)
-            trial.run()
-            nodes = (node for made in trial.made for node in made.match.cone)
-            unblock.take_out(model, {v.name for node in nodes for v in node.outputs})
+            unblock.take_out(model, {v.name for node in _cones(copy) for v in node.outputs})
         # ONNX Runtime's float16 tool converts initializers without what value_info says of them.
         for value in model.graph.initializers.values():
             if value.const_value is not None and value.dtype != value.const_value.dtype:
