@@ -16,6 +16,7 @@ import onnx_ir as ir
 from frn_onnx.graph.edit import FreeNames, remove_unused, take_over
 from frn_onnx.graph.standard import is_standard
 
+# The domain of blocked ops.
 NCHWC = "com.microsoft.nchwc"
 # By whether the channels are last in x, and in the square.
 _PERMS = {(True, False): (0, 3, 1, 2), (False, True): (0, 2, 3, 1)}
@@ -61,9 +62,13 @@ def _found(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Node]]:
                 yield node, x
 
 
+def is_reorder_output(node: ir.Node) -> bool:
+    """Whether a node takes a tensor out of the blocks."""
+    return (node.domain, node.op_type) == (NCHWC, "ReorderOutput")
+
+
 def _takes_out(node: ir.Node) -> bool:
-    is_it = (node.domain, node.op_type) == (NCHWC, "ReorderOutput")
-    return is_it and len(node.inputs) == 1 and node.inputs[0] is not None
+    return is_reorder_output(node) and len(node.inputs) == 1 and node.inputs[0] is not None
 
 
 def _attribute(node: ir.Node, name: str) -> Any:

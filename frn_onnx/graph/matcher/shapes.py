@@ -13,7 +13,7 @@ from frn_onnx.graph import infer
 from frn_onnx.graph.edit import FreeNames, add_initializer
 from frn_onnx.graph.infer import Dims
 from frn_onnx.graph.matcher.constants import Constants
-from frn_onnx.graph.unblock import NCHWC
+from frn_onnx.graph.unblock import is_reorder_output
 
 FLOATS = frozenset(map(ir.DataType, op.DTYPES))
 
@@ -135,7 +135,7 @@ def _unseen_constants(model: ir.Model) -> Iterator[tuple[ir.Node, int, np.ndarra
 def _reordered(model: ir.Model) -> Iterator[tuple[ir.Value, ir.Shape]]:
     """The outputs of ONNX Runtime's own blocked convolutions, which ONNX does not know."""
     for node in model.graph.all_nodes():
-        if (node.domain, node.op_type) == (NCHWC, "ReorderOutput"):
+        if is_reorder_output(node):
             shape: list[int | None] = [None] * 4
             shape[3 if node.attributes.get_int("channels_last", 0) else 1] = (
                 node.attributes.get_int("channels")

@@ -9,9 +9,6 @@ from frn_onnx.runtime.session_options import changed, chooses_providers, entry
 
 ort: Any = library.onnxruntime()
 
-# The domain of blocked ops.
-NCHWC = "com.microsoft.nchwc"
-
 _ERRORS_ONLY = 3
 # Weights go into a file of their own, and stay there: the largest part of a model is not read, put
 # into a message and parsed again.

@@ -4,7 +4,7 @@ import onnx_ir as ir
 
 from frn_onnx import op
 from frn_onnx.graph.edit import constant, take_over
-from frn_onnx.runtime.blocked.optimised import NCHWC
+from frn_onnx.graph.unblock import NCHWC
 from frn_onnx.runtime.blocked.restore import BLOCKED, INPUTS
 
 REORDERING = "ReorderingFrn"

@@ -7,9 +7,9 @@ import onnx_ir as ir
 from frn_onnx import op
 from frn_onnx.graph.edit import FreeNames, add_initializer, take_over
 from frn_onnx.graph.standard import is_standard
+from frn_onnx.graph.unblock import NCHWC
 from frn_onnx.runtime.blocked import transposed
 from frn_onnx.runtime.blocked.errors import LostError
-from frn_onnx.runtime.blocked.optimised import NCHWC
 from frn_onnx.runtime.blocked.standins import KEPT, Mark, Standin
 
 VERSION = 1

@@ -16,9 +16,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from frn_onnx import op
+from frn_onnx.graph.unblock import NCHWC
 from frn_onnx.runtime import library
 from frn_onnx.runtime.blocked.errors import TrialError, UnfitError
-from frn_onnx.runtime.blocked.optimised import NCHWC, optimise
+from frn_onnx.runtime.blocked.optimised import optimise
 from frn_onnx.runtime.providers import CPU
 from frn_onnx.runtime.session_options import changed
 
