@@ -5,8 +5,6 @@ Pads of a transposed convolution only say how much of its result to cut off at e
 ONNX Runtime's CUDA provider has sent nodes that cut off more on one side to the CPU.
 """
 
-import math
-
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -73,11 +71,10 @@ def _totals(node: ir.Node, automatic: str, shapes: Shapes) -> list[int]:
     x, weight = node.inputs[:2]
     kernel = given.get_ints("kernel_shape", (shapes.of(weight) or ())[2:])
     strides = given.get_ints("strides", [1] * len(kernel))
-    least = -math.inf
     if "output_shape" in given:
         sizes, wanted = (shapes.of(x) or ())[2:], given.get_ints("output_shape")
     elif automatic.startswith("SAME"):  # whatever the size: each pixel becomes a stride of them
-        sizes, wanted, least = (1,) * len(kernel), strides, 0
+        sizes, wanted = (1,) * len(kernel), strides
     else:
         return []
     if not all(isinstance(n, int) for n in (*kernel, *sizes)):
@@ -85,10 +82,11 @@ def _totals(node: ir.Node, automatic: str, shapes: Shapes) -> list[int]:
     dilations = given.get_ints("dilations", [1] * len(kernel))
     output_padding = given.get_ints("output_padding", [0] * len(kernel))
     axes = zip(sizes, strides, kernel, dilations, output_padding, wanted, strict=False)
-    return [
-        max(least, stride * (size - 1) + dilation * (taps - 1) + 1 + more - size_of_y)
+    totals = [
+        stride * (size - 1) + dilation * (taps - 1) + 1 + more - size_of_y
         for size, stride, taps, dilation, more, size_of_y in axes
     ]
+    return totals if "output_shape" in given else [max(0, total) for total in totals]
 
 
 def _split(node: ir.Node, pads: list[int], names: FreeNames) -> None:
