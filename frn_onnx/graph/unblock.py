@@ -13,11 +13,10 @@ from typing import Any
 
 import onnx_ir as ir
 
+from frn_onnx import nchwc
 from frn_onnx.graph.edit import FreeNames, remove_unused, take_over
 from frn_onnx.graph.standard import is_standard
 
-# The domain of blocked ops.
-NCHWC = "com.microsoft.nchwc"
 # By whether the channels are last in x, and in the square.
 _PERMS = {(True, False): (0, 3, 1, 2), (False, True): (0, 2, 3, 1)}
 
@@ -64,7 +63,7 @@ def _found(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Node]]:
 
 def is_reorder_output(node: ir.Node) -> bool:
     """Whether a node takes a tensor out of the blocks."""
-    return (node.domain, node.op_type) == (NCHWC, "ReorderOutput")
+    return (node.domain, node.op_type) == (nchwc.DOMAIN, "ReorderOutput")
 
 
 def _takes_out(node: ir.Node) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import onnx_ir as ir
 
+from frn_onnx import nchwc
 from frn_onnx.graph.matcher import other_norms
 from frn_onnx.graph.matcher.anchor import REDUCTIONS
 from frn_onnx.graph.matcher.axes import Frame
@@ -17,7 +18,6 @@ from frn_onnx.graph.matcher.shapes import Shapes, cast_to
 from frn_onnx.graph.matcher.trace import Tracer
 from frn_onnx.graph.sites import name_of
 from frn_onnx.graph.standard import is_standard
-from frn_onnx.graph.unblock import NCHWC
 
 # Where the root meets x, and what may stand between, beside movements: constant factors and terms,
 # and the rounding of quantised files.
@@ -171,7 +171,7 @@ class LeftoverFinder:
             varying = [v for v in node.inputs if v is not None and not self._is_parameter(v)]
             if node.op_type in other_norms.MOVEMENT:
                 varying = varying[:1]
-            elif node.op_type not in _PASSED and node.domain != NCHWC:
+            elif node.op_type not in _PASSED and node.domain != nchwc.DOMAIN:
                 return None
             if len(varying) != 1:
                 return None
@@ -223,7 +223,7 @@ def _user(value: ir.Value) -> ir.Node | None:
 
 def _blocked(nodes: Iterable[ir.Node]) -> str | None:
     """Why nothing is proved, if ONNX Runtime has squared or scaled x in blocks of channels."""
-    return _BLOCKED if any(node.domain == NCHWC for node in nodes) else None
+    return _BLOCKED if any(node.domain == nchwc.DOMAIN for node in nodes) else None
 
 
 def _ended(node: ir.Node) -> str:

@@ -2,9 +2,8 @@
 
 import onnx_ir as ir
 
-from frn_onnx import op
+from frn_onnx import nchwc, op
 from frn_onnx.graph.edit import constant, take_over
-from frn_onnx.graph.unblock import NCHWC
 from frn_onnx.runtime.blocked.restore import BLOCKED, INPUTS
 
 REORDERING = "ReorderingFrn"
@@ -20,7 +19,7 @@ def take_over_reorders(graph: ir.Graph, block: int) -> tuple[int, int]:
     for node in list(graph):
         y = node.outputs[0]
         users = list(dict.fromkeys(y.consumers()))
-        if len(users) != 1 or y.is_graph_output() or users[0].domain != NCHWC:
+        if len(users) != 1 or y.is_graph_output() or users[0].domain != nchwc.DOMAIN:
             continue
         if users[0].attributes.get_int("channels_last", 0):
             continue

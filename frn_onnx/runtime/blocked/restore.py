@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from frn_onnx import op
+from frn_onnx import nchwc, op
 from frn_onnx.graph.edit import FreeNames, add_initializer, take_over
 from frn_onnx.graph.standard import is_standard
-from frn_onnx.graph.unblock import NCHWC
 from frn_onnx.runtime.blocked import transposed
 from frn_onnx.runtime.blocked.errors import LostError
 from frn_onnx.runtime.blocked.standins import KEPT, Mark, Standin
@@ -64,7 +63,7 @@ def _blocked_values(graph: ir.Graph) -> set[ir.Value]:
     """The values that are blocked: what nchwc ops give, and what standard ops make of that."""
     blocked: set[ir.Value] = set()
     for node in graph:
-        if node.domain == NCHWC:
+        if node.domain == nchwc.DOMAIN:
             made = node.op_type != "ReorderOutput"
         else:
             made = any(value in blocked for value in node.inputs)
@@ -102,7 +101,7 @@ def _find(graph: ir.Graph, marks: list[Mark]) -> dict[Standin, ir.Node]:
     twice: set[Standin] = set()
     for node in graph:
         folded = node.attributes.get_string("activation") == "LeakyRelu"
-        if folded and (node.domain, node.op_type) in ((NCHWC, "Conv"), _FUSED_CONV):
+        if folded and (node.domain, node.op_type) in ((nchwc.DOMAIN, "Conv"), _FUSED_CONV):
             standin = by_alpha.get(node.attributes.get_floats("activation_params")[0])
         elif node.op_type == "LeakyRelu":
             standin = by_alpha.get(node.attributes.get_float("alpha"))
@@ -171,7 +170,7 @@ def _is_sound(place: _Place, blocked: set[ir.Value], transposes: bool) -> bool:
 
 def _place_of_phases(convs: list[ir.Node], mark: Mark) -> _Place | None:
     """Of four blocked convolutions, whose sum is made larger."""
-    if any(conv.domain != NCHWC or "activation" not in conv.attributes for conv in convs):
+    if any(conv.domain != nchwc.DOMAIN or "activation" not in conv.attributes for conv in convs):
         return None
     a, b, c, d = xs = [conv.outputs[0] for conv in convs]
     left, right = _sum(a, b, mark.sums[0]), _sum(c, d, mark.sums[1])
@@ -179,7 +178,7 @@ def _place_of_phases(convs: list[ir.Node], mark: Mark) -> _Place | None:
         return None
     whole = _sum(left.outputs[0], right.outputs[0], mark.sums[2])
     users = [] if whole is None else whole.outputs[0].consumers()
-    if len(users) != 1 or (users[0].domain, users[0].op_type) != (NCHWC, "Upsample"):
+    if len(users) != 1 or (users[0].domain, users[0].op_type) != (nchwc.DOMAIN, "Upsample"):
         return None
     return _Place(xs, users[0].outputs[0], None, [left, right, whole, users[0]], convs)
 

@@ -15,8 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from frn_onnx import op
-from frn_onnx.graph.unblock import NCHWC
+from frn_onnx import nchwc, op
 from frn_onnx.runtime import library
 from frn_onnx.runtime.blocked.errors import TrialError, UnfitError
 from frn_onnx.runtime.blocked.optimised import optimise
@@ -81,7 +80,9 @@ def _size(folder: Path) -> int:
     source.write_bytes(_model([_conv("x", "y", 4)], [_weight("w_y", (4, 4, 1, 1))], 4))
     optimise(source, path, _options())
     made = onnx.load(path, load_external_data=False)
-    convs = [node for node in made.graph.node if node.domain == NCHWC and node.op_type == "Conv"]
+    convs = [
+        node for node in made.graph.node if node.domain == nchwc.DOMAIN and node.op_type == "Conv"
+    ]
     if not convs:
         raise UnfitError("ONNX Runtime blocks no convolutions on this machine")
     shapes = {tensor.name: tensor.dims for tensor in made.graph.initializer}
