@@ -1,8 +1,8 @@
 """A folder of models as sessions load them, so that the next start need not make them again.
 
 Several processes may use one folder: an entry is a folder that is written under another name and
-then renamed, and one that is damaged is as good as none. Those that were not used for the longest
-time go where all together are larger than is allowed.
+then renamed, as it is again before it is removed. One that is damaged is as good as none. Those
+that were not used for the longest time go where all together are larger than is allowed.
 
 Entries are named by content. To read a file takes longer than to make a session of what is kept
 for it: so a file's digest is kept, too, and holds while the file's size, times and number stay.
@@ -122,7 +122,7 @@ class Cache:
             return None
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             logger.warning("the cached model %s is of no use and is made again: %s", folder, error)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             return None
         with contextlib.suppress(OSError):  # somebody else's, or read-only
             os.utime(folder)
@@ -145,12 +145,9 @@ class Cache:
                     shutil.copyfile(path, entry / path.name)
                 head = {**said, "crc32": _sums(entry), "states": _states(entry)}
                 (entry / _SAID).write_text(json.dumps(head))
-                if not (self._folder / key / _SAID).exists():
-                    shutil.rmtree(self._folder / key, ignore_errors=True)  # half removed
-                os.rename(entry, self._folder / key)
+                _place(entry, self._folder / key)
         except OSError as error:
-            if not (self._folder / key / _SAID).exists():  # else another process was faster
-                logger.warning("the model could not be cached in %s: %s", self._folder, error)
+            logger.warning("the model could not be cached in %s: %s", self._folder, error)
 
     def _make_room(self, wanted: int) -> None:
         """Removes what was not used for the longest time."""
@@ -164,8 +161,27 @@ class Cache:
         for _, size, path in sorted(entries):
             if total <= self._largest:
                 return
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
             total -= size
+
+
+def _place(entry: Path, folder: Path) -> None:
+    """Renames an entry to its place, unless another process was faster."""
+    try:
+        os.rename(entry, folder)
+    except OSError:
+        if (folder / _SAID).exists():
+            return
+        _remove(folder)  # something took a part of it
+        os.rename(entry, folder)
+
+
+def _remove(entry: Path) -> None:
+    """Removes an entry: whoever looks for it finds all of it, or nothing."""
+    aside = entry.with_name(f"{_UNFINISHED}{os.urandom(8).hex()}")
+    with contextlib.suppress(OSError):
+        os.rename(entry, aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write(path: Path, said: dict[str, Any]) -> None:
@@ -183,17 +199,23 @@ def _chunks(path: Path) -> Iterator[bytes]:
 def _sums(folder: Path) -> dict[str, int]:
     """Checksums of the files of an entry."""
     sums = {}
-    for path in folder.iterdir():
-        if path.name != _SAID:
-            total = 0
-            for chunk in _chunks(path):
-                total = zlib.crc32(chunk, total)
-            sums[path.name] = total
+    for path in _files(folder):
+        total = 0
+        for chunk in _chunks(path):
+            total = zlib.crc32(chunk, total)
+        sums[path.name] = total
     return sums
 
 
 def _states(folder: Path) -> dict[str, list[int]]:
-    return {path.name: state(path) for path in folder.iterdir() if path.name != _SAID}
+    return {path.name: state(path) for path in _files(folder)}
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files of a model; not what is said of it, nor what another process is about to say."""
+    for path in folder.iterdir():
+        if path.name != _SAID and not path.name.startswith(_UNFINISHED):
+            yield path
 
 
 def state(file: str | os.PathLike) -> list[int]:

@@ -109,8 +109,8 @@ class InferenceSession(ort.InferenceSession):
         folder = os.environ.get("FRN_ONNX_CACHE") if cache is None else cache
         cached = Cache(os.path.expanduser(folder)) if folder else None
         with exclusive(), contextlib.ExitStack() as stack:
-            made = _temporary_folder(stack) if fuse or reason is None else None
             while True:
+                made = _temporary_folder(stack) if fuse or reason is None else None
                 prepared = preparation.prepare(
                     path_or_bytes, sess_options, made, fuse=fuse, reason=reason, cache=cached
                 )
@@ -121,9 +121,13 @@ class InferenceSession(ort.InferenceSession):
                         )
                     break
                 except Exception as error:  # its exceptions share no public base class
-                    if prepared.report.reason is not None and cached is None:
+                    known = prepared.report.reason
+                    if cached is not None:  # another process may have removed what was in it
+                        reason, cached = reason or known, None
+                    elif known is None:
+                        reason = str(error)
+                    else:
                         raise
-                    reason, cached = reason or prepared.report.reason or str(error), None
         self.blocked = prepared.report
         if prepared.model is not path_or_bytes:
             # Of what set_providers() makes the session anew; what was made is gone.

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -20,6 +21,7 @@ from frn_onnx.graph.lowering import lower
 from frn_onnx.runtime import making
 from frn_onnx.runtime.blocked import rewriting, trial
 from frn_onnx.runtime.blocked.errors import TrialError
+from frn_onnx.runtime.cache import Cache
 
 CPU = ["CPUExecutionProvider"]
 
@@ -36,6 +38,22 @@ def test_a_cache_makes_the_second_start_without_the_optimiser(tmp_path, monkeypa
     monkeypatch.setattr(rewriting, "optimise", fail)
     monkeypatch.setenv("FRN_ONNX_CACHE", str(folder))
     second = frn_onnx.InferenceSession(model, providers=CPU)
+    assert second.blocked == first.blocked
+    np.testing.assert_array_equal(run(second, IMAGE)[0], run(first, IMAGE)[0])
+
+
+def test_a_cached_model_that_another_process_removes_is_made_again(tmp_path, monkeypatch):
+    model, folder = cnn(), tmp_path / "cache"
+    first = frn_onnx.InferenceSession(model, providers=CPU, cache=folder)
+    get = Cache.get
+
+    def late(*args):
+        found = get(*args)
+        shutil.rmtree(found[1])
+        return found
+
+    monkeypatch.setattr(Cache, "get", late)
+    second = frn_onnx.InferenceSession(model, providers=CPU, cache=folder)
     assert second.blocked == first.blocked
     np.testing.assert_array_equal(run(second, IMAGE)[0], run(first, IMAGE)[0])
 
