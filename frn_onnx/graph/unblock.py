@@ -35,7 +35,7 @@ def take_out(model: ir.Model, names: Collection[str]) -> None:
             continue
         graph, blocked = square.graph, square.inputs[0]
         made = [ir.node("Mul", [x.outputs[0]] * 2, name=square.name)]
-        if perm := _PERMS.get((_channels_last(x), _channels_last(square))):
+        if perm := _PERMS.get((is_channels_last(x), is_channels_last(square))):
             product = made[0].outputs[0]
             product.name = free.free(f"{y.name}/Mul")
             name = free.free(f"{y.name}/Transpose")
@@ -55,8 +55,7 @@ def _found(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Node]]:
         square = node.inputs[0].producer()
         if is_standard(square, "Mul") and square.inputs[0] is square.inputs[1]:
             others = (user for user in square.inputs[0].consumers() if _takes_out(user))
-            channels = _attribute(node, "channels")
-            alike = (x for x in others if _attribute(x, "channels") == channels)
+            alike = (x for x in others if channels(x) == channels(node))
             if (x := next((x for x in alike if x.graph is node.graph), None)) is not None:
                 yield node, x
 
@@ -64,6 +63,17 @@ def _found(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Node]]:
 def is_reorder_output(node: ir.Node) -> bool:
     """Whether a node takes a tensor out of the blocks."""
     return (node.domain, node.op_type) == (nchwc.DOMAIN, "ReorderOutput")
+
+
+def channels(node: ir.Node) -> int | None:
+    """How many channels such a node gives; None where it does not say."""
+    given = _attribute(node, "channels")
+    return given if isinstance(given, int) and given > 0 else None
+
+
+def is_channels_last(node: ir.Node) -> bool:
+    """Whether such a node gives NHWC, in place of NCHW."""
+    return bool(_attribute(node, "channels_last"))
 
 
 def _takes_out(node: ir.Node) -> bool:
@@ -74,7 +84,3 @@ def _attribute(node: ir.Node, name: str) -> Any:
     """The value of an attribute, of which nobody has checked the type; None for none."""
     attribute = node.attributes.get(name)
     return None if attribute is None else attribute.value
-
-
-def _channels_last(node: ir.Node) -> bool:
-    return bool(_attribute(node, "channels_last"))

@@ -1,7 +1,10 @@
 """Squares that ONNX Runtime moved into the blocked layout of its convolutions."""
 
+import itertools
+
 import graph_models
 import pytest
+from onnx import helper
 
 from frn_onnx.graph.fusion import fuse
 
@@ -49,6 +52,32 @@ def test_of_what_is_no_such_node_nothing_is_said(rng):
     for inputs in ([], [""], ["q", "q"]):
         square.input[:] = inputs
         assert fuse(model).fused == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"channels": "eight"},
+        {"channels": [8]},
+        {"channels": -8},
+        {"channels": 8, "channels_last": "no"},
+    ],
+)
+@pytest.mark.parametrize("name", ["x", "square"])
+def test_of_what_says_something_else_nothing_is_said(rng, said, name):
+    model = graph_models.parse(graph_models.BLOCKED, rng)
+    node = next(node for node in model.graph.node if node.output[0] == name)
+    del node.attribute[:]
+    node.attribute.extend(itertools.starmap(helper.make_attribute, said.items()))
+    assert fuse(model).fused == []
+
+
+def test_what_gives_nothing_is_passed_over(rng):
+    model = graph_models.parse(graph_models.BLOCKED, rng)
+    next(node for node in model.graph.node if node.output[0] == "scaled").output[:] = []
+    del model.graph.output[1]
+    assert len(fuse(model).fused) == 1
 
 
 def test_a_square_in_blocks_that_something_else_needs(rng):

@@ -13,7 +13,7 @@ from frn_onnx.graph import infer
 from frn_onnx.graph.edit import FreeNames, add_initializer
 from frn_onnx.graph.infer import Dims
 from frn_onnx.graph.matcher.constants import Constants
-from frn_onnx.graph.unblock import is_reorder_output
+from frn_onnx.graph.unblock import channels, is_channels_last, is_reorder_output
 
 FLOATS = frozenset(map(ir.DataType, op.DTYPES))
 
@@ -135,9 +135,7 @@ def _unseen_constants(model: ir.Model) -> Iterator[tuple[ir.Node, int, np.ndarra
 def _reordered(model: ir.Model) -> Iterator[tuple[ir.Value, ir.Shape]]:
     """The outputs of ONNX Runtime's own blocked convolutions, which ONNX does not know."""
     for node in model.graph.all_nodes():
-        if is_reorder_output(node):
+        if is_reorder_output(node) and node.outputs:
             shape: list[int | None] = [None] * 4
-            shape[3 if node.attributes.get_int("channels_last", 0) else 1] = (
-                node.attributes.get_int("channels")
-            )
+            shape[3 if is_channels_last(node) else 1] = channels(node)
             yield node.outputs[0], ir.Shape(shape)
