@@ -249,7 +249,7 @@ class Base:
         g.outputs = [pool[-1]] if pool[-1] != "x" else [g("Identity", "x")]
         if self.random.random() < 0.3:
             g.outputs.append(self.random.choice(pool[1:]))
-        g.outputs = [name for name in dict.fromkeys(g.outputs) if name != "x"]
+        g.outputs = [name for name in g.outputs if name != "x"]  # one may be there twice
         return g
 
     def step(self, step: str, x: str, pool: list[str]) -> str:

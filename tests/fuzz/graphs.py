@@ -1,7 +1,7 @@
 """A small graph that can be changed, run in float64, and written as an ONNX model."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 import numpy as np
@@ -86,11 +86,17 @@ class Graph:
 
     def in_half(self) -> "Graph":
         """The same with every constant rounded to float16."""
+        return self._with_constants(lambda array: array.astype(np.float16).astype(np.float64))
+
+    def rounded_once_more(self) -> "Graph":
+        """The same with every constant off by as much as a rounding to float32 may be."""
+        return self._with_constants(lambda array: array * (1 + 2.0**-24))
+
+    def _with_constants(self, change: Callable[[np.ndarray], np.ndarray]) -> "Graph":
         twin = self.copy()
         for name, value in twin.constants.items():
             if value.type in arithmetic.FLOATS:
-                rounded = value.array.astype(np.float16).astype(np.float64)
-                twin.constants[name] = Value(rounded, value.type)
+                twin.constants[name] = Value(change(value.array), value.type)
         return twin
 
     def refresh(self) -> None:

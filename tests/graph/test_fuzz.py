@@ -42,6 +42,11 @@ def test_a_size_that_is_divided_by_and_whose_shape_is_read():
     assert run.run_chunk(713419633, 24181, 24182)[1] == []
 
 
+def test_a_rounding_that_a_quotient_makes_much_of():
+    """1 / (y + b), with y near -b, of which the sum of two constants is one."""
+    assert run.run_chunk(727431589, 9194, 9195)[1] == []
+
+
 class TestFindsWhatIsBroken:
     """One guard taken out; the changes that the cases are made by are those that could show it."""
 

@@ -214,6 +214,23 @@ def test_an_output_that_becomes_another_one(rng, weights):
     assert_same(model, result, {"x": rng.normal(size=NCHW).astype(np.float32)})
 
 
+@pytest.mark.parametrize("names", [["u", "u"], ["t", "t", "u"], ["u", "t", "u", "t"]])
+def test_outputs_that_are_given_out_twice(rng, weights, names):
+    """They keep their name, at each place."""
+    nodes = [
+        transpose("x", "t", TO_LAST),
+        op.node(["t", *weights], "f", axes=(1, 2), epsilon=0.1, name="f"),
+        transpose("f", "u", TO_FIRST),
+    ]
+    model = model_of(nodes, weights, {"x": NCHW}, {"t": NHWC, "u": NCHW})
+    given = {value.name: value for value in list(model.graph.output)}
+    del model.graph.output[:]
+    model.graph.output.extend(given[name] for name in names)
+    result = arranged(model)
+    assert [value.name for value in result.graph.output] == names
+    assert_same(model, result, {"x": rng.normal(size=NCHW).astype(np.float32)})
+
+
 def test_an_output_of_a_branch_that_is_a_value_outside(rng, weights):
     """What stood between two Transposes is the If's own outside: an Identity says so."""
     inner = [

@@ -150,23 +150,23 @@ class _Seam:
 
     def _put_out(self, outputs: list[tuple[Use, ir.Value]]) -> None:
         """Lets the graph give out other values under the names of the old ones."""
-        changed = [(use, value) for use, value in outputs if use.value is not value]
-        places = {use.index for use, _ in changed}
+        changed = {use.value: (use.side, value) for use, value in outputs if use.value is not value}
+        places = {use.index: use.value for use, _ in outputs if use.value in changed}
         taken = {v for place, v in enumerate(self._graph.outputs) if place not in places}
-        signs = []
-        for use, _ in changed:
-            old = use.value
-            sign = ir.Value(name=old.name, type=old.type, shape=self._shapes.get(use.side))
-            move_descriptions(old, sign)
-            signs.append(sign)
+        signs = {}
+        for old, (side, _) in changed.items():
+            signs[old] = ir.Value(name=old.name, type=old.type, shape=self._shapes.get(side))
+            move_descriptions(old, signs[old])
             old.name = self._names.free(f"{old.name}/moved")
-        for (use, value), sign in zip(changed, signs, strict=True):
+        for old, (_, value) in changed.items():
+            sign = signs[old]
             if value in taken or value.producer() is None or value.graph is not self._graph:
                 # An output that is an input, or another output, takes a node to say so.
                 same = ir.node("Identity", [value], name=self._names.free(f"{sign.name}/Identity"))
                 self._graph.append(same)
                 value = same.outputs[0]
             taken.add(value)
-            self._graph.outputs[use.index] = value
+            for place in (place for place, v in places.items() if v is old):  # it may have several
+                self._graph.outputs[place] = value
             value.name, value.type, value.shape = sign.name, sign.type, sign.shape
             move_descriptions(sign, value)
