@@ -22,6 +22,7 @@ from frn_onnx.graph.evaluator import Evaluator, in_float64, numbered, wide
 from frn_onnx.graph.matcher.constants import Constants
 from frn_onnx.graph.matcher.match import Match, Miss
 from frn_onnx.graph.matcher.shapes import Dims, Shapes
+from frn_onnx.graph.perms import Perm, compose, transpose_perm
 from frn_onnx.graph.sites import name_of
 
 logger = logging.getLogger("frn_onnx.graph")
@@ -93,7 +94,7 @@ class Prober:
         part = cut(match.y, match.root, set(match.cone), self._constants, self._order)
         evaluator = self._evaluator(match, part)
         difference = None
-        for sizes in _sizes(match, part.constants.values()):
+        for sizes in _sizes(match, part):
             try:
                 difference = self._difference(match, part, evaluator, sizes)
             except Exception as error:  # the evaluator's errors share no base class
@@ -183,12 +184,12 @@ def _suit(sizes: Sizes, dims: Dims) -> bool:
     )
 
 
-def _sizes(match: Match, constants: Iterable[np.ndarray]) -> Iterator[Sizes]:
+def _sizes(match: Match, part: Cut) -> Iterator[Sizes]:
     """Sizes of the root to try, until one shows that y is FRN, or that it is not, being allowed."""
-    return (sizes for sizes in _candidates(match, constants) if math.prod(sizes) <= _LARGEST)
+    return (sizes for sizes in _candidates(match, part) if math.prod(sizes) <= _LARGEST)
 
 
-def _candidates(match: Match, constants: Iterable[np.ndarray]) -> Iterator[Sizes]:
+def _candidates(match: Match, part: Cut) -> Iterator[Sizes]:
     """The same, however large.
 
     Small ones that all differ come first. What is stated to be large is tried small: where no
@@ -204,13 +205,24 @@ def _candidates(match: Match, constants: Iterable[np.ndarray]) -> Iterator[Sizes
     yield stated
     if open_axes:
         # Sizes that the graph forces without saying so: those of a constant, or to be equal.
-        forced = list(stated)
-        for array in constants:
-            for axis, size in zip(range(len(dims))[::-1], array.shape[::-1], strict=False):
-                if axis in open_axes and size > 1:
-                    forced[axis] = size
-        yield tuple(forced)
+        for order in _orders(part.nodes, len(dims)):
+            forced = list(stated)
+            for array in part.constants.values():
+                for axis, size in zip(order[::-1], array.shape[::-1], strict=False):
+                    if axis in open_axes and size > 1:
+                        forced[axis] = size
+            yield tuple(forced)
         yield tuple(dim if isinstance(dim, int) else match.gamma.size for dim in dims)
+
+
+def _orders(nodes: Iterable[ir.Node], rank: int) -> list[Perm]:
+    """Orders that the axes of the root may have on the way: as it is, and behind Transposes."""
+    orders = [tuple(range(rank))]
+    for node in nodes:
+        if perm := transpose_perm(node, rank):
+            orders += [compose(order, perm) for order in orders]
+            orders = list(dict.fromkeys(orders))
+    return orders
 
 
 def _distinct(dims: Dims, channel: int, axes: Collection[int]) -> Sizes:

@@ -251,6 +251,22 @@ class TestWhatIsTried:
         graph.x = graph("Cast", graph("Cast", "half", to=kind), to=TensorProto.FLOAT)
         assert len(fuse(graph.model(graph.y())).fused) == 1
 
+    def test_sizes_that_constants_have_behind_a_transpose(self):
+        """The scale of a plane of 5 by 1, of which all values are 1."""
+        model = onnx.parser.parse_model(
+            """
+            <ir_version: 11, opset_import: ["": 23]>
+            g (float[N,A,B,C] x) => (float[N,B,C,A] y)
+            <float[5,1] scale = {1, 1, 1, 1, 1}, float[4,1,1] gamma = {1, 2, 3, 4}>
+            {
+              t = Transpose <perm = [0, 2, 3, 1]> (x)
+              n = RMSNormalization <axis = 2> (t, scale)
+              y = Mul (n, gamma)
+            }
+            """
+        )
+        assert len(fuse(model).fused) == 1
+
     def test_one_plane(self, rng):
         graph = built(rng, sizes=[1, 3, 1, 1])
         assert len(fuse(graph.model(graph.y())).fused) == 1
