@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import onnx
 import onnx_ir as ir
@@ -114,4 +113,7 @@ def write(weights: Sequence[ir.TensorProtocol], file: Path) -> None:
     """Writes the weights one after another."""
     with file.open("wb") as stream:
         for tensor in weights:
-            cast(Any, tensor).tofile(stream)
+            if isinstance(tensor, ir.ExternalTensor):
+                tensor.tofile(stream)
+            else:  # NumPy's tofile() does not say where a full disk has not taken the last bytes
+                stream.write(tensor.tobytes())

@@ -4,6 +4,7 @@ import os
 import stat
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -102,6 +103,18 @@ def test_a_failure_between_the_files_leaves_both(cnn, tmp_path, monkeypatch):
             with pytest.raises(ModelError, match="No space left"):
                 model_io.save(cnn, path, external_data=True)
         assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == old
+
+
+def test_a_disk_that_takes_all_but_the_last_bytes(tmp_path):
+    """NumPy writes those when it closes its stream, and does not look whether it could."""
+    resource = pytest.importorskip("resource")
+    size = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (18_000, size[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            weight_files.write([ir.tensor(np.zeros(5_000, np.float32))], tmp_path / "weights")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, size)
 
 
 def test_what_is_too_large_without_its_weights(tmp_path, monkeypatch):
