@@ -275,7 +275,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Who may read the file that was there may read the new one, and nobody else.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Of its own even where threads write one file, or containers, whose processes share numbers.
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         yield temporary
         with contextlib.suppress(FileNotFoundError):

@@ -117,6 +117,18 @@ def test_a_disk_that_takes_all_but_the_last_bytes(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, size)
 
 
+def test_who_writes_the_same_file_at_once_writes_all_of_it(tmp_path):
+    """Two threads, or two containers, in which processes have the same number."""
+    path = tmp_path / "model.onnx"
+    with model_io.replacing(path) as first:
+        first.write_text("first")
+        with model_io.replacing(path) as second:
+            second.write_text("second")
+        assert path.read_text() == "second"
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_what_is_too_large_without_its_weights(tmp_path, monkeypatch):
     constant = numpy_helper.from_array(np.zeros(2000, np.float32))
     node = helper.make_node("Constant", [], ["y"], value=constant)
