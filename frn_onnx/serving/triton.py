@@ -20,7 +20,7 @@ import onnx
 
 from frn_onnx import op
 from frn_onnx.errors import ArgumentError, ModelError
-from frn_onnx.graph.model_io import external_files
+from frn_onnx.graph.model_io import external_files, replacing
 from frn_onnx.runtime.library import build_info, get_library_path
 from frn_onnx.serving import pbtxt
 from frn_onnx.serving.model import Model
@@ -204,15 +204,11 @@ def _warmup(model: Model, probed: Probe, size: int) -> dict[str, Any]:
 def _write(target: Path, content: Path | str) -> None:
     """Copies a file or writes a text, so that nobody ever sees half of it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    try:
+    with replacing(target) as part:
         if isinstance(content, Path):
             shutil.copyfile(content, part)
         else:
             part.write_text(content)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _command(repo: Path, instance_kind: str) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -47,6 +48,22 @@ def test_a_complete_entry(tmp_path):
 def test_written_again_replaces_it(tmp_path):
     source = example_models.frn(tmp_path)
     write_repository(source, tmp_path / "repo", max_batch=4)
+    entry = write_repository(source, tmp_path / "repo", max_batch=8)
+    assert "max_batch_size: 8" in (entry.folder / "config.pbtxt").read_text()
+    assert not list(entry.folder.rglob(".*"))
+
+
+def test_two_that_write_an_entry_at_once(tmp_path, monkeypatch):
+    """The second one writes its files while the first one copies the library."""
+    source, copy = example_models.frn(tmp_path), shutil.copyfile
+
+    def slow(file, part):
+        copy(file, part)
+        if file == Path(get_library_path()):
+            monkeypatch.setattr(shutil, "copyfile", copy)
+            write_repository(source, tmp_path / "repo", max_batch=4)
+
+    monkeypatch.setattr(shutil, "copyfile", slow)
     entry = write_repository(source, tmp_path / "repo", max_batch=8)
     assert "max_batch_size: 8" in (entry.folder / "config.pbtxt").read_text()
     assert not list(entry.folder.rglob(".*"))
