@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from frn_onnx.graph import model_io
+
 if TYPE_CHECKING:
     from frn_onnx.demo import Row
 
@@ -36,9 +38,8 @@ def draw(
     parts: Any = figure.subfigures(1, 2, width_ratios=[1.15, 1])
     _digits(parts[0], images, classes, predicted)
     _bars(parts[1], [row for row in rows if row.latency], len(images))
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png")
-    temporary.replace(path)
+    with model_io.replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def _digits(figure, images: np.ndarray, classes: np.ndarray, predicted: np.ndarray) -> None:
