@@ -6,7 +6,7 @@ import resource
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from frn_onnx.errors import ArgumentError, missing_dependency
 from frn_onnx.serving import memory
@@ -123,12 +123,34 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+class _PathListener(socket.socket):
+    """A Unix socket that does not listen where nobody could reach it.
+
+    Between bind and listen, while models are loaded, its file looks left over to another server.
+    """
+
+    def bind(self, address: Any) -> None:
+        super().bind(address)
+        self._own = _file(address)
+
+    def listen(self, *backlog: int) -> None:
+        super().listen(*backlog)
+        if _file(self.getsockname()) != self._own:
+            raise OSError("by now its file is another server's, or gone")
+
+
+def _file(path: str) -> tuple[int, int] | None:
+    """What no other file has while the socket is open; None where there is none."""
+    identity = _identity(path)
+    return identity and identity[:2]
+
+
 def _listen_path(path: str | os.PathLike, files: contextlib.ExitStack) -> socket.socket:
     """A bound Unix socket, whose file goes when ``files`` are closed.
 
     A file that nobody listens on is replaced; one that another server has put there since stays.
     """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = _PathListener(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

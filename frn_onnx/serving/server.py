@@ -439,7 +439,7 @@ class Server(uvicorn.Server):
             except OSError as error:
                 raise ArgumentError(
                     f"cannot listen on {listener.getsockname()}: {error}; choose another with "
-                    "--port (--port 0 takes a free one)"
+                    "--port (--port 0 takes a free one) or --uds"
                 ) from error
         await super().startup(sockets)
         self._watch(asyncio.get_running_loop())

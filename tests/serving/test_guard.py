@@ -131,6 +131,17 @@ def test_a_socket_of_another_server_stays(tmp_path):
     assert path.exists()
 
 
+def test_two_servers_that_load_their_models_for_one_socket(tmp_path):
+    """Nobody listens yet, so the second takes the file; the first must not serve nobody."""
+    path = tmp_path / "socket"
+    with contextlib.ExitStack() as files:
+        first, second = (files.enter_context(embedded._listen_path(path, files)) for _ in "12")
+        with pytest.raises(OSError, match="by now its file is another server's"):
+            first.listen()
+        path.chmod(0o600)
+        second.listen()
+
+
 def test_the_file_of_a_socket_goes_once(tmp_path):
     path = tmp_path / "socket"
     with contextlib.ExitStack() as files, embedded._listen_path(path, files):
