@@ -89,9 +89,12 @@ def _through(
     cache: Cache, model: Model, options: Any, folder: Path, fuse: bool, reason: str | None
 ) -> Prepared:
     """What the cache has, or what is made, and kept in there."""
-    before = _state(model)
+
+    def key_now() -> str:
+        return cache.key(model, fuse=fuse, block=trial.size() if reason is None else 0)
+
     try:
-        key = cache.key(model, fuse=fuse, block=trial.size() if reason is None else 0)
+        key = key_now()
     except TrialError as error:
         return _make(model, options, folder, fuse, str(error))
     except (OSError, FrnError):  # which is told by whoever loads the model
@@ -108,9 +111,11 @@ def _through(
         options = ort.SessionOptions()
         library.register(options)
     made = _make(model, options, folder, fuse, reason)
-    if made.lasting and _state(model) == before:  # else the key is that of another model
-        file = None if made.model is model else Path(cast(Path, made.model)).name
-        cache.put(key, {"file": file, "report": dataclasses.asdict(made.report)}, folder)
+    with contextlib.suppress(OSError, FrnError):  # the file has gone
+        # Else the key is that of another model, or of other weights.
+        if made.lasting and (isinstance(model, bytes) or key_now() == key):
+            file = None if made.model is model else Path(cast(Path, made.model)).name
+            cache.put(key, {"file": file, "report": dataclasses.asdict(made.report)}, folder)
     return made
 
 

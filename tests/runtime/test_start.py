@@ -160,6 +160,26 @@ def test_a_model_that_is_replaced_while_it_is_read(tmp_path, monkeypatch, fuse):
         onnx.save(before, path)  # taken back: the cache has nothing of the other under its name
 
 
+def test_weights_that_are_replaced_while_they_are_read(tmp_path, monkeypatch):
+    """What was made of them is not kept under the name of those that were there before."""
+    path, data = tmp_path / "model.onnx", tmp_path / "model.onnx.data"
+    model_io.save(cnn(), path, external_data=True)
+    before = data.read_bytes()
+    expected = run(frn_onnx.InferenceSession(path, providers=CPU, blocked=False), IMAGE)[0]
+    load = making._load
+
+    def replaced(model):
+        data.write_bytes((-np.frombuffer(before, np.float32)).tobytes())
+        return load(model)
+
+    monkeypatch.setattr(making, "_load", replaced)
+    frn_onnx.InferenceSession(path, providers=CPU, cache=tmp_path / "cache")
+    monkeypatch.setattr(making, "_load", load)
+    data.write_bytes(before)
+    session = frn_onnx.InferenceSession(path, providers=CPU, cache=tmp_path / "cache")
+    np.testing.assert_allclose(run(session, IMAGE)[0], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_the_reason_is_of_this_session(tmp_path):
     """And not that of the one that wrote the entry."""
     session = frn_onnx.InferenceSession(cnn(), fuse=True, blocked=False, cache=tmp_path)
