@@ -15,11 +15,16 @@ from frn_onnx import _native
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fork, rlimits and affinity")
 
-# What the children below share: a call that two threads take part in, and what it returns.
+# What the children below share: a call that two threads take part in, and what it returns. Where a
+# thread fails, so does the child.
 CALL = """
 import multiprocessing, os, resource, signal, sys, threading, time
 import numpy as np
 from frn_onnx import _native
+def failed(args):
+    sys.excepthook(*args[:3])
+    os._exit(4)
+threading.excepthook = failed
 x = np.random.default_rng(0).normal(size=(8, 64, 56, 56)).astype(np.float32)
 one = np.ones(64, np.float32)
 def total(threads=2):
