@@ -1,6 +1,7 @@
 """Large JSON: cut and read in pieces, it is what a parser makes of the whole."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -201,5 +202,7 @@ def test_answers_are_written_in_pieces(monkeypatch, rng):
         (np.array([["ä", '"'] * 9], object), "BYTES"),
         (np.zeros((0, 3), np.float32), "FP32"),
     ):
-        text = b"".join(tensors.to_json(array, datatype))
+        pieces = list(tensors.to_json(array, datatype))
+        assert len(pieces) == 2 + math.ceil(array.size / 7)
+        text = b"".join(pieces)
         assert np.array(json.loads(text), array.dtype).tolist() == array.ravel().tolist()
