@@ -1,6 +1,5 @@
 """What only looks like FRN stays as it is, and is reported with the reason."""
 
-import graph_models
 import numpy as np
 import onnx
 import pytest
@@ -395,14 +394,7 @@ class TestUnprovable:
         shape = graph.const(np.array([2, 3, 5, 5]))
         normal = graph("Mul", graph("Expand", graph.x, shape), graph.inverse())
         graph.normal = lambda: normal
-        result = fuse(graph.model(graph.y()), form="custom")
-        x = rng.normal(size=(2, 3, 5, 1)).astype(np.float32)
-        assert all(node.axes == (2, 3) for node in result.fused)
-        portable = fuse(graph.model(graph.y())).model
-        before, after = (
-            graph_models.run(m, {"x": x})[0] for m in (graph.model(graph.y()), portable)
-        )
-        np.testing.assert_allclose(before, after, rtol=1e-5, atol=1e-6)
+        assert_missed(graph.model(graph.y()), ENDS)
 
 
 class TestMisalignedSquares:

@@ -99,17 +99,7 @@ def test_what_is_no_message_is_none(tmp_path):
     cases += [rng.bytes(200) for _ in range(50)]
     for case in cases:
         path.write_bytes(case)
-        light = wire.without_weights(path, LARGER_THAN)
-        if light is not None:  # by chance: then protobuf says the same of both
-            assert _parsed(light) == _parsed(case)
-    assert wire.without_weights(path, LARGER_THAN) is None
-
-
-def _parsed(content):
-    try:
-        return ModelProto.FromString(content)
-    except Exception:
-        return None
+        assert wire.without_weights(path, LARGER_THAN) is None
 
 
 @pytest.mark.parametrize("linked", [False, True])
