@@ -244,9 +244,6 @@ def test_where_the_shape_of_everything_is_asked_for(graph):
 class TestSilence:
     """What plainly is another layer has no outline of FRN."""
 
-    def model(self, graph, *outputs) -> onnx.ModelProto:
-        return graph.model(*outputs)
-
     def test_layer_normalisation(self, rng):
         graph = Build(NCW, Params.random(rng))
         graph.inputs.clear()
