@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import logging
-import mmap
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -164,15 +163,17 @@ def _against(model: Model, options: Any, fuse: bool) -> str | None:
 
 
 def _mentions_frn(model: Model) -> bool:
-    """Whether the ops' name, which the one with a residual ends in, is in the file."""
+    """Whether the ops' name, which the one with a residual ends in, is in the file.
+
+    Its weights are not looked through: a file that is overwritten while it is mapped ends the
+    process, and they would be nearly all of that time.
+    """
     name = op.OP_TYPE.encode()
     if isinstance(model, bytes):
         return name in model
+    from frn_onnx.graph import wire
+
     try:
-        with (
-            open(model, "rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        ):
-            return content.find(name) >= 0
-    except (OSError, ValueError):  # which is told by whoever loads it
+        return name in (wire.without_weights(Path(model), larger_than=0) or b"")
+    except OSError:  # which is told by whoever loads it
         return False

@@ -15,6 +15,7 @@ from blocked_networks import IMAGE, cnn, run
 from onnx import numpy_helper
 
 import frn_onnx
+from frn_onnx import op
 from frn_onnx.errors import ModelError
 from frn_onnx.graph import model_io, tensors
 from frn_onnx.graph.lowering import lower
@@ -56,6 +57,18 @@ def test_a_cached_model_that_another_process_removes_is_made_again(tmp_path, mon
     second = frn_onnx.InferenceSession(model, providers=CPU, cache=folder)
     assert second.blocked == first.blocked
     np.testing.assert_array_equal(run(second, IMAGE)[0], run(first, IMAGE)[0])
+
+
+def test_weights_are_not_looked_through_for_names(tmp_path):
+    """A process that reads a mapped file ends where another one writes it anew."""
+    path = tmp_path / "model.onnx"
+    model = lower(cnn(), "primitives")
+    weight = next(w for w in model.graph.initializer if len(w.dims) > 1)
+    name = op.OP_TYPE.encode()
+    weight.raw_data = name + bytes(len(numpy_helper.to_array(weight).tobytes()) - len(name))
+    onnx.save(model, path)
+    session = frn_onnx.InferenceSession(path, providers=CPU)
+    assert session.blocked.reason == "it has no FRN nodes"
 
 
 def test_what_a_start_imports(tmp_path):
