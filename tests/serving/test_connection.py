@@ -369,7 +369,7 @@ def test_a_slow_head_behind_a_request_that_runs_is_timed_from_its_answer(server)
 @pytest.mark.parametrize("path", ["/", "/large"])
 def test_answers_that_nobody_reads_end_the_connection(server, monkeypatch, path, drip):
     """Or of which a part is read again and again, more slowly than is asked for."""
-    monkeypatch.setattr("frn_onnx.serving.server.TAKEN_BYTES_PER_SECOND", 1 << 22, raising=False)
+    monkeypatch.setattr("frn_onnx.serving.server.TAKEN_BYTES_PER_SECOND", 1 << 22)
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * drip or 2048)
         client.connect(("127.0.0.1", server.port))
