@@ -105,13 +105,15 @@ def rewriting(source: str | os.PathLike, path: str | os.PathLike) -> Iterator[ir
     """The model of a file, to be changed in place; what it has become is written at the end.
 
     Raises:
-        ModelError: ``source`` cannot be read, or ``path`` cannot be written.
+        ModelError: ``source`` cannot be read, its weights are replaced meanwhile, or ``path``
+            cannot be written.
     """
     check_output(path, source)
     model = load(source)
-    external_data = weight_files.are_in(model)
+    weights = weight_files.states(model)
     yield model
-    save(model, path, external_data=external_data)
+    with _saving(model, path, bool(weights)):
+        weight_files.check_states(weights)
 
 
 def save(
@@ -128,6 +130,15 @@ def save(
     Raises:
         ModelError: the path cannot be written, or what is not a weight is beyond 2 GiB.
     """
+    with _saving(model, path, external_data):
+        pass
+
+
+@contextlib.contextmanager
+def _saving(
+    model: ir.Model | onnx.ModelProto, path: str | os.PathLike, external_data: bool
+) -> Iterator[None]:
+    """Writes files beside those of a model, which take their places when the body is through."""
     path = Path(os.path.realpath(path))
     check_output(path)
     if isinstance(model, onnx.ModelProto):
@@ -149,6 +160,7 @@ def save(
             both.enter_context(replacing(path)).write_bytes(proto.SerializeToString())
             if weights:
                 weight_files.write(weights, both.enter_context(replacing(data)))
+            yield
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
 

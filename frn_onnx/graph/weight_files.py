@@ -1,7 +1,7 @@
 """Weights in files of their own: where they are, that they are whole, and how they are written."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -87,9 +87,35 @@ def refuse_references(model: ir.Model) -> None:
             )
 
 
-def are_in(model: ir.Model) -> bool:
-    """Whether some of the model's weights are in files of their own."""
-    return any(isinstance(tensor, ir.ExternalTensor) for tensor in sites.tensors(model))
+State = tuple[int, int, int]
+
+
+def states(model: ir.Model) -> dict[str, State | None]:
+    """What becomes another where a file of weights is written to, or another takes its place."""
+    found = (tensor for tensor in sites.tensors(model) if isinstance(tensor, ir.ExternalTensor))
+    return {path: _state(path) for path in {os.fspath(tensor.path) for tensor in found}}
+
+
+def check_states(before: Mapping[str, State | None]) -> None:
+    """Refuses weights that are not those that were there before: they are read as they are used.
+
+    Raises:
+        ModelError: a file is another one.
+    """
+    for path, state in before.items():
+        if _state(path) != state:
+            raise ModelError(
+                f"{path}: these weights became others while they were used, and nothing was "
+                "written; begin again once they stay as they are"
+            )
+
+
+def _state(path: str) -> State | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_ino, status.st_mtime_ns
 
 
 class Places:

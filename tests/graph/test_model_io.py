@@ -100,6 +100,27 @@ def test_external_data_of_half_a_byte_an_element(tmp_path, rng):
         protos.to_proto(loaded)
 
 
+@pytest.mark.parametrize("change", ["another file", "written to", "gone"])
+def test_external_data_that_become_others_meanwhile(external, tmp_path, change):
+    """Weights are read when they are written: of these the old graph must not be made."""
+    weights, out = external.parent / "weights.bin", tmp_path / "out.onnx"
+    out.write_bytes(b"of before")
+    content = weights.read_bytes()
+
+    def become_others():
+        if change != "written to":
+            weights.rename(tmp_path / "old.bin")
+        if change != "gone":
+            weights.write_bytes(bytes(reversed(content)))
+            os.utime(weights, (1, 1))
+
+    with pytest.raises(ModelError), model_io.rewriting(external, out):
+        become_others()
+    assert out.read_bytes() == b"of before"
+    assert not list(tmp_path.glob("out.onnx.data"))
+    assert not list(tmp_path.glob("*.tmp"))
+
+
 def test_external_data_is_written(cnn, tmp_path, rng):
     path = tmp_path / "out.onnx"
     before = cnn.SerializeToString()
