@@ -17,7 +17,6 @@ import os
 import platform
 import shutil
 import tempfile
-import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -178,16 +177,21 @@ def _place(entry: Path, folder: Path) -> None:
 
 def _remove(entry: Path) -> None:
     """Removes an entry: whoever looks for it finds all of it, or nothing."""
-    aside = entry.with_name(f"{_UNFINISHED}{os.urandom(8).hex()}")
+    aside = _unfinished(entry)
     with contextlib.suppress(OSError):
         os.rename(entry, aside)
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write(path: Path, said: dict[str, Any]) -> None:
-    unfinished = path.with_name(f"{_UNFINISHED}{os.getpid()}-{threading.get_ident()}")
+    unfinished = _unfinished(path)
     unfinished.write_text(json.dumps(said))
     os.replace(unfinished, path)
+
+
+def _unfinished(path: Path) -> Path:
+    """A name beside a path that no other thread, process or container has."""
+    return path.with_name(f"{_UNFINISHED}{os.urandom(8).hex()}")
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
