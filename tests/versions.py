@@ -26,7 +26,8 @@ CHECK = (
     *("tests/test_op.py", "tests/test_reference.py", "tests/runtime/test_session.py"),
     *("tests/native/test_golden.py", "tests/native/test_library.py"),
     *("tests/native/test_registration.py", "tests/graph/test_fuse_forms.py"),
-    *("tests/graph/test_lowering.py", "tests/graph/test_samples.py"),
+    *("tests/graph/test_lowering.py", "tests/graph/test_lowering_refusals.py"),
+    "tests/graph/test_samples.py",
 )
 DEMO = ("tests/demo/test_demo.py", "-m", "not browser and not timing")
 # What the table tells of an environment.
