@@ -115,6 +115,7 @@ def _state(path: str) -> State | None:
         status = os.stat(path)
     except OSError:
         return None
+    # Not when it was changed last, as of permissions or links: that takes no weight for another.
     return status.st_size, status.st_ino, status.st_mtime_ns
 
 
